@@ -1,0 +1,197 @@
+//! The database's clock as Diesel expressions.
+//!
+//! Every stamp and every comparison with "now" is computed by the database,
+//! inside the statement that needs it, so that the clocks of the workers do
+//! not matter.
+
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use diesel::backend::Backend;
+use diesel::expression::{AppearsOnTable, SelectableExpression, ValidGrouping, is_aggregate};
+use diesel::prelude::*;
+use diesel::query_builder::{AstPass, QueryFragment, QueryId};
+use diesel::sql_types::SqlType;
+
+use crate::column::TimeColumn;
+
+/// Longer durations are cut to this: 100 years keep every result inside the
+/// range of each database's timestamps.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+/// A point in time by the database's clock, in UTC; made by [`now`], [`ago`]
+/// and [`from_now`]. `ST` is the SQL type of the column it is compared with
+/// or written to, and is inferred.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock<ST> {
+    /// Microseconds from now, absent for now itself.
+    shift: Option<i64>,
+    sql_type: PhantomData<ST>,
+}
+
+/// The database's time at the start of the statement, in UTC.
+///
+/// Unlike `diesel::dsl::now` it does not depend on the session's time zone:
+/// that one writes local time into a `Timestamp` column on PostgreSQL.
+/// SQLite's clock has milliseconds, the others' microseconds.
+///
+/// ```
+/// # diesel::table! { jobs (id) { id -> Integer, run_at -> Timestamp, } }
+/// use diesel::prelude::*;
+/// use diesel_status_tracker::clock::now;
+///
+/// let due = jobs::table.filter(jobs::run_at.le(now()));
+/// # #[cfg(feature = "sqlite")]
+/// assert!(diesel::debug_query::<diesel::sqlite::Sqlite, _>(&due).to_string().contains("'now'"));
+/// ```
+#[must_use]
+pub fn now<ST>() -> Clock<ST> {
+    Clock {
+        shift: None,
+        sql_type: PhantomData,
+    }
+}
+
+/// The database's time, `duration` before [`now`]. Durations of more than 100
+/// years count as 100 years.
+///
+/// ```
+/// # diesel::table! { jobs (id) { id -> Integer, lock_at -> Nullable<Timestamp>, } }
+/// use std::time::Duration;
+/// use diesel::prelude::*;
+/// use diesel_status_tracker::clock::ago;
+///
+/// let old = jobs::table.filter(jobs::lock_at.lt(ago(Duration::from_secs(900))));
+/// # let _ = old;
+/// ```
+#[must_use]
+pub fn ago<ST>(duration: Duration) -> Clock<ST> {
+    Clock {
+        shift: Some(-micros(duration)),
+        sql_type: PhantomData,
+    }
+}
+
+/// The database's time, `duration` after [`now`]: what a column such as
+/// `run_at` is set to. Durations of more than 100 years count as 100 years.
+///
+/// ```
+/// # diesel::table! { jobs (id) { id -> Integer, run_at -> Nullable<Timestamp>, } }
+/// use std::time::Duration;
+/// use diesel::prelude::*;
+/// use diesel_status_tracker::clock::from_now;
+///
+/// let postpone = diesel::update(jobs::table.find(7))
+///     .set(jobs::run_at.eq(from_now(Duration::from_secs(60))));
+/// # let _ = postpone;
+/// ```
+#[must_use]
+pub fn from_now<ST>(duration: Duration) -> Clock<ST> {
+    Clock {
+        shift: Some(micros(duration)),
+        sql_type: PhantomData,
+    }
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.min(LONGEST).as_micros()).unwrap_or(i64::MAX)
+}
+
+impl<ST: SqlType + diesel::sql_types::SingleValue> Expression for Clock<ST>
+where
+    ST: diesel::expression::TypedExpressionType,
+{
+    type SqlType = ST;
+}
+
+impl<ST, QS> AppearsOnTable<QS> for Clock<ST> where Self: Expression {}
+impl<ST, QS> SelectableExpression<QS> for Clock<ST> where Self: Expression {}
+
+impl<ST, GroupBy> ValidGrouping<GroupBy> for Clock<ST> {
+    type IsAggregate = is_aggregate::Never;
+}
+
+impl<ST> QueryId for Clock<ST> {
+    type QueryId = ();
+    // With and without a shift are two texts of one type: the text is the key.
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+/// Writes `before`, the shift in microseconds as a bound number, and `after`.
+fn push_shifted<'b, DB: Backend>(
+    mut out: AstPass<'_, 'b, DB>,
+    before: &str,
+    micros: &'b i64,
+    after: &str,
+) -> QueryResult<()>
+where
+    DB: diesel::sql_types::HasSqlType<diesel::sql_types::BigInt>,
+    i64: diesel::serialize::ToSql<diesel::sql_types::BigInt, DB>,
+{
+    out.push_sql(before);
+    out.push_bind_param::<diesel::sql_types::BigInt, _>(micros)?;
+    out.push_sql(after);
+    Ok(())
+}
+
+#[cfg(feature = "postgres")]
+impl<ST: TimeColumn> QueryFragment<diesel::pg::Pg> for Clock<ST> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, diesel::pg::Pg>) -> QueryResult<()> {
+        // Not clock_timestamp(): it is volatile, and a volatile bound makes
+        // the planner scan the table instead of an index.
+        let now = if ST::ZONED {
+            "statement_timestamp()"
+        } else {
+            "(statement_timestamp() AT TIME ZONE 'UTC')"
+        };
+        match &self.shift {
+            None => out.push_sql(now),
+            Some(micros) => push_shifted(
+                out,
+                &format!("({now} + "),
+                micros,
+                " * interval '1 microsecond')",
+            )?,
+        }
+        Ok(())
+    }
+}
+
+#[cfg(feature = "mysql")]
+impl<ST: TimeColumn> QueryFragment<diesel::mysql::Mysql> for Clock<ST> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, diesel::mysql::Mysql>) -> QueryResult<()> {
+        match &self.shift {
+            None => out.push_sql("UTC_TIMESTAMP(6)"),
+            Some(micros) => push_shifted(
+                out,
+                "(UTC_TIMESTAMP(6) + INTERVAL ",
+                micros,
+                " MICROSECOND)",
+            )?,
+        }
+        Ok(())
+    }
+}
+
+#[cfg(feature = "sqlite")]
+impl<ST: TimeColumn> QueryFragment<diesel::sqlite::Sqlite> for Clock<ST> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, diesel::sqlite::Sqlite>) -> QueryResult<()> {
+        // SQLite compares times as text: this is the format that Diesel
+        // writes, and a 'T' between date and time would sort after it.
+        let format = if ST::ZONED {
+            "'%Y-%m-%d %H:%M:%f+00:00'"
+        } else {
+            "'%Y-%m-%d %H:%M:%f'"
+        };
+        match &self.shift {
+            None => out.push_sql(&format!("strftime({format}, 'now')")),
+            Some(micros) => push_shifted(
+                out,
+                &format!("strftime({format}, 'now', printf('%.6f seconds', "),
+                micros,
+                " / 1000000.0))",
+            )?,
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,180 @@
+//! The one error type, for people to read.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+/// Any error of the business logic; `?` converts every error type into it.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What every call of this crate returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a call was refused or failed. Each variant names the job as
+/// `table key`, and its message says what to do about it.
+///
+/// ```
+/// use diesel_status_tracker::Error;
+///
+/// let error = Error::NotFound { job: r#"invoices "2026-117""#.into() };
+/// assert!(error.to_string().contains("2026-117"));
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No row has this key.
+    #[error("{job} does not exist: create it first, or check the key")]
+    NotFound {
+        /// Table and key.
+        job: String,
+    },
+    /// Another attempt holds the job, or somebody has locked the row by hand.
+    #[error("{job} is locked{}: {}", since(*lock_at), way_out_of_lock(*expires_at))]
+    Locked {
+        /// Table and key.
+        job: String,
+        /// When the lock was taken or last renewed, by the database's clock,
+        /// in UTC. `None` if the row does not say, as after a lock by hand.
+        lock_at: Option<DateTime<Utc>>,
+        /// When the lock counts as abandoned, in UTC; `None` if it never does.
+        expires_at: Option<DateTime<Utc>>,
+    },
+    /// The job has succeeded; it is not run twice.
+    #[error("{job} has already succeeded: `reset` it if it really is to run again")]
+    AlreadySucceeded {
+        /// Table and key.
+        job: String,
+    },
+    /// The job failed `MAX_RETRY` times in a row and is left alone.
+    #[error(
+        "{job} is ignored after {retry} failures in a row: mend the cause (column `errors`), then `reset` it"
+    )]
+    Ignored {
+        /// Table and key.
+        job: String,
+        /// Failures in a row.
+        retry: i32,
+    },
+    /// The row has a status that this step does not start from, or its
+    /// `run_at` lies ahead.
+    #[error("{job} is not ready: {}", why_not_ready(status, *run_at))]
+    #[non_exhaustive]
+    NotReady {
+        /// Table and key.
+        job: String,
+        /// The row's status, as its `Debug` shows it.
+        status: String,
+        /// When the job may run, in UTC, if that lies ahead.
+        run_at: Option<DateTime<Utc>>,
+    },
+    /// `create_and_save` found the key taken; the row is as it was.
+    #[error("{job} already exists: use another key, or `create_if_absent` where that is fine")]
+    AlreadyExists {
+        /// Table and key.
+        job: String,
+    },
+    /// The attempt lost its lock: it was expired, or another attempt has the
+    /// job. What this call was to write was not written.
+    #[error(
+        "the lock on {job} is lost, nothing was written: the attempt took longer than `LOCK_EXPIRE` without `renew`, or the row was changed by hand"
+    )]
+    LockLost {
+        /// Table and key.
+        job: String,
+    },
+    /// The business logic failed, and that is recorded in the row.
+    #[error("{job} failed, and the failure is recorded: {source}")]
+    Failed {
+        /// Table and key.
+        job: String,
+        /// What the business logic returned.
+        source: BoxError,
+    },
+    /// The database refused a statement, or a passing fault did not pass.
+    #[error(
+        "the database failed on {job}: {source}; nothing was marked that did not happen, a job in hand is ready again when its lock expires"
+    )]
+    Database {
+        /// Table and key, or the table alone where no one job is meant.
+        job: String,
+        /// The database's answer.
+        source: diesel::result::Error,
+    },
+    /// The connection broke before the database's answer came, and the row
+    /// has changed since, so that nobody can tell whether the write landed.
+    #[error(
+        "whether the last write to {job} landed cannot be known: the connection broke ({source}) and the row has changed since; look at the row"
+    )]
+    OutcomeUnknown {
+        /// Table and key.
+        job: String,
+        /// How the connection broke.
+        source: diesel::result::Error,
+    },
+    /// The pool had no connection to give.
+    #[error("{source}")]
+    Pool {
+        /// What the pool was asked for, and its answer.
+        source: PoolTimeout,
+    },
+    /// The step's constants or its `updates` struct contradict the rules.
+    #[error("{job} cannot be tracked: {problem}")]
+    Misconfigured {
+        /// The table.
+        job: String,
+        /// What is wrong, and how to put it right.
+        problem: String,
+    },
+}
+
+/// The pool gave no connection within its time.
+#[derive(Debug, thiserror::Error)]
+#[error("no database connection within {} s: {}", timeout.as_secs_f32(), diagnosis(*open, *max, source))]
+#[non_exhaustive]
+pub struct PoolTimeout {
+    /// How long the call waited.
+    pub timeout: Duration,
+    /// Connections that were open then.
+    pub open: u32,
+    /// The pool's `max_size`.
+    pub max: u32,
+    /// The pool's answer.
+    pub source: r2d2::Error,
+}
+
+fn diagnosis(open: u32, max: u32, source: &r2d2::Error) -> String {
+    if open >= max {
+        format!(
+            "all {max} of the pool are in use; raise its `max_size`, or give connections back sooner"
+        )
+    } else {
+        format!("{source}; check that the server runs and the URL is right")
+    }
+}
+
+fn since(lock_at: Option<DateTime<Utc>>) -> String {
+    lock_at.map_or_else(String::new, |at| format!(" since {}", stamp(at)))
+}
+
+fn way_out_of_lock(expires_at: Option<DateTime<Utc>>) -> String {
+    match expires_at {
+        Some(at) => format!("try again when that attempt ends, or after {}, when its lock expires", stamp(at)),
+        None => "no attempt of this step holds it, so it does not expire: wait for whoever locked it, or `reset` the job".into(),
+    }
+}
+
+fn why_not_ready(status: &str, run_at: Option<DateTime<Utc>>) -> String {
+    match run_at {
+        Some(at) => format!(
+            "its status is {status} and it may not run before {}",
+            stamp(at)
+        ),
+        None => format!(
+            "its status is {status}, which this step does not start from (an earlier step has to run first, or the row was changed by hand)"
+        ),
+    }
+}
+
+fn stamp(at: DateTime<Utc>) -> String {
+    at.format("%Y-%m-%d %H:%M:%S%.3f UTC").to_string()
+}

@@ -1,0 +1,215 @@
+//! What differs from one database to the other: how a changed row comes back,
+//! how rows are inserted, and how the next ones are claimed.
+
+/// The store over one connection type. A connection whose cargo feature is
+/// off, and any other type, is a compile error.
+///
+/// Each macro that depends on a feature is defined here, twice: a `cfg` in
+/// the body of an exported macro would read the user's features.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __job_table_backend {
+    (SqliteConnection $model:tt) => { $crate::__job_table_sqlite! { $model } };
+    (PgConnection $model:tt) => { $crate::__job_table_postgres! { $model } };
+    (MysqlConnection $model:tt) => { $crate::__job_table_mysql! { $model } };
+    ($other:ident $model:tt) => {
+        ::core::compile_error! { ::core::concat!(
+            "job_table!: `", ::core::stringify!($other), "` cannot be tracked over; `connections` takes SqliteConnection, PgConnection and MysqlConnection, by these names"
+        ) }
+    };
+}
+
+#[cfg(feature = "sqlite")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __job_table_sqlite {
+    ($model:tt) => {
+        $crate::__job_table_store! { sqlite $crate::__private::diesel::SqliteConnection, $crate::__private::diesel::sqlite::Sqlite, $model }
+    };
+}
+
+#[cfg(not(feature = "sqlite"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __job_table_sqlite {
+    ($model:tt) => {
+        ::core::compile_error! { "job_table!: `SqliteConnection` needs the feature `sqlite` of diesel_status_tracker" }
+    };
+}
+
+#[cfg(feature = "postgres")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __job_table_postgres {
+    ($model:tt) => {
+        $crate::__job_table_store! { postgres $crate::__private::diesel::PgConnection, $crate::__private::diesel::pg::Pg, $model }
+    };
+}
+
+#[cfg(not(feature = "postgres"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __job_table_postgres {
+    ($model:tt) => {
+        ::core::compile_error! { "job_table!: `PgConnection` needs the feature `postgres` of diesel_status_tracker" }
+    };
+}
+
+#[cfg(feature = "mysql")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __job_table_mysql {
+    ($model:tt) => {
+        $crate::__job_table_store! { mysql $crate::__private::diesel::MysqlConnection, $crate::__private::diesel::mysql::Mysql, $model }
+    };
+}
+
+#[cfg(not(feature = "mysql"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __job_table_mysql {
+    ($model:tt) => {
+        ::core::compile_error! { "job_table!: `MysqlConnection` needs the feature `mysql` of diesel_status_tracker" }
+    };
+}
+
+/// Runs an update and returns `columns` of the row that it changed: by
+/// RETURNING, or by reading the row again, which MySQL has to.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __job_table_changed {
+    (mysql $statement:expr, $columns:expr, $conn:expr, $again:expr) => {
+        if $statement.execute($conn)? == 0 {
+            ::core::result::Result::Ok(::core::option::Option::None)
+        } else {
+            $again
+        }
+    };
+    ($other:ident $statement:expr, $columns:expr, $conn:expr, $again:expr) => {
+        $statement.returning($columns).get_result($conn).optional()
+    };
+}
+
+/// Inserts one row and returns it, `None` where the key exists.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __job_table_insert_row {
+    // IGNORE would hide other errors, and matched-row counts make ON DUPLICATE
+    // KEY tell nothing: so a plain insert, and a look on a duplicate.
+    (mysql $insert:expr, $key:expr, $row:expr, $conn:expr, $again:expr) => {
+        match $insert.execute($conn) {
+            ::core::result::Result::Ok(_) => $again,
+            ::core::result::Result::Err(
+                $crate::__private::diesel::result::Error::DatabaseError(
+                    $crate::__private::diesel::result::DatabaseErrorKind::UniqueViolation,
+                    information,
+                ),
+            ) => match $again? {
+                ::core::option::Option::Some(_) => {
+                    ::core::result::Result::Ok(::core::option::Option::None)
+                }
+                // Another unique index of the user's table.
+                ::core::option::Option::None => ::core::result::Result::Err(
+                    $crate::__private::diesel::result::Error::DatabaseError(
+                        $crate::__private::diesel::result::DatabaseErrorKind::UniqueViolation,
+                        information,
+                    ),
+                ),
+            },
+            ::core::result::Result::Err(error) => ::core::result::Result::Err(error),
+        }
+    };
+    // On the key alone: a conflict on another unique index stays an error,
+    // and neither breaks the caller's transaction.
+    ($other:ident $insert:expr, $key:expr, $row:expr, $conn:expr, $again:expr) => {
+        $insert
+            .on_conflict($key)
+            .do_nothing()
+            .returning($row)
+            .get_result($conn)
+            .optional()
+    };
+}
+
+/// Inserts rows, those of one chunk, and counts the new ones.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __job_table_insert_rows {
+    (postgres $table:expr, $values:expr, $key:expr, $rows:ident, $conn:ident, $step:ident) => {
+        $crate::__private::diesel::insert_into($table).values($values).on_conflict($key).do_nothing().execute($conn)
+    };
+    // One statement for all; where a key exists it fails whole and changes
+    // nothing, so the rows are then tried one by one.
+    (mysql $table:expr, $values:expr, $key:expr, $rows:ident, $conn:ident, $step:ident) => {
+        match $crate::__private::diesel::insert_into($table).values($values).execute($conn) {
+            ::core::result::Result::Err($crate::__private::diesel::result::Error::DatabaseError(
+                $crate::__private::diesel::result::DatabaseErrorKind::UniqueViolation,
+                _,
+            )) => $crate::__job_table_insert_rows! { sqlite $table, $values, $key, $rows, $conn, $step },
+            other => other,
+        }
+    };
+    // SQLite runs in this process: a prepared insert a row costs no round trip.
+    (sqlite $table:expr, $values:expr, $key:expr, $rows:ident, $conn:ident, $step:ident) => {{
+        let mut created = 0;
+        for (key, updates) in $rows {
+            created += ::core::primitive::usize::from(Self::insert_row($conn, key, updates, $step)?.is_some());
+        }
+        ::core::result::Result::Ok(created)
+    }};
+}
+
+/// Claims the first rows of `candidates`.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __job_table_claim_rows {
+    (postgres $table:expr, $changes:expr, $candidates:expr, $key:expr, $key_names:expr, $claimed:ident, $decode:expr, $limit:ident, $token:ident, $step:ident, $conn:ident) => {{
+        let claim = $crate::__private::update_next(
+            $table,
+            $changes,
+            $candidates,
+            $limit,
+            $key,
+            $key_names,
+            $claimed!($crate::__private::Place),
+        );
+        let mut rows = match claim.load($conn) {
+            ::core::result::Result::Err(
+                $crate::__private::diesel::result::Error::DeserializationError(_),
+            ) => {
+                return $crate::__private::claim_again($conn, $token, $step);
+            }
+            other => other?,
+        };
+        rows.sort_by_key(|row: &(_, _, _, _, _, ::core::primitive::i64)| row.5);
+        Ok(Batch {
+            claimed: ::core::iter::Iterator::collect(::core::iter::Iterator::map(
+                ::core::iter::IntoIterator::into_iter(rows),
+                |(job, key, lock_at, retry, errors, _)| $decode((job, key, lock_at, retry, errors)),
+            )),
+            undecodable: ::std::vec::Vec::new(),
+        })
+    }};
+    // Read without locks, then claim by key: SQLite has one writer, and on
+    // MySQL locks on ranges of rows deadlock.
+    ($other:ident $table:expr, $changes:expr, $candidates:expr, $key:expr, $key_names:expr, $claimed:ident, $decode:expr, $limit:ident, $token:ident, $step:ident, $conn:ident) => {
+        loop {
+            // Some to spare: others read the same list at the same time.
+            let spare = 16;
+            let wanted = ::core::primitive::i64::try_from($limit)
+                .unwrap_or(::core::primitive::i64::MAX)
+                .saturating_add(spare);
+            let keys = keys_of($candidates.limit(wanted).load($conn)?);
+            if keys.is_empty() {
+                return ::core::result::Result::Ok($crate::__private::Batch {
+                    claimed: ::std::vec::Vec::new(),
+                    undecodable: ::std::vec::Vec::new(),
+                });
+            }
+            let batch = $crate::__private::claim_each($conn, keys, $limit, $token, $step)?;
+            if !(batch.claimed.is_empty() && batch.undecodable.is_empty()) {
+                return ::core::result::Result::Ok(batch);
+            }
+        }
+    };
+}

@@ -1,0 +1,62 @@
+//! The key: one column, which stands for itself, or several, which get a struct.
+
+/// What is written differently for one column and for several.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __job_table_key {
+    // The type of the key, and its struct.
+    (@type ($column:ident : $Key:ty $(,)?)) => { $Key };
+    (@type ($($columns:tt)+)) => { JobKey };
+    (@struct ($column:ident : $Key:ty $(,)?)) => {};
+    (@struct ($($column:ident : $Key:ty),+ $(,)?)) => {
+        /// The key of a job, made of a tuple of its columns.
+        #[derive(::core::clone::Clone, ::core::cmp::PartialEq)]
+        pub struct JobKey {
+            $(
+                /// One column of the key.
+                pub $column: $Key,
+            )+
+        }
+
+        impl ::core::fmt::Debug for JobKey {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                f.debug_tuple("")$(.field(&self.$column))+.finish()
+            }
+        }
+
+        #[allow(non_camel_case_types)]
+        impl<$($column: ::core::convert::Into<$Key>),+> ::core::convert::From<($($column,)+)> for JobKey {
+            fn from(parts: ($($column,)+)) -> Self {
+                $crate::__job_table_key! { @parts parts {} [$($column)+] [0 1 2 3 4 5 6 7] }
+            }
+        }
+    };
+    (@parts $parts:ident { $($field:ident $n:tt)+ } [] $rest:tt) => {
+        JobKey { $($field: ::core::convert::Into::into($parts.$n)),+ }
+    };
+    (@parts $parts:ident { $($done:tt)* } [$column:ident $($columns:ident)*] [$n:tt $($rest:tt)*]) => {
+        $crate::__job_table_key! { @parts $parts { $($done)* $column $n } [$($columns)*] [$($rest)*] }
+    };
+    (@parts $parts:ident $done:tt $columns:tt []) => {
+        ::core::compile_error! { "job_table!: a key has eight columns at the most" }
+    };
+
+    // Is this the row with this key?
+    (@is $columns:expr, $key:expr, ($column:ident : $Key:ty $(,)?)) => { $columns.key.$column.eq($key) };
+    (@is $columns:expr, $key:expr, ($first:ident : $First:ty, $($column:ident : $Key:ty),+ $(,)?)) => {
+        $columns.key.$first.eq(&$key.$first)$(.and($columns.key.$column.eq(&$key.$column)))+
+    };
+
+    // The values of a new row.
+    (@values $columns:expr, $key:expr, ($column:ident : $Key:ty $(,)?)) => { ($columns.key.$column.eq($key),) };
+    (@values $columns:expr, $key:expr, ($($column:ident : $Key:ty),+ $(,)?)) => {
+        ($($columns.key.$column.eq(&$key.$column),)+)
+    };
+
+    // What is selected, what it is read as, and the key made of it.
+    (@columns $columns:expr, ($($column:ident : $Key:ty),+ $(,)?)) => { ($($columns.key.$column,)+) };
+    (@names ($($column:ident : $Key:ty),+ $(,)?)) => { &[$(::core::stringify!($column)),+] };
+    (@row ($($column:ident : $Key:ty),+ $(,)?)) => { ($($Key,)+) };
+    (@of $row:expr, ($column:ident : $Key:ty $(,)?)) => { $row.0 };
+    (@of $row:expr, ($($columns:tt)+)) => { JobKey::from($row) };
+}

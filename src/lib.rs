@@ -1,0 +1,45 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+pub mod clock;
+mod column;
+mod connection;
+mod error;
+mod failure;
+mod guard;
+mod job_table;
+mod protocol;
+mod retry;
+mod running;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
+mod statement;
+mod status;
+mod status_codes;
+mod store;
+
+pub use connection::{Database, TrackerConnection};
+pub use error::{BoxError, Error, PoolTimeout, Result};
+pub use running::RunningJob;
+pub use status::{KeyOf, Order, StatusOf, StatusTracked, UpdatesOf};
+pub use status_codes::UnknownCode;
+pub use store::{JobStore, ShowsStatus, Tracked};
+
+/// What the generated code names. Not part of the API.
+#[doc(hidden)]
+pub mod __private {
+    pub mod guard {
+        pub use crate::guard::*;
+    }
+    pub use crate::clock::{ago, now};
+    pub use crate::column::{
+        ColumnTypes, Columns, ErrorsColumn, HasColumns, IsNoNumber, IsNumber, Probe, RetryColumn,
+        TimeColumn,
+    };
+    pub use crate::protocol::{RowState, Setback, Step};
+    pub use crate::statement::{Code, OneOf, one_of, update};
+    #[cfg(feature = "postgres")]
+    pub use crate::statement::{Place, update_next};
+    pub use crate::store::{Batch, Claimed, DeadAttempt, claim_again, claim_each};
+    pub use {chrono, diesel, serde_json};
+}

@@ -1,0 +1,200 @@
+//! Passing database errors: which they are, and how often a statement is
+//! tried again.
+
+use std::fmt::Display;
+use std::thread;
+use std::time::Duration;
+
+use diesel::r2d2::{ConnectionManager, PooledConnection};
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
+
+use crate::connection::{PoolOf, TrackerConnection};
+use crate::error::{Error, PoolTimeout, Result};
+
+/// Pauses between the tries, doubled from the first to the longest: about
+/// four seconds in all, which spans a deadlock, a lock's wait, the switch of
+/// a proxy. A caller who wants to wait for longer has the error to loop on.
+const TRIES: u32 = 10;
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Why a statement gave no result.
+#[derive(Debug)]
+pub enum Fault {
+    /// The database's answer, or the lack of one.
+    Database(DieselError),
+    /// A look-up after a lost answer could not tell whether the write landed.
+    Untraceable,
+}
+
+impl From<DieselError> for Fault {
+    fn from(error: DieselError) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl Fault {
+    /// As an error of `job`, where there is no earlier try to speak of.
+    pub(crate) fn into_error(self, job: &dyn Display) -> Error {
+        match self {
+            Self::Database(source) => Error::Database {
+                job: job.to_string(),
+                source,
+            },
+            // Only a later try can be in doubt.
+            Self::Untraceable => Error::OutcomeUnknown {
+                job: job.to_string(),
+                source: DieselError::NotFound,
+            },
+        }
+    }
+}
+
+/// What to do about a database error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// It stays: the statement itself is at fault.
+    Permanent,
+    /// The database rolled the statement back; it may succeed now.
+    Passing,
+    /// The connection is gone, and with it the answer.
+    Broken,
+}
+
+/// Runs `work` on a connection of the pool, again after passing errors.
+pub(crate) fn run<C: TrackerConnection, T>(
+    pool: &PoolOf<C>,
+    job: &dyn Display,
+    mut work: impl FnMut(&mut C, bool) -> Result<T, Fault>,
+) -> Result<T> {
+    let mut last: Option<DieselError> = None;
+    let mut doubtful = false;
+    // A pool may be full of connections that died while idle. Each is found
+    // out by use, and replaced without a pause.
+    let mut stale = pool.max_size();
+    let mut tries = 0;
+    loop {
+        let mut conn = match checkout(pool, pool.connection_timeout()) {
+            Ok(conn) => conn,
+            Err(source) => {
+                return Err(match last {
+                    Some(source) => Error::Database {
+                        job: job.to_string(),
+                        source,
+                    },
+                    None => Error::Pool { source },
+                });
+            }
+        };
+        let error = match (work(&mut conn, doubtful), last.take()) {
+            (Ok(value), _) => return Ok(value),
+            (Err(Fault::Untraceable), Some(source)) => {
+                return Err(Error::OutcomeUnknown {
+                    job: job.to_string(),
+                    source,
+                });
+            }
+            (Err(Fault::Database(error)), _) => error,
+            (Err(fault), None) => return Err(fault.into_error(job)),
+        };
+        let verdict = judge(&mut *conn, &error);
+        drop(conn);
+        if verdict == Verdict::Broken {
+            doubtful = true;
+        }
+        if verdict == Verdict::Broken && stale > 0 {
+            stale -= 1;
+        } else {
+            tries += 1;
+            if verdict == Verdict::Permanent || tries == TRIES {
+                return Err(Error::Database {
+                    job: job.to_string(),
+                    source: error,
+                });
+            }
+            thread::sleep(pause(tries));
+        }
+        tracing::warn!(%job, %error, "database error, trying again");
+        last = Some(error);
+    }
+}
+
+/// A connection that has just answered, for work that cannot be repeated.
+pub(crate) fn live_connection<C: TrackerConnection>(
+    pool: &PoolOf<C>,
+    job: &dyn Display,
+) -> Result<PooledConnection<ConnectionManager<C>>> {
+    let mut stale = pool.max_size();
+    loop {
+        let mut conn =
+            checkout(pool, pool.connection_timeout()).map_err(|source| Error::Pool { source })?;
+        match conn.ping() {
+            Ok(()) => return Ok(conn),
+            Err(source) if stale == 0 => {
+                return Err(Error::Database {
+                    job: job.to_string(),
+                    source,
+                });
+            }
+            Err(_dead) => {
+                conn.evict();
+                stale -= 1;
+            }
+        }
+    }
+}
+
+/// A connection, or what the pool said after `timeout`.
+pub(crate) fn checkout<C: TrackerConnection>(
+    pool: &PoolOf<C>,
+    timeout: Duration,
+) -> Result<PooledConnection<ConnectionManager<C>>, PoolTimeout> {
+    pool.get_timeout(timeout).map_err(|source| PoolTimeout {
+        timeout,
+        open: pool.state().connections,
+        max: pool.max_size(),
+        source,
+    })
+}
+
+/// Judges an error of `conn`, and evicts the connection if it is gone.
+fn judge<C: TrackerConnection>(conn: &mut C, error: &DieselError) -> Verdict {
+    let verdict = match error {
+        DieselError::DatabaseError(kind, information) => match kind {
+            DatabaseErrorKind::SerializationFailure => Verdict::Passing,
+            // A server that has become a read-only replica stays one.
+            DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::ReadOnlyTransaction => {
+                Verdict::Broken
+            }
+            // Diesel has no kind for most transient errors, nor for a lost
+            // connection on MySQL: ask the connection, then the message.
+            DatabaseErrorKind::Unknown if conn.ping().is_err() => Verdict::Broken,
+            DatabaseErrorKind::Unknown
+                if C::PASSING
+                    .iter()
+                    .any(|part| information.message().contains(part)) =>
+            {
+                Verdict::Passing
+            }
+            _ => Verdict::Permanent,
+        },
+        DieselError::BrokenTransactionManager | DieselError::RollbackErrorOnCommit { .. } => {
+            Verdict::Broken
+        }
+        _ => Verdict::Permanent,
+    };
+    if verdict == Verdict::Broken {
+        conn.evict();
+    }
+    verdict
+}
+
+/// The pause before try `n`, between half and the whole of its nominal
+/// length, so that workers that failed together do not return together.
+fn pause(n: u32) -> Duration {
+    let nominal = FIRST_PAUSE
+        .saturating_mul(2_u32.saturating_pow(n - 1))
+        .min(LONGEST_PAUSE);
+    let chance = uuid::Uuid::new_v4().as_bytes()[0];
+    nominal.mul_f32(0.5 + f32::from(chance) / 512.0)
+}

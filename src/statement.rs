@@ -1,0 +1,334 @@
+//! The update that stays prepared.
+//!
+//! `diesel::update` marks its statements as unsafe to cache, so each call has
+//! the database parse and plan it again. These nodes build the same SQL of
+//! the same typed parts and leave the mark out: their text varies only with
+//! the shape of the changeset, which is bounded.
+
+use std::marker::PhantomData;
+
+use diesel::backend::Backend;
+use diesel::expression::{
+    AppearsOnTable, NonAggregate, SelectableExpression, TypedExpressionType, ValidGrouping,
+    is_aggregate,
+};
+#[cfg(feature = "postgres")]
+use diesel::pg::Pg;
+use diesel::prelude::*;
+use diesel::query_builder::{AsChangeset, AstPass, Query, QueryFragment, QueryId};
+use diesel::serialize::ToSql;
+#[cfg(feature = "postgres")]
+use diesel::sql_types::BigInt;
+use diesel::sql_types::{Bool, BoolOrNullableBool, HasSqlType, SqlType};
+
+/// `UPDATE … SET … WHERE …`; see [`update`].
+pub struct Update<T: QuerySource, S, P> {
+    from_clause: T::FromClause,
+    changeset: S,
+    predicate: P,
+}
+
+/// `UPDATE … SET … WHERE … RETURNING …`; see [`Update::returning`].
+pub struct UpdateReturning<T: QuerySource, S, P, R> {
+    update: Update<T, S, P>,
+    returning: R,
+}
+
+/// Sets `changes` on the rows of `table` for which `predicate` holds. The
+/// types are checked as by `diesel::update`.
+pub fn update<T, S, P>(table: T, changes: S, predicate: P) -> Update<T, S::Changeset, P>
+where
+    T: QuerySource,
+    S: AsChangeset<Target = T>,
+    P: AppearsOnTable<T>,
+    P::SqlType: BoolOrNullableBool,
+{
+    Update {
+        from_clause: table.from_clause(),
+        changeset: changes.as_changeset(),
+        predicate,
+    }
+}
+
+impl<T: QuerySource, S, P> Update<T, S, P> {
+    /// Has the statement return `columns` of each row that it changed.
+    pub fn returning<R>(self, columns: R) -> UpdateReturning<T, S, P, R>
+    where
+        R: SelectableExpression<T> + NonAggregate,
+    {
+        UpdateReturning {
+            update: self,
+            returning: columns,
+        }
+    }
+}
+
+impl<T, S, P, DB> QueryFragment<DB> for Update<T, S, P>
+where
+    DB: Backend,
+    T: QuerySource,
+    T::FromClause: QueryFragment<DB>,
+    S: QueryFragment<DB>,
+    P: QueryFragment<DB>,
+{
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
+        out.push_sql("UPDATE ");
+        self.from_clause.walk_ast(out.reborrow())?;
+        out.push_sql(" SET ");
+        self.changeset.walk_ast(out.reborrow())?;
+        out.push_sql(" WHERE ");
+        self.predicate.walk_ast(out.reborrow())
+    }
+}
+
+impl<T, S, P, R, DB> QueryFragment<DB> for UpdateReturning<T, S, P, R>
+where
+    DB: Backend,
+    T: QuerySource,
+    Update<T, S, P>: QueryFragment<DB>,
+    R: QueryFragment<DB>,
+{
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
+        self.update.walk_ast(out.reborrow())?;
+        out.push_sql(" RETURNING ");
+        self.returning.walk_ast(out)
+    }
+}
+
+// A changeset with optional fields has one type and several texts, so the
+// text is the cache's key.
+impl<T: QuerySource, S, P> QueryId for Update<T, S, P> {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl<T: QuerySource, S, P, R> QueryId for UpdateReturning<T, S, P, R> {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl<T: QuerySource, S, P, R: Expression> Query for UpdateReturning<T, S, P, R> {
+    type SqlType = R::SqlType;
+}
+
+impl<T: QuerySource, S, P, Conn> RunQueryDsl<Conn> for Update<T, S, P> {}
+impl<T: QuerySource, S, P, R, Conn> RunQueryDsl<Conn> for UpdateReturning<T, S, P, R> {}
+
+/// `column IN (codes)`; see [`one_of`].
+#[derive(Debug)]
+pub struct OneOf<C, E> {
+    column: C,
+    codes: Vec<E>,
+}
+
+/// The rows whose `column` has one of `codes`. Diesel's own `IN` is not
+/// cached on SQLite and MySQL; the list of a step does not vary.
+pub fn one_of<C, E>(column: C, codes: Vec<E>) -> OneOf<C, E>
+where
+    C: Expression,
+    E: Expression<SqlType = C::SqlType>,
+{
+    OneOf { column, codes }
+}
+
+/// A status code: as a number in the SQL where it is known as one, else bound.
+///
+/// PostgreSQL and SQLite use a partial index on the ready rows only where the
+/// statement itself shows that it asks for ready rows.
+#[derive(Debug)]
+pub struct Code<S, ST> {
+    number: Option<i64>,
+    bound: S,
+    sql_type: PhantomData<ST>,
+}
+
+impl<S, ST> Code<S, ST> {
+    /// `number` is the code's number, if the column holds numbers.
+    pub fn new(bound: S, number: Option<i64>) -> Self {
+        Self {
+            number,
+            bound,
+            sql_type: PhantomData,
+        }
+    }
+}
+
+impl<C: Expression, E> Expression for OneOf<C, E> {
+    type SqlType = Bool;
+}
+
+impl<C, E, QS> AppearsOnTable<QS> for OneOf<C, E> where C: AppearsOnTable<QS> {}
+
+impl<C, E, GroupBy> ValidGrouping<GroupBy> for OneOf<C, E> {
+    type IsAggregate = is_aggregate::No;
+}
+
+impl<S, ST: SqlType + TypedExpressionType> Expression for Code<S, ST> {
+    type SqlType = ST;
+}
+
+impl<C, E, DB> QueryFragment<DB> for OneOf<C, E>
+where
+    DB: Backend,
+    C: QueryFragment<DB>,
+    E: QueryFragment<DB>,
+{
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
+        self.column.walk_ast(out.reborrow())?;
+        out.push_sql(" IN (");
+        for (n, code) in self.codes.iter().enumerate() {
+            if n > 0 {
+                out.push_sql(", ");
+            }
+            code.walk_ast(out.reborrow())?;
+        }
+        out.push_sql(")");
+        Ok(())
+    }
+}
+
+impl<S, ST, DB> QueryFragment<DB> for Code<S, ST>
+where
+    DB: Backend + HasSqlType<ST>,
+    S: ToSql<ST, DB>,
+{
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
+        match self.number {
+            Some(number) => {
+                out.push_sql(&number.to_string());
+                Ok(())
+            }
+            None => out.push_bind_param::<ST, _>(&self.bound),
+        }
+    }
+}
+
+// The number of codes and their kind vary: the text is the cache's key.
+impl<C, E> QueryId for OneOf<C, E> {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+/// The place of a row among those that [`UpdateNext`] picked.
+#[cfg(feature = "postgres")]
+#[derive(Debug, Clone, Copy)]
+pub struct Place;
+
+/// Updates the first rows of a query that nobody has locked; see [`update_next`].
+#[cfg(feature = "postgres")]
+pub struct UpdateNext<T: QuerySource, S, Q, K, R> {
+    from_clause: T::FromClause,
+    changeset: S,
+    candidates: Q,
+    limit: usize,
+    key: K,
+    key_names: &'static [&'static str],
+    returning: R,
+}
+
+/// Sets `changes` on the first `limit` rows of `candidates`, a query that
+/// selects the columns `key` of `table`, and returns `columns` of each. Rows
+/// that others have locked are skipped.
+#[cfg(feature = "postgres")]
+pub fn update_next<T, S, Q, K, R>(
+    table: T,
+    changes: S,
+    candidates: Q,
+    limit: usize,
+    key: K,
+    key_names: &'static [&'static str],
+    columns: R,
+) -> UpdateNext<T, S::Changeset, Q, K, R>
+where
+    T: QuerySource,
+    S: AsChangeset<Target = T>,
+    Q: Query<SqlType = K::SqlType>,
+    K: SelectableExpression<T>,
+    R: SelectableExpression<T> + NonAggregate,
+{
+    let from_clause = table.from_clause();
+    UpdateNext {
+        from_clause,
+        changeset: changes.as_changeset(),
+        candidates,
+        limit,
+        key,
+        key_names,
+        returning: columns,
+    }
+}
+
+#[cfg(feature = "postgres")]
+impl<T, S, Q, K, R> QueryFragment<Pg> for UpdateNext<T, S, Q, K, R>
+where
+    T: QuerySource,
+    T::FromClause: QueryFragment<Pg>,
+    S: QueryFragment<Pg>,
+    Q: QueryFragment<Pg>,
+    K: QueryFragment<Pg>,
+    R: QueryFragment<Pg>,
+{
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        // Materialized, since a plan that ran the inner query more than once
+        // would lock, and claim, more rows than the limit.
+        out.push_sql("WITH picked AS MATERIALIZED (");
+        self.candidates.walk_ast(out.reborrow())?;
+        // A literal: with a bound limit the server plans anew at each call.
+        out.push_sql(&format!(
+            " LIMIT {} FOR UPDATE SKIP LOCKED) UPDATE ",
+            self.limit
+        ));
+        self.from_clause.walk_ast(out.reborrow())?;
+        out.push_sql(" SET ");
+        self.changeset.walk_ast(out.reborrow())?;
+        // RETURNING keeps no order, so each row tells its place.
+        out.push_sql(
+            " FROM (SELECT row_number() OVER () AS place, picked.* FROM picked) AS picked WHERE (",
+        );
+        self.key.walk_ast(out.reborrow())?;
+        out.push_sql(") = (");
+        for (n, name) in self.key_names.iter().enumerate() {
+            out.push_sql(if n > 0 { ", picked." } else { "picked." });
+            out.push_identifier(name)?;
+        }
+        out.push_sql(") RETURNING ");
+        self.returning.walk_ast(out)
+    }
+}
+
+#[cfg(feature = "postgres")]
+impl<T: QuerySource, S, Q, K, R> QueryId for UpdateNext<T, S, Q, K, R> {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+#[cfg(feature = "postgres")]
+impl<T: QuerySource, S, Q, K, R: Expression> Query for UpdateNext<T, S, Q, K, R> {
+    type SqlType = R::SqlType;
+}
+
+#[cfg(feature = "postgres")]
+impl<T: QuerySource, S, Q, K, R, Conn> RunQueryDsl<Conn> for UpdateNext<T, S, Q, K, R> {}
+
+#[cfg(feature = "postgres")]
+impl Expression for Place {
+    type SqlType = BigInt;
+}
+
+#[cfg(feature = "postgres")]
+impl<QS> AppearsOnTable<QS> for Place {}
+#[cfg(feature = "postgres")]
+impl<QS> SelectableExpression<QS> for Place {}
+
+#[cfg(feature = "postgres")]
+impl<GroupBy> ValidGrouping<GroupBy> for Place {
+    type IsAggregate = is_aggregate::No;
+}
+
+#[cfg(feature = "postgres")]
+impl QueryFragment<Pg> for Place {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("picked.place");
+        Ok(())
+    }
+}

@@ -1,0 +1,264 @@
+//! The seam between the calls and the SQL: one method a statement. The code
+//! that `job_table!` generates implements it, per connection.
+
+use std::fmt::{self, Debug, Display};
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+
+use crate::protocol::{RowState, Setback, Step};
+use crate::status::Order;
+
+/// A row type whose table is tracked; implemented by `job_table!` alone.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not tracked: its `job_table! {{ {Self} in <table> {{ … }} }}` is missing",
+    label = "no `job_table!` names this type",
+    note = "write `job_table! {{ {Self} in <table> {{ key: (…), status: …, updates: …, connections: […] }} }}` beside its `impl StatusTracked`"
+)]
+pub trait Tracked: Sized {
+    /// The key, as the calls take it.
+    type Key: Clone + Debug + Send + Sync + 'static;
+    /// The type of the status codes.
+    type Status: Copy + PartialEq + Debug + Send + Sync + 'static;
+    /// The columns that the user sets.
+    type Updates: Default;
+    /// The table's name, for people.
+    const TABLE: &'static str;
+    /// A tracked column that `Updates` sets, if there is one.
+    fn tracked_column_in_updates() -> Option<&'static str>;
+}
+
+/// A row type that shows its status; implemented by `job_table!`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not hold its status: `job_table!` says `status_field: none`"
+)]
+pub trait ShowsStatus: Tracked {
+    /// The status of this row when it was read.
+    fn status(&self) -> Self::Status;
+}
+
+/// A job as messages name it: table and key.
+pub(crate) struct JobName<'a, J: Tracked>(pub(crate) &'a J::Key);
+
+impl<J: Tracked> Display for JobName<'_, J> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?}", J::TABLE, self.0)
+    }
+}
+
+/// A claimed job: the row, and what the user's struct need not hold of it.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub struct Claimed<J: Tracked> {
+    pub key: J::Key,
+    pub job: J,
+    pub lock_at: Option<DateTime<Utc>>,
+    pub retry: i32,
+    pub errors: Value,
+}
+
+/// What a claim of the next jobs got.
+#[derive(Debug)]
+#[allow(missing_docs)]
+pub struct Batch<J: Tracked> {
+    pub claimed: Vec<Claimed<J>>,
+    /// Rows that could not be decoded, and were released.
+    pub undecodable: Vec<(J::Key, diesel::result::Error)>,
+}
+
+/// A lock that has expired.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub struct DeadAttempt<J: Tracked> {
+    pub key: J::Key,
+    pub lock: String,
+    pub retry: i32,
+    pub errors: Value,
+    pub now: DateTime<Utc>,
+}
+
+type Query<T> = diesel::QueryResult<T>;
+
+/// The statements on the table of `Self` over connection `C`. Those that
+/// write return how many rows they changed: 1, or 0 when the fence refused.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not tracked over `{C}`: its `job_table!` does not list it in `connections`",
+    label = "not listed in `connections`"
+)]
+#[allow(missing_docs)]
+pub trait JobStore<C>: Tracked {
+    /// A new row, `None` where the key exists.
+    fn insert_row(
+        conn: &mut C,
+        key: &Self::Key,
+        updates: &Self::Updates,
+        step: &Step<Self::Status>,
+    ) -> Query<Option<Self>>;
+    /// New rows in few statements, without those whose key exists. Not atomic by itself.
+    fn insert_rows(
+        conn: &mut C,
+        rows: &[(Self::Key, Self::Updates)],
+        step: &Step<Self::Status>,
+    ) -> Query<usize>;
+
+    /// Locks one row if it is ready.
+    fn claim_row(
+        conn: &mut C,
+        key: &Self::Key,
+        token: &str,
+        step: &Step<Self::Status>,
+    ) -> Query<Option<Claimed<Self>>>;
+    /// Locks up to `limit` ready rows, in order.
+    fn claim_rows(
+        conn: &mut C,
+        limit: usize,
+        token: &str,
+        step: &Step<Self::Status>,
+    ) -> Query<Batch<Self>>;
+    /// Reads back a row that `token` holds.
+    fn claimed_row(conn: &mut C, key: &Self::Key, token: &str) -> Query<Option<Claimed<Self>>>;
+    /// The rows that `token` holds.
+    fn claimed_keys(conn: &mut C, token: &str, step: &Step<Self::Status>) -> Query<Vec<Self::Key>>;
+    /// What decides whether a job may start.
+    fn row_state(conn: &mut C, key: &Self::Key) -> Query<Option<RowState<Self::Status>>>;
+
+    fn succeed_row(
+        conn: &mut C,
+        key: &Self::Key,
+        token: &str,
+        updates: &Self::Updates,
+        step: &Step<Self::Status>,
+    ) -> Query<usize>;
+    fn fail_row(
+        conn: &mut C,
+        key: &Self::Key,
+        token: &str,
+        setback: Setback<Self::Status>,
+        errors: Value,
+    ) -> Query<usize>;
+    /// Gives a claimed row back unworked.
+    fn release_row(
+        conn: &mut C,
+        key: &Self::Key,
+        token: &str,
+        step: &Step<Self::Status>,
+    ) -> Query<usize>;
+    /// Renews the lock and tells its new time, `None` when the fence refused.
+    fn renew_row(
+        conn: &mut C,
+        key: &Self::Key,
+        token: &str,
+    ) -> Query<Option<Option<DateTime<Utc>>>>;
+    /// Writes updates in mid-run, and renews the lock.
+    fn save_row(
+        conn: &mut C,
+        key: &Self::Key,
+        token: &str,
+        updates: &Self::Updates,
+    ) -> Query<Option<Option<DateTime<Utc>>>>;
+
+    /// Up to `limit` expired locks of the step.
+    fn dead_attempts(
+        conn: &mut C,
+        limit: i64,
+        step: &Step<Self::Status>,
+    ) -> Query<Vec<DeadAttempt<Self>>>;
+    /// The expired lock on one row of the step, if there is one.
+    fn dead_attempt(
+        conn: &mut C,
+        key: &Self::Key,
+        step: &Step<Self::Status>,
+    ) -> Query<Option<DeadAttempt<Self>>>;
+    /// Ends a dead attempt, unless it was renewed or finished meanwhile.
+    fn expire_row(
+        conn: &mut C,
+        dead: &DeadAttempt<Self>,
+        setback: Setback<Self::Status>,
+        errors: Value,
+        step: &Step<Self::Status>,
+    ) -> Query<usize>;
+    /// Back to pending, unless somebody holds the row or it is another step's.
+    fn reset_row(conn: &mut C, key: &Self::Key, step: &Step<Self::Status>) -> Query<usize>;
+
+    fn row(conn: &mut C, key: &Self::Key) -> Query<Option<Self>>;
+    fn rows_by_status(
+        conn: &mut C,
+        status: Self::Status,
+        limit: i64,
+        order: Order,
+    ) -> Query<Vec<Self>>;
+    fn status_counts(conn: &mut C) -> Query<Vec<(Self::Status, i64)>>;
+}
+
+/// Claims the first `limit` of `candidates` that can still be had. The first
+/// try goes to the first; a claimer that lost it goes on elsewhere, so that
+/// claimers of one list do not run into each other row by row.
+pub fn claim_each<C, J: JobStore<C>>(
+    conn: &mut C,
+    mut candidates: Vec<J::Key>,
+    limit: usize,
+    token: &str,
+    step: &Step<J::Status>,
+) -> Query<Batch<J>> {
+    let mut batch = Batch {
+        claimed: Vec::new(),
+        undecodable: Vec::new(),
+    };
+    let mut lost = false;
+    candidates.reverse();
+    while batch.claimed.len() < limit {
+        let Some(key) = candidates.pop() else { break };
+        match J::claim_row(conn, &key, token, step) {
+            Ok(Some(claimed)) => batch.claimed.push(claimed),
+            Ok(None) if !lost => {
+                lost = true;
+                let chance = usize::from(token.as_bytes().iter().fold(0_u16, |sum, byte| {
+                    sum.wrapping_mul(31).wrapping_add(u16::from(*byte))
+                }));
+                let turn = chance % candidates.len().max(1);
+                candidates.rotate_left(turn);
+            }
+            Ok(None) => {}
+            Err(error) => batch
+                .undecodable
+                .push(released::<C, J>(conn, key, token, step, error)?),
+        }
+    }
+    Ok(batch)
+}
+
+/// What `token` holds, after a claim whose rows could not all be decoded.
+pub fn claim_again<C, J: JobStore<C>>(
+    conn: &mut C,
+    token: &str,
+    step: &Step<J::Status>,
+) -> Query<Batch<J>> {
+    let mut batch = Batch {
+        claimed: Vec::new(),
+        undecodable: Vec::new(),
+    };
+    for key in J::claimed_keys(conn, token, step)? {
+        match J::claimed_row(conn, &key, token) {
+            Ok(claimed) => batch.claimed.extend(claimed),
+            Err(error) => batch
+                .undecodable
+                .push(released::<C, J>(conn, key, token, step, error)?),
+        }
+    }
+    Ok(batch)
+}
+
+/// Releases a row that could not be decoded; passes on any other error.
+fn released<C, J: JobStore<C>>(
+    conn: &mut C,
+    key: J::Key,
+    token: &str,
+    step: &Step<J::Status>,
+    error: diesel::result::Error,
+) -> Query<(J::Key, diesel::result::Error)> {
+    if !matches!(error, diesel::result::Error::DeserializationError(_)) {
+        return Err(error);
+    }
+    J::release_row(conn, &key, token, step)?;
+    Ok((key, error))
+}
