@@ -192,13 +192,30 @@ macro_rules! contest {
 }
 
 #[cfg(feature = "sqlite")]
-contest!(sqlite, SqliteConnection, "migrations/sqlite", "strftime('%Y-%m-%d %H:%M:%f', 'now')");
+contest!(
+    sqlite,
+    SqliteConnection,
+    "migrations/sqlite",
+    "strftime('%Y-%m-%d %H:%M:%f', 'now')"
+);
 #[cfg(feature = "postgres")]
-contest!(postgres, PgConnection, "migrations/postgres", "(statement_timestamp() AT TIME ZONE 'UTC')");
+contest!(
+    postgres,
+    PgConnection,
+    "migrations/postgres",
+    "(statement_timestamp() AT TIME ZONE 'UTC')"
+);
 
 /// Runs `count` fresh jobs on `threads` threads; jobs per second.
-fn rate(threads: usize, count: usize, create: impl FnOnce(&[String]), work: impl Fn(&str) + Sync) -> f64 {
-    let ids: Vec<String> = (0..count.max(threads)).map(|n| format!("job-{n}")).collect();
+fn rate(
+    threads: usize,
+    count: usize,
+    create: impl FnOnce(&[String]),
+    work: impl Fn(&str) + Sync,
+) -> f64 {
+    let ids: Vec<String> = (0..count.max(threads))
+        .map(|n| format!("job-{n}"))
+        .collect();
     create(&ids);
     let start = Barrier::new(threads + 1);
     thread::scope(|scope| {
@@ -237,7 +254,10 @@ fn report(database: &str, threads: usize, [run_job, by_hand, floor]: [f64; 3]) {
 
 fn main() {
     println!("jobs per second, medians of {} rounds", ROUNDS - 1);
-    println!("{:<12} {:>7} {:>10} {:>10} {:>10} {:>12} {:>10}", "database", "threads", WAYS[0], WAYS[1], WAYS[2], "/ by hand", "/ floor");
+    println!(
+        "{:<12} {:>7} {:>10} {:>10} {:>10} {:>12} {:>10}",
+        "database", "threads", WAYS[0], WAYS[1], WAYS[2], "/ by hand", "/ floor"
+    );
     for threads in [1, 4] {
         #[cfg(feature = "sqlite")]
         {
@@ -245,8 +265,12 @@ fn main() {
             let pool = Pool::builder()
                 .max_size(4)
                 .test_on_check_out(false)
-                .connection_customizer(Box::new(diesel_status_tracker::sqlite::Customizer::default()))
-                .build(ConnectionManager::new(folder.path().join("bench.db").to_string_lossy()))
+                .connection_customizer(Box::new(
+                    diesel_status_tracker::sqlite::Customizer::default(),
+                ))
+                .build(ConnectionManager::new(
+                    folder.path().join("bench.db").to_string_lossy(),
+                ))
                 .expect("a pool");
             report("SQLite, WAL", threads, sqlite::medians(&pool, threads));
         }
@@ -260,7 +284,9 @@ fn main() {
                     .expect("a pool");
                 report("PostgreSQL", threads, postgres::medians(&pool, threads));
             }
-            Err(_) => println!("PostgreSQL   POSTGRES_URL is not set: run `scripts/with-servers cargo bench --features postgres`"),
+            Err(_) => println!(
+                "PostgreSQL   POSTGRES_URL is not set: run `scripts/with-servers cargo bench --features postgres`"
+            ),
         }
     }
 }

@@ -8,10 +8,13 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use diesel::backend::Backend;
-use diesel::expression::{AppearsOnTable, SelectableExpression, ValidGrouping, is_aggregate};
+use diesel::expression::{
+    AppearsOnTable, SelectableExpression, TypedExpressionType, ValidGrouping, is_aggregate,
+};
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
-use diesel::sql_types::SqlType;
+use diesel::serialize::ToSql;
+use diesel::sql_types::{BigInt, HasSqlType, SingleValue, SqlType};
 
 use crate::column::TimeColumn;
 
@@ -97,10 +100,7 @@ fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.min(LONGEST).as_micros()).unwrap_or(i64::MAX)
 }
 
-impl<ST: SqlType + diesel::sql_types::SingleValue> Expression for Clock<ST>
-where
-    ST: diesel::expression::TypedExpressionType,
-{
+impl<ST: SqlType + SingleValue + TypedExpressionType> Expression for Clock<ST> {
     type SqlType = ST;
 }
 
@@ -118,18 +118,18 @@ impl<ST> QueryId for Clock<ST> {
 }
 
 /// Writes `before`, the shift in microseconds as a bound number, and `after`.
-fn push_shifted<'b, DB: Backend>(
+fn push_shifted<'b, DB>(
     mut out: AstPass<'_, 'b, DB>,
     before: &str,
     micros: &'b i64,
     after: &str,
 ) -> QueryResult<()>
 where
-    DB: diesel::sql_types::HasSqlType<diesel::sql_types::BigInt>,
-    i64: diesel::serialize::ToSql<diesel::sql_types::BigInt, DB>,
+    DB: Backend + HasSqlType<BigInt>,
+    i64: ToSql<BigInt, DB>,
 {
     out.push_sql(before);
-    out.push_bind_param::<diesel::sql_types::BigInt, _>(micros)?;
+    out.push_bind_param::<BigInt, _>(micros)?;
     out.push_sql(after);
     Ok(())
 }

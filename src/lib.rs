@@ -6,6 +6,7 @@
 pub mod clock;
 mod column;
 mod connection;
+mod database;
 mod error;
 mod failure;
 mod guard;
@@ -20,12 +21,13 @@ mod status;
 mod status_codes;
 mod store;
 
-pub use connection::{Database, TrackerConnection};
+pub use connection::TrackerConnection;
+pub use database::Database;
 pub use error::{BoxError, Error, PoolTimeout, Result};
 pub use running::RunningJob;
-pub use status::{KeyOf, Order, StatusOf, StatusTracked, UpdatesOf};
+pub use status::{KeyOf, StatusOf, StatusTracked, UpdatesOf};
 pub use status_codes::UnknownCode;
-pub use store::{JobStore, ShowsStatus, Tracked};
+pub use store::{JobStore, Order, ShowsStatus, Tracked};
 
 /// What the generated code names. Not part of the API.
 #[doc(hidden)]

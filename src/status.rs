@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use crate::connection::{Database, PoolOf, TrackerConnection};
+use crate::connection::{PoolOf, TrackerConnection};
+use crate::database::Database;
 use crate::error::{BoxError, Error, Result};
 use crate::protocol::Step;
 use crate::retry::Fault;
 use crate::running::{self, RunningJob};
-use crate::store::{JobName, JobStore, ShowsStatus, Tracked};
+use crate::store::{JobName, JobStore, Order, ShowsStatus, Tracked};
 
 /// The type of a step's keys.
 pub type KeyOf<S> = <<S as StatusTracked>::Job as Tracked>::Key;
@@ -21,16 +22,6 @@ pub type UpdatesOf<S> = <<S as StatusTracked>::Job as Tracked>::Updates;
 const INSERT_CHUNK: usize = 500;
 /// Dead attempts that are read at once.
 const EXPIRE_CHUNK: i64 = 100;
-
-/// The order in which [`StatusTracked::query_by_status`] lists jobs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Order {
-    /// The job that has not changed for the longest time first.
-    #[default]
-    OldestFirst,
-    /// The job that changed last first.
-    NewestFirst,
-}
 
 /// One step of tracked work on the rows of a table: five status codes and a
 /// policy. Implementing it provides the calls.

@@ -7,7 +7,6 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use crate::protocol::{RowState, Setback, Step};
-use crate::status::Order;
 
 /// A row type whose table is tracked; implemented by `job_table!` alone.
 #[diagnostic::on_unimplemented(
@@ -44,6 +43,16 @@ impl<J: Tracked> Display for JobName<'_, J> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {:?}", J::TABLE, self.0)
     }
+}
+
+/// The order in which [`query_by_status`](crate::StatusTracked::query_by_status) lists jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Order {
+    /// The job that has not changed for the longest time first.
+    #[default]
+    OldestFirst,
+    /// The job that changed last first.
+    NewestFirst,
 }
 
 /// A claimed job: the row, and what the user's struct need not hold of it.

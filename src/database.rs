@@ -1,0 +1,105 @@
+//! What a call may be given to reach the database: a pool or a connection.
+
+use std::fmt::Display;
+use std::sync::Arc;
+
+use diesel::r2d2::{ConnectionManager, PooledConnection};
+
+use crate::connection::{PoolOf, TrackerConnection};
+use crate::error::Result;
+use crate::retry::{self, Fault};
+
+/// What the calls take as `db`: `&pool`, `&Arc<Pool>`, or `&mut connection`.
+///
+/// With a pool, a call borrows a connection for the time of its statements
+/// and retries what fails for a passing reason. With a connection it takes
+/// part in the caller's open transaction, and the first error is the answer.
+/// A `&mut` is moved into the call; write `&mut *conn` to keep it.
+pub trait Database {
+    /// The connection's type.
+    type Connection: TrackerConnection;
+
+    /// Runs `work`, which speaks of `job`. `doubtful` is true when an earlier
+    /// try broke off before the database's answer came.
+    #[doc(hidden)]
+    fn run<T>(
+        &mut self,
+        job: &dyn Display,
+        work: impl FnMut(&mut Self::Connection, bool) -> Result<T, Fault>,
+    ) -> Result<T>;
+
+    /// Runs `work` once, on a connection that has just answered.
+    #[doc(hidden)]
+    fn run_once<T>(
+        &mut self,
+        job: &dyn Display,
+        work: impl FnOnce(&mut Self::Connection) -> Result<T, Fault>,
+    ) -> Result<T>;
+}
+
+impl<C: TrackerConnection> Database for &PoolOf<C> {
+    type Connection = C;
+
+    fn run<T>(
+        &mut self,
+        job: &dyn Display,
+        work: impl FnMut(&mut C, bool) -> Result<T, Fault>,
+    ) -> Result<T> {
+        retry::run(self, job, work)
+    }
+
+    fn run_once<T>(
+        &mut self,
+        job: &dyn Display,
+        work: impl FnOnce(&mut C) -> Result<T, Fault>,
+    ) -> Result<T> {
+        let mut conn = retry::live_connection(self, job)?;
+        work(&mut conn).map_err(|fault| fault.into_error(job))
+    }
+}
+
+impl<C: TrackerConnection> Database for &Arc<PoolOf<C>> {
+    type Connection = C;
+
+    fn run<T>(
+        &mut self,
+        job: &dyn Display,
+        work: impl FnMut(&mut C, bool) -> Result<T, Fault>,
+    ) -> Result<T> {
+        (&***self).run(job, work)
+    }
+
+    fn run_once<T>(
+        &mut self,
+        job: &dyn Display,
+        work: impl FnOnce(&mut C) -> Result<T, Fault>,
+    ) -> Result<T> {
+        (&***self).run_once(job, work)
+    }
+}
+
+/// A borrowed connection: one try, since a failed statement may have broken
+/// the caller's transaction.
+macro_rules! borrowed_connection {
+    ([$($generics:tt)*] $type:ty, $connection:ty) => {
+        impl $($generics)* Database for &mut $type {
+            type Connection = $connection;
+
+            fn run<T>(&mut self, job: &dyn Display, mut work: impl FnMut(&mut $connection, bool) -> Result<T, Fault>) -> Result<T> {
+                work(self, false).map_err(|fault| fault.into_error(job))
+            }
+
+            fn run_once<T>(&mut self, job: &dyn Display, work: impl FnOnce(&mut $connection) -> Result<T, Fault>) -> Result<T> {
+                work(self).map_err(|fault| fault.into_error(job))
+            }
+        }
+    };
+}
+
+#[cfg(feature = "sqlite")]
+borrowed_connection!([] diesel::SqliteConnection, diesel::SqliteConnection);
+#[cfg(feature = "postgres")]
+borrowed_connection!([] diesel::PgConnection, diesel::PgConnection);
+#[cfg(feature = "mysql")]
+borrowed_connection!([] diesel::MysqlConnection, diesel::MysqlConnection);
+borrowed_connection!([<C: TrackerConnection>] PooledConnection<ConnectionManager<C>>, C);
