@@ -117,18 +117,18 @@ impl<ST> QueryId for Clock<ST> {
     const HAS_STATIC_QUERY_ID: bool = false;
 }
 
-/// Writes `before`, the shift in microseconds as a bound number, and `after`.
-fn push_shifted<'b, DB>(
+/// Writes a shift of `now`: the SQL before it, the microseconds as a bound
+/// number, the SQL after it. Each part is a constant, for it is written at
+/// every call.
+fn push_shift<'b, DB>(
     mut out: AstPass<'_, 'b, DB>,
-    before: &str,
     micros: &'b i64,
-    after: &str,
+    after: &'static str,
 ) -> QueryResult<()>
 where
     DB: Backend + HasSqlType<BigInt>,
     i64: ToSql<BigInt, DB>,
 {
-    out.push_sql(before);
     out.push_bind_param::<BigInt, _>(micros)?;
     out.push_sql(after);
     Ok(())
@@ -139,20 +139,16 @@ impl<ST: TimeColumn> QueryFragment<diesel::pg::Pg> for Clock<ST> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, diesel::pg::Pg>) -> QueryResult<()> {
         // Not clock_timestamp(): it is volatile, and a volatile bound makes
         // the planner scan the table instead of an index.
-        let now = if ST::ZONED {
-            "statement_timestamp()"
+        out.push_sql(if ST::ZONED {
+            "(statement_timestamp()"
         } else {
-            "(statement_timestamp() AT TIME ZONE 'UTC')"
-        };
-        match &self.shift {
-            None => out.push_sql(now),
-            Some(micros) => push_shifted(
-                out,
-                &format!("({now} + "),
-                micros,
-                " * interval '1 microsecond')",
-            )?,
+            "(statement_timestamp() AT TIME ZONE 'UTC'"
+        });
+        if let Some(micros) = &self.shift {
+            out.push_sql(" + ");
+            push_shift(out.reborrow(), micros, " * interval '1 microsecond'")?;
         }
+        out.push_sql(")");
         Ok(())
     }
 }
@@ -160,15 +156,12 @@ impl<ST: TimeColumn> QueryFragment<diesel::pg::Pg> for Clock<ST> {
 #[cfg(feature = "mysql")]
 impl<ST: TimeColumn> QueryFragment<diesel::mysql::Mysql> for Clock<ST> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, diesel::mysql::Mysql>) -> QueryResult<()> {
-        match &self.shift {
-            None => out.push_sql("UTC_TIMESTAMP(6)"),
-            Some(micros) => push_shifted(
-                out,
-                "(UTC_TIMESTAMP(6) + INTERVAL ",
-                micros,
-                " MICROSECOND)",
-            )?,
+        out.push_sql("(UTC_TIMESTAMP(6)");
+        if let Some(micros) = &self.shift {
+            out.push_sql(" + INTERVAL ");
+            push_shift(out.reborrow(), micros, " MICROSECOND")?;
         }
+        out.push_sql(")");
         Ok(())
     }
 }
@@ -178,20 +171,16 @@ impl<ST: TimeColumn> QueryFragment<diesel::sqlite::Sqlite> for Clock<ST> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, diesel::sqlite::Sqlite>) -> QueryResult<()> {
         // SQLite compares times as text: this is the format that Diesel
         // writes, and a 'T' between date and time would sort after it.
-        let format = if ST::ZONED {
-            "'%Y-%m-%d %H:%M:%f+00:00'"
+        out.push_sql(if ST::ZONED {
+            "strftime('%Y-%m-%d %H:%M:%f+00:00', 'now'"
         } else {
-            "'%Y-%m-%d %H:%M:%f'"
-        };
-        match &self.shift {
-            None => out.push_sql(&format!("strftime({format}, 'now')")),
-            Some(micros) => push_shifted(
-                out,
-                &format!("strftime({format}, 'now', printf('%.6f seconds', "),
-                micros,
-                " / 1000000.0))",
-            )?,
+            "strftime('%Y-%m-%d %H:%M:%f', 'now'"
+        });
+        if let Some(micros) = &self.shift {
+            out.push_sql(", printf('%.6f seconds', ");
+            push_shift(out.reborrow(), micros, " / 1000000.0)")?;
         }
+        out.push_sql(")");
         Ok(())
     }
 }
