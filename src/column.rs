@@ -34,6 +34,7 @@ pub trait ColumnTypes {
     type Retry;
     type Errors;
     type RunAt;
+    type Key;
 }
 
 impl<S, C, U, L, A, R, E, RunAt, K> ColumnTypes for Columns<S, C, U, L, A, R, E, RunAt, K> {
@@ -43,6 +44,7 @@ impl<S, C, U, L, A, R, E, RunAt, K> ColumnTypes for Columns<S, C, U, L, A, R, E,
     type Retry = R;
     type Errors = E;
     type RunAt = RunAt;
+    type Key = K;
 }
 
 /// Where the generated code finds the columns of the table of `Self`.

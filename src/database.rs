@@ -27,14 +27,6 @@ pub trait Database {
         job: &dyn Display,
         work: impl FnMut(&mut Self::Connection, bool) -> Result<T, Fault>,
     ) -> Result<T>;
-
-    /// Runs `work` once, on a connection that has just answered.
-    #[doc(hidden)]
-    fn run_once<T>(
-        &mut self,
-        job: &dyn Display,
-        work: impl FnOnce(&mut Self::Connection) -> Result<T, Fault>,
-    ) -> Result<T>;
 }
 
 impl<C: TrackerConnection> Database for &PoolOf<C> {
@@ -46,15 +38,6 @@ impl<C: TrackerConnection> Database for &PoolOf<C> {
         work: impl FnMut(&mut C, bool) -> Result<T, Fault>,
     ) -> Result<T> {
         retry::run(self, job, work)
-    }
-
-    fn run_once<T>(
-        &mut self,
-        job: &dyn Display,
-        work: impl FnOnce(&mut C) -> Result<T, Fault>,
-    ) -> Result<T> {
-        let mut conn = retry::live_connection(self, job)?;
-        work(&mut conn).map_err(|fault| fault.into_error(job))
     }
 }
 
@@ -68,14 +51,6 @@ impl<C: TrackerConnection> Database for &Arc<PoolOf<C>> {
     ) -> Result<T> {
         (&***self).run(job, work)
     }
-
-    fn run_once<T>(
-        &mut self,
-        job: &dyn Display,
-        work: impl FnOnce(&mut C) -> Result<T, Fault>,
-    ) -> Result<T> {
-        (&***self).run_once(job, work)
-    }
 }
 
 /// A borrowed connection: one try, since a failed statement may have broken
@@ -87,10 +62,6 @@ macro_rules! borrowed_connection {
 
             fn run<T>(&mut self, job: &dyn Display, mut work: impl FnMut(&mut $connection, bool) -> Result<T, Fault>) -> Result<T> {
                 work(self, false).map_err(|fault| fault.into_error(job))
-            }
-
-            fn run_once<T>(&mut self, job: &dyn Display, work: impl FnOnce(&mut $connection) -> Result<T, Fault>) -> Result<T> {
-                work(self).map_err(|fault| fault.into_error(job))
             }
         }
     };

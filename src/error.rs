@@ -170,7 +170,7 @@ fn why_not_ready(status: &str, run_at: Option<DateTime<Utc>>) -> String {
             stamp(at)
         ),
         None => format!(
-            "its status is {status}, which this step does not start from (an earlier step has to run first, or the row was changed by hand)"
+            "its status is {status}, which this step does not start from: it is another step's turn, or the row was changed by hand (`reset` mends a row of this step)"
         ),
     }
 }

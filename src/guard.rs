@@ -3,88 +3,117 @@
 //!
 //! Each trait holds for all that fit, and says in people's words what does
 //! not. `do_not_recommend` keeps the compiler from explaining the blanket
-//! implementation instead.
+//! implementation instead, and [`Checked`] keeps it from going on.
 
-use std::fmt::Debug;
+use std::marker::PhantomData;
+use std::ops::Deref;
 
 use diesel::backend::Backend;
 use diesel::deserialize::{FromSqlRow, Queryable};
 use diesel::expression::AsExpression;
 use diesel::prelude::*;
 use diesel::query_builder::AsChangeset;
+use diesel::sql_types::is_nullable::NotNull;
 use diesel::sql_types::{Nullable, SingleValue, SqlType, Text};
 
 use crate::column::{ErrorsColumn, RetryColumn, TimeColumn};
 
-/// A column that the table has.
-#[diagnostic::on_unimplemented(
-    message = "the tracked table has no column `{Self}`: add it to the table, or name yours in `job_table!`, as in `columns: {{ {Self}: my_column }}`",
-    label = "no such column in this table"
-)]
-pub trait TableColumn {}
-#[diagnostic::do_not_recommend]
-impl<C: Column> TableColumn for C {}
+/// Guards that hold: `Passed<{ guard(); true }>`. Where one does not, the
+/// compiler reports that and takes this type for an error.
+#[derive(Debug, Clone, Copy)]
+pub struct Passed<const YES: bool>;
 
-/// The column exists.
-pub const fn exists<C: TableColumn>() {}
-
-macro_rules! column_guard {
-    ($(#[$doc:meta])* $name:ident, $Trait:ident, [$($bound:tt)+], $message:literal) => {
-        /// See the message.
-        #[diagnostic::on_unimplemented(message = $message, label = "this table's column does not fit")]
-        pub trait $Trait<C> {}
-        #[diagnostic::do_not_recommend]
-        impl<ST: $($bound)+, C> $Trait<C> for ST {}
-
-        $(#[$doc])*
-        pub const fn $name<C: Expression>()
-        where
-            C::SqlType: $Trait<C>,
-        {
-        }
-    };
+/// `T`, where the guards of `Self` hold; else an error that was reported
+/// already, so that the compiler is silent about all that follows from it.
+pub trait Checked<T> {
+    /// `T`.
+    type Type;
+}
+impl<T> Checked<T> for Passed<true> {
+    type Type = T;
 }
 
-column_guard!(
-    /// The column holds a time, never NULL.
-    time, FitsTime, [TimeColumn + SqlType<IsNull = diesel::sql_types::is_nullable::NotNull>],
-    "column `{C}` must be a `Timestamp` (or `Timestamptz`; `Datetime` on MySQL), not NULL, but it is `{Self}`"
-);
-column_guard!(
-    /// The column holds a time or NULL.
-    nullable_time, FitsNullableTime, [TimeColumn],
-    "column `{C}` must be a `Timestamp` or `Nullable<Timestamp>` (or `Timestamptz`; `Datetime` on MySQL), but it is `{Self}`"
-);
-column_guard!(
-    /// The column holds a count.
-    retry, FitsRetry, [RetryColumn],
-    "column `{C}` must be an integer (`SmallInt`, `Integer` or `BigInt`), not NULL, but it is `{Self}`"
-);
-column_guard!(
-    /// The column holds the error document.
-    errors, FitsErrors, [ErrorsColumn],
-    "column `{C}` must be `Json`, `Jsonb` or `Text`, nullable or not, but it is `{Self}`"
-);
+/// Asks whether the table has column `C`: `<Existence<C>>::KNOWN`. Where it
+/// is no column, the constant is [`Missing`]'s.
+#[derive(Debug, Clone, Copy)]
+pub struct Existence<C>(PhantomData<C>);
+
+impl<C: Column> Existence<C> {
+    /// It has.
+    pub const KNOWN: bool = true;
+}
+
+/// Every type's second answer to the same question.
+pub trait Missing {
+    /// It has not.
+    const KNOWN: bool = false;
+}
+impl<C> Missing for Existence<C> {}
+
+/// See the message.
+#[diagnostic::on_unimplemented(
+    message = "column `{C}` must be a `Timestamp`, not NULL (or `Timestamptz`; on MySQL `Datetime`), but it is `{Self}`",
+    label = "a column of this table does not fit"
+)]
+pub trait FitsTime<C> {}
+#[diagnostic::do_not_recommend]
+impl<ST: TimeColumn + SqlType<IsNull = NotNull>, C> FitsTime<C> for ST {}
+
+/// The column holds a time, never NULL.
+pub const fn time<C: Expression<SqlType: FitsTime<C>>>() {}
+
+/// See the message.
+#[diagnostic::on_unimplemented(
+    message = "column `{C}` must be a `Timestamp` or `Nullable<Timestamp>` (or `Timestamptz`; on MySQL `Datetime`), but it is `{Self}`",
+    label = "a column of this table does not fit"
+)]
+pub trait FitsNullableTime<C> {}
+#[diagnostic::do_not_recommend]
+impl<ST: TimeColumn, C> FitsNullableTime<C> for ST {}
+
+/// The column holds a time or NULL.
+pub const fn nullable_time<C: Expression<SqlType: FitsNullableTime<C>>>() {}
 
 /// See the message.
 #[diagnostic::on_unimplemented(
     message = "column `{C}` must be `Nullable<Text>`, but it is `{Self}`",
-    label = "this table's column does not fit"
+    label = "a column of this table does not fit"
 )]
 pub trait FitsLock<C> {}
+#[diagnostic::do_not_recommend]
 impl<C> FitsLock<C> for Nullable<Text> {}
 
 /// The column holds a lock's token or NULL.
-pub const fn lock<C: Expression>()
-where
-    C::SqlType: FitsLock<C>,
-{
-}
+pub const fn lock<C: Expression<SqlType: FitsLock<C>>>() {}
 
 /// See the message.
 #[diagnostic::on_unimplemented(
-    message = "type `{Self}` does not fit column `{C}`, whose type is `{ST}`: it must be `Copy + PartialEq + Debug`, derive `AsExpression` and `FromSqlRow` with `#[diesel(sql_type = …)]`, and implement `ToSql` and `FromSql` for it",
-    label = "this type cannot be the status, or the key, of this table"
+    message = "column `{C}` must be an integer (`SmallInt`, `Integer` or `BigInt`), not NULL, but it is `{Self}`",
+    label = "a column of this table does not fit"
+)]
+pub trait FitsRetry<C> {}
+#[diagnostic::do_not_recommend]
+impl<ST: RetryColumn, C> FitsRetry<C> for ST {}
+
+/// The column holds a count.
+pub const fn retry<C: Expression<SqlType: FitsRetry<C>>>() {}
+
+/// See the message.
+#[diagnostic::on_unimplemented(
+    message = "column `{C}` must be `Json`, `Jsonb` or `Text`, nullable or not, but it is `{Self}`",
+    label = "a column of this table does not fit"
+)]
+pub trait FitsErrors<C> {}
+#[diagnostic::do_not_recommend]
+impl<ST: ErrorsColumn, C> FitsErrors<C> for ST {}
+
+/// The column holds the error document.
+pub const fn errors<C: Expression<SqlType: FitsErrors<C>>>() {}
+
+/// See the message.
+#[diagnostic::on_unimplemented(
+    message = "type `{Self}` does not fit column `{C}`, which is `{ST}`: name the type that Diesel reads it as, or derive `AsExpression` and `FromSqlRow` with `#[diesel(sql_type = …)]` and implement `ToSql` and `FromSql`",
+    label = "`status`, or a column of the `key`, says this type"
 )]
 pub trait FitsColumn<C, ST, DB> {}
 #[diagnostic::do_not_recommend]
@@ -92,21 +121,26 @@ impl<V, C, ST, DB> FitsColumn<C, ST, DB> for V
 where
     ST: SqlType + SingleValue,
     DB: Backend,
-    V: PartialEq + Debug + AsExpression<ST> + FromSqlRow<ST, DB>,
+    V: AsExpression<ST> + FromSqlRow<ST, DB>,
 {
 }
 
 /// Values of type `V` are read from column `C` and written to it.
-pub const fn value<V, C: Expression, DB>()
-where
-    V: FitsColumn<C, C::SqlType, DB>,
-{
-}
+pub const fn value<V: FitsColumn<C, C::SqlType, DB>, C: Expression, DB>() {}
 
 /// See the message.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be read from its table: derive `diesel::Queryable` and `diesel::Selectable` for it, with `#[diesel(table_name = …)]`, and see that each field's type fits its column",
-    label = "the row type of `job_table!`"
+    message = "`{Self}` does not say which columns to read: derive `diesel::Selectable` for it, with `#[diesel(table_name = …)]`",
+    label = "the row type of this `job_table!`"
+)]
+pub trait SelectsRow<DB> {}
+#[diagnostic::do_not_recommend]
+impl<J: Selectable<DB>, DB: Backend> SelectsRow<DB> for J {}
+
+/// See the message.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be read from its table: derive `diesel::Queryable` for it; where it does, a field's type does not fit its column, and `#[diesel(check_for_backend({DB}))]` tells which",
+    label = "the row type of this `job_table!`"
 )]
 pub trait ReadsRow<DB> {}
 #[diagnostic::do_not_recommend]
@@ -118,22 +152,74 @@ where
 {
 }
 
+/// `J` names columns of its table.
+pub const fn selects<J: SelectsRow<DB>, DB>() {}
+
 /// `J` can be read from its table.
-pub const fn row<J: ReadsRow<DB>, DB>() {}
+pub const fn reads<J: ReadsRow<DB>, DB>() {}
 
 /// See the message.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be the `updates` of `job_table!`: derive `Default`, `diesel::Insertable` and `diesel::AsChangeset` for it, with `#[diesel(table_name = …)]`",
-    label = "the `updates` type of `job_table!`"
+    message = "`{Self}` cannot be the `updates` of this table: derive `Default`, `diesel::Insertable` and `diesel::AsChangeset` for it, with `#[diesel(table_name = …)]`",
+    label = "the `updates` type of this `job_table!`"
 )]
 pub trait Updates<T> {}
 #[diagnostic::do_not_recommend]
 impl<U, T> Updates<T> for U
 where
-    U: Default,
     for<'a> &'a U: AsChangeset<Target = T> + Insertable<T>,
 {
 }
 
 /// `U` can be written to table `T`.
 pub const fn updates<U: Updates<T>, T>() {}
+
+/// A row whose status is shown. The name is read in the compiler's message
+/// about a field that the row does not have.
+#[derive(Debug, Clone, Copy)]
+pub struct RowNeedsThisFieldOrStatusFieldNone<'a, J>(&'a J);
+
+impl<'a, J> RowNeedsThisFieldOrStatusFieldNone<'a, J> {
+    /// Asks for a field of `row`.
+    pub const fn of(row: &'a J) -> Self {
+        Self(row)
+    }
+}
+
+impl<J> Deref for RowNeedsThisFieldOrStatusFieldNone<'_, J> {
+    type Target = J;
+
+    fn deref(&self) -> &J {
+        self.0
+    }
+}
+
+/// See the message.
+#[diagnostic::on_unimplemented(
+    message = "`job_table!` says `status: {S}`, but the row's field with the status is of type `{Self}`: they must be the same",
+    label = "the field that shows the status"
+)]
+pub trait ShownAs<S> {
+    /// The status.
+    fn get(&self) -> S;
+}
+#[diagnostic::do_not_recommend]
+impl<S: Copy> ShownAs<S> for S {
+    fn get(&self) -> S {
+        *self
+    }
+}
+
+/// The row's field with the status.
+#[derive(Debug, Clone, Copy)]
+pub struct StatusField<'a, F>(pub &'a F);
+
+impl<F> StatusField<'_, F> {
+    /// The status in it.
+    pub fn get<S>(&self) -> S
+    where
+        F: ShownAs<S>,
+    {
+        self.0.get()
+    }
+}

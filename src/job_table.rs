@@ -10,6 +10,7 @@
 
 mod backends;
 mod columns;
+mod entries;
 mod key;
 mod store;
 mod tracked;
@@ -98,7 +99,10 @@ macro_rules! job_table {
             { $Job [$($table)::+] $key [$Status] [$Updates] [$($Connection)+] [$($order_by)?] [$($field)?] }
         }
     };
-    ($Job:ident in $($rest:tt)*) => {
-        ::core::compile_error! { "job_table! expects `Row in table { key: (column: Type), status: Type, updates: Type, connections: [SqliteConnection] }`, then, if need be and in this order, `columns: { … }`, `order_by: (…)`, `steps: [ … ]`, `status_field: name`" }
+    ($Job:ident in $($table:ident)::+ { $($entries:tt)* }) => {
+        $crate::__job_table_misfit! { $($entries)* }
+    };
+    ($($other:tt)*) => {
+        $crate::__job_table_misfit! {}
     };
 }

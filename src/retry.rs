@@ -23,6 +23,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 pub enum Fault {
     /// The database's answer, or the lack of one.
     Database(DieselError),
+    /// The same, of work that cannot be repeated.
+    Final(DieselError),
     /// A look-up after a lost answer could not tell whether the write landed.
     Untraceable,
 }
@@ -37,7 +39,7 @@ impl Fault {
     /// As an error of `job`, where there is no earlier try to speak of.
     pub(crate) fn into_error(self, job: &dyn Display) -> Error {
         match self {
-            Self::Database(source) => Error::Database {
+            Self::Database(source) | Self::Final(source) => Error::Database {
                 job: job.to_string(),
                 source,
             },
@@ -95,7 +97,12 @@ pub(crate) fn run<C: TrackerConnection, T>(
                 });
             }
             (Err(Fault::Database(error)), _) => error,
-            (Err(fault), None) => return Err(fault.into_error(job)),
+            (Err(fault), _) => {
+                if let Fault::Final(error) = &fault {
+                    judge(&mut *conn, error);
+                }
+                return Err(fault.into_error(job));
+            }
         };
         let verdict = judge(&mut *conn, &error);
         drop(conn);
@@ -116,31 +123,6 @@ pub(crate) fn run<C: TrackerConnection, T>(
         }
         tracing::warn!(%job, %error, "database error, trying again");
         last = Some(error);
-    }
-}
-
-/// A connection that has just answered, for work that cannot be repeated.
-pub(crate) fn live_connection<C: TrackerConnection>(
-    pool: &PoolOf<C>,
-    job: &dyn Display,
-) -> Result<PooledConnection<ConnectionManager<C>>> {
-    let mut stale = pool.max_size();
-    loop {
-        let mut conn =
-            checkout(pool, pool.connection_timeout()).map_err(|source| Error::Pool { source })?;
-        match conn.ping() {
-            Ok(()) => return Ok(conn),
-            Err(source) if stale == 0 => {
-                return Err(Error::Database {
-                    job: job.to_string(),
-                    source,
-                });
-            }
-            Err(_dead) => {
-                conn.evict();
-                stale -= 1;
-            }
-        }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::error::{BoxError, Error, Result};
 use crate::failure::Failure;
 use crate::protocol::{Refusal, Setback, Start, Step, Trace};
 use crate::retry::{self, Fault};
-use crate::store::{Claimed, DeadAttempt, JobName, JobStore};
+use crate::store::{Claimed, DeadAttempt, JobName, JobStore, Tracked, claim_again};
 
 /// How long a guard that is dropped unfinished waits for a connection. Past
 /// that, the lock's expiry does the same work.
@@ -124,8 +124,9 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         let mut batch = retry::run(pool, &J::TABLE, |conn, doubtful| {
             if doubtful {
                 // An earlier try may have landed, and its answer been lost.
-                for key in J::claimed_keys(conn, &token, &step)? {
-                    J::release_row(conn, &key, &token, &step)?;
+                let batch = claim_again(conn, &token, &step)?;
+                if !batch.is_empty() {
+                    return Ok(batch);
                 }
             }
             Ok(J::claim_rows(conn, 1, &token, &step)?)
@@ -370,7 +371,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
 }
 
 /// What one look at the row came to.
-enum Decision<J: crate::store::Tracked> {
+enum Decision<J: Tracked> {
     Claimed(Claimed<J>),
     Again,
     NotFound,

@@ -138,7 +138,8 @@ pub trait StatusTracked: Sized {
     ///
     /// # Errors
     ///
-    /// None of its own. After an error nothing was inserted.
+    /// None of its own. After an error nothing was inserted, and the call can
+    /// be made again; up to 500 rows, it retries passing errors itself.
     fn create_many<D, K>(
         mut db: D,
         rows: impl IntoIterator<Item = (K, UpdatesOf<Self>)>,
@@ -150,18 +151,32 @@ pub trait StatusTracked: Sized {
     {
         let step = step::<Self>()?;
         let mut rows = rows.into_iter().map(|(key, updates)| (key.into(), updates));
-        db.run_once(&Self::Job::TABLE, |conn| {
-            conn.write_transaction(|conn| {
-                let mut created = 0;
+        let first: Vec<_> = rows.by_ref().take(INSERT_CHUNK).collect();
+        if first.is_empty() {
+            return Ok(0);
+        }
+        // Rows past the first chunk are not kept: once they have been taken,
+        // the work cannot be done again.
+        let mut taken = false;
+        let created = db.run(&Self::Job::TABLE, |conn, _| {
+            let created = conn.write_transaction(|conn| {
+                let mut created = Self::Job::insert_rows(conn, &first, &step)?;
                 loop {
                     let chunk: Vec<_> = rows.by_ref().take(INSERT_CHUNK).collect();
                     if chunk.is_empty() {
                         return Ok(created);
                     }
+                    taken = true;
                     created += Self::Job::insert_rows(conn, &chunk, &step)?;
                 }
-            })
-        })
+            });
+            match created {
+                Err(Fault::Database(error)) if taken => Err(Fault::Final(error)),
+                other => other,
+            }
+        })?;
+        tracing::debug!(table = Self::Job::TABLE, created, "created");
+        Ok(created)
     }
 
     /// Claims the job and returns the guard of the attempt.
@@ -291,7 +306,10 @@ pub trait StatusTracked: Sized {
             Ok(Some(Self::Job::row_state(conn, &key)?))
         })?;
         match refusal {
-            None => Ok(()),
+            None => {
+                tracing::info!(job = %name, "reset");
+                Ok(())
+            }
             Some(None) => Err(Error::NotFound {
                 job: name.to_string(),
             }),
@@ -429,10 +447,13 @@ where
     S::Job: JobStore<D::Connection>,
 {
     let step = step::<S>()?;
-    db.run(&JobName::<S::Job>(key), |conn, doubtful| {
+    let name = JobName::<S::Job>(key);
+    db.run(&name, |conn, doubtful| {
         let row = S::Job::insert_row(conn, key, updates, &step)?;
         if row.is_none() {
             on_conflict(doubtful)?;
+        } else {
+            tracing::debug!(job = %name, "created");
         }
         Ok(row)
     })

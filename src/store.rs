@@ -75,6 +75,22 @@ pub struct Batch<J: Tracked> {
     pub undecodable: Vec<(J::Key, diesel::result::Error)>,
 }
 
+impl<J: Tracked> Batch<J> {
+    /// Whether nothing was claimed, not even for a moment.
+    pub fn is_empty(&self) -> bool {
+        self.claimed.is_empty() && self.undecodable.is_empty()
+    }
+}
+
+impl<J: Tracked> Default for Batch<J> {
+    fn default() -> Self {
+        Self {
+            claimed: Vec::new(),
+            undecodable: Vec::new(),
+        }
+    }
+}
+
 /// A lock that has expired.
 #[derive(Debug, Clone)]
 #[allow(missing_docs)]
@@ -209,10 +225,7 @@ pub fn claim_each<C, J: JobStore<C>>(
     token: &str,
     step: &Step<J::Status>,
 ) -> Query<Batch<J>> {
-    let mut batch = Batch {
-        claimed: Vec::new(),
-        undecodable: Vec::new(),
-    };
+    let mut batch = Batch::default();
     let mut lost = false;
     candidates.reverse();
     while batch.claimed.len() < limit {
@@ -242,10 +255,7 @@ pub fn claim_again<C, J: JobStore<C>>(
     token: &str,
     step: &Step<J::Status>,
 ) -> Query<Batch<J>> {
-    let mut batch = Batch {
-        claimed: Vec::new(),
-        undecodable: Vec::new(),
-    };
+    let mut batch = Batch::default();
     for key in J::claimed_keys(conn, token, step)? {
         match J::claimed_row(conn, &key, token) {
             Ok(claimed) => batch.claimed.extend(claimed),

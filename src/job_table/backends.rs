@@ -79,14 +79,19 @@ macro_rules! __job_table_mysql {
 #[macro_export]
 macro_rules! __job_table_changed {
     (mysql $statement:expr, $columns:expr, $conn:expr, $again:expr) => {
-        if $statement.execute($conn)? == 0 {
+        if $crate::__private::diesel::RunQueryDsl::execute($statement, $conn)? == 0 {
             ::core::result::Result::Ok(::core::option::Option::None)
         } else {
             $again
         }
     };
     ($other:ident $statement:expr, $columns:expr, $conn:expr, $again:expr) => {
-        $statement.returning($columns).get_result($conn).optional()
+        $crate::__private::diesel::OptionalExtension::optional(
+            $crate::__private::diesel::RunQueryDsl::get_result(
+                $statement.returning($columns),
+                $conn,
+            ),
+        )
     };
 }
 
@@ -97,12 +102,12 @@ macro_rules! __job_table_insert_row {
     // IGNORE would hide other errors, and matched-row counts make ON DUPLICATE
     // KEY tell nothing: so a plain insert, and a look on a duplicate.
     (mysql $insert:expr, $key:expr, $row:expr, $conn:expr, $again:expr) => {
-        match $insert.execute($conn) {
+        match $crate::__private::diesel::RunQueryDsl::execute($insert, $conn) {
             ::core::result::Result::Ok(_) => $again,
             ::core::result::Result::Err(
                 $crate::__private::diesel::result::Error::DatabaseError(
                     $crate::__private::diesel::result::DatabaseErrorKind::UniqueViolation,
-                    information,
+                    information_,
                 ),
             ) => match $again? {
                 ::core::option::Option::Some(_) => {
@@ -112,22 +117,22 @@ macro_rules! __job_table_insert_row {
                 ::core::option::Option::None => ::core::result::Result::Err(
                     $crate::__private::diesel::result::Error::DatabaseError(
                         $crate::__private::diesel::result::DatabaseErrorKind::UniqueViolation,
-                        information,
+                        information_,
                     ),
                 ),
             },
-            ::core::result::Result::Err(error) => ::core::result::Result::Err(error),
+            ::core::result::Result::Err(error_) => ::core::result::Result::Err(error_),
         }
     };
     // On the key alone: a conflict on another unique index stays an error,
     // and neither breaks the caller's transaction.
     ($other:ident $insert:expr, $key:expr, $row:expr, $conn:expr, $again:expr) => {
-        $insert
-            .on_conflict($key)
-            .do_nothing()
-            .returning($row)
-            .get_result($conn)
-            .optional()
+        $crate::__private::diesel::OptionalExtension::optional(
+            $crate::__private::diesel::RunQueryDsl::get_result(
+                $insert.on_conflict($key).do_nothing().returning($row),
+                $conn,
+            ),
+        )
     };
 }
 
@@ -136,26 +141,31 @@ macro_rules! __job_table_insert_row {
 #[macro_export]
 macro_rules! __job_table_insert_rows {
     (postgres $table:expr, $values:expr, $key:expr, $rows:ident, $conn:ident, $step:ident) => {
-        $crate::__private::diesel::insert_into($table).values($values).on_conflict($key).do_nothing().execute($conn)
+        $crate::__private::diesel::RunQueryDsl::execute(
+            $crate::__private::diesel::insert_into($table).values($values).on_conflict($key).do_nothing(),
+            $conn,
+        )
     };
     // One statement for all; where a key exists it fails whole and changes
     // nothing, so the rows are then tried one by one.
     (mysql $table:expr, $values:expr, $key:expr, $rows:ident, $conn:ident, $step:ident) => {
-        match $crate::__private::diesel::insert_into($table).values($values).execute($conn) {
+        match $crate::__private::diesel::RunQueryDsl::execute($crate::__private::diesel::insert_into($table).values($values), $conn) {
             ::core::result::Result::Err($crate::__private::diesel::result::Error::DatabaseError(
                 $crate::__private::diesel::result::DatabaseErrorKind::UniqueViolation,
                 _,
             )) => $crate::__job_table_insert_rows! { sqlite $table, $values, $key, $rows, $conn, $step },
-            other => other,
+            other_ => other_,
         }
     };
     // SQLite runs in this process: a prepared insert a row costs no round trip.
     (sqlite $table:expr, $values:expr, $key:expr, $rows:ident, $conn:ident, $step:ident) => {{
-        let mut created = 0;
-        for (key, updates) in $rows {
-            created += ::core::primitive::usize::from(Self::insert_row($conn, key, updates, $step)?.is_some());
+        let mut created_ = 0;
+        for (key_, updates_) in $rows {
+            if <Self as $crate::JobStore<Connection>>::insert_row($conn, key_, updates_, $step)?.is_some() {
+                created_ += 1;
+            }
         }
-        ::core::result::Result::Ok(created)
+        ::core::result::Result::Ok(created_)
     }};
 }
 
@@ -164,7 +174,7 @@ macro_rules! __job_table_insert_rows {
 #[macro_export]
 macro_rules! __job_table_claim_rows {
     (postgres $table:expr, $changes:expr, $candidates:expr, $key:expr, $key_names:expr, $claimed:ident, $decode:expr, $limit:ident, $token:ident, $step:ident, $conn:ident) => {{
-        let claim = $crate::__private::update_next(
+        let claim_ = $crate::__private::update_next(
             $table,
             $changes,
             $candidates,
@@ -173,19 +183,19 @@ macro_rules! __job_table_claim_rows {
             $key_names,
             $claimed!($crate::__private::Place),
         );
-        let mut rows = match claim.load($conn) {
+        let mut rows_ = match $crate::__private::diesel::RunQueryDsl::load(claim_, $conn) {
             ::core::result::Result::Err(
                 $crate::__private::diesel::result::Error::DeserializationError(_),
             ) => {
                 return $crate::__private::claim_again($conn, $token, $step);
             }
-            other => other?,
+            other_ => other_?,
         };
-        rows.sort_by_key(|row: &(_, _, _, _, _, ::core::primitive::i64)| row.5);
-        Ok(Batch {
+        rows_.sort_by_key(|row_: &(_, _, _, _, _, ::core::primitive::i64)| row_.5);
+        ::core::result::Result::Ok($crate::__private::Batch {
             claimed: ::core::iter::Iterator::collect(::core::iter::Iterator::map(
-                ::core::iter::IntoIterator::into_iter(rows),
-                |(job, key, lock_at, retry, errors, _)| $decode((job, key, lock_at, retry, errors)),
+                ::core::iter::IntoIterator::into_iter(rows_),
+                |row_| $decode((row_.0, row_.1, row_.2, row_.3, row_.4)),
             )),
             undecodable: ::std::vec::Vec::new(),
         })
@@ -195,20 +205,20 @@ macro_rules! __job_table_claim_rows {
     ($other:ident $table:expr, $changes:expr, $candidates:expr, $key:expr, $key_names:expr, $claimed:ident, $decode:expr, $limit:ident, $token:ident, $step:ident, $conn:ident) => {
         loop {
             // Some to spare: others read the same list at the same time.
-            let spare = 16;
-            let wanted = ::core::primitive::i64::try_from($limit)
+            let spare_ = 16;
+            let wanted_ = <::core::primitive::i64 as ::core::convert::TryFrom<_>>::try_from($limit)
                 .unwrap_or(::core::primitive::i64::MAX)
-                .saturating_add(spare);
-            let keys = keys_of($candidates.limit(wanted).load($conn)?);
-            if keys.is_empty() {
+                .saturating_add(spare_);
+            let keys_ = keys_of($crate::__private::diesel::RunQueryDsl::load($candidates.limit(wanted_), $conn)?);
+            if keys_.is_empty() {
                 return ::core::result::Result::Ok($crate::__private::Batch {
                     claimed: ::std::vec::Vec::new(),
                     undecodable: ::std::vec::Vec::new(),
                 });
             }
-            let batch = $crate::__private::claim_each($conn, keys, $limit, $token, $step)?;
-            if !(batch.claimed.is_empty() && batch.undecodable.is_empty()) {
-                return ::core::result::Result::Ok(batch);
+            let batch_ = $crate::__private::claim_each($conn, keys_, $limit, $token, $step)?;
+            if !(batch_.claimed.is_empty() && batch_.undecodable.is_empty()) {
+                return ::core::result::Result::Ok(batch_);
             }
         }
     };

@@ -6,33 +6,57 @@
 macro_rules! __job_table_key {
     // The type of the key, and its struct.
     (@type ($column:ident : $Key:ty $(,)?)) => { $Key };
-    (@type ($($columns:tt)+)) => { JobKey };
+    (@type ($($columns:tt)+)) => { JobTableKey };
     (@struct ($column:ident : $Key:ty $(,)?)) => {};
     (@struct ($($column:ident : $Key:ty),+ $(,)?)) => {
         /// The key of a job, made of a tuple of its columns.
+        #[allow(clippy::derive_partial_eq_without_eq)]
         #[derive(::core::clone::Clone, ::core::cmp::PartialEq)]
-        pub struct JobKey {
+        pub struct JobTableKey {
             $(
                 /// One column of the key.
                 pub $column: $Key,
             )+
         }
 
-        impl ::core::fmt::Debug for JobKey {
-            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-                f.debug_tuple("")$(.field(&self.$column))+.finish()
+        impl ::core::fmt::Debug for JobTableKey {
+            fn fmt(&self, f_: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                f_.debug_tuple("")$(.field(&self.$column))+.finish()
             }
         }
 
         #[allow(non_camel_case_types)]
-        impl<$($column: ::core::convert::Into<$Key>),+> ::core::convert::From<($($column,)+)> for JobKey {
-            fn from(parts: ($($column,)+)) -> Self {
-                $crate::__job_table_key! { @parts parts {} [$($column)+] [0 1 2 3 4 5 6 7] }
+        impl<$($column: ::core::convert::Into<$Key>),+> ::core::convert::From<($($column,)+)> for JobTableKey {
+            fn from(parts_: ($($column,)+)) -> Self {
+                $crate::__job_table_key! { @parts parts_ {} [$($column)+] [0 1 2 3 4 5 6 7] }
             }
         }
     };
+
+    // The columns themselves, by name, and whether the types of the key fit them.
+    (@struct_of_columns ($($column:ident : $Key:ty),+ $(,)?)) => {
+        /// The columns of the key.
+        #[allow(non_camel_case_types)]
+        #[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
+        pub struct JobTableKeyColumns<$($column),+> {
+            $(
+                /// One column of the key.
+                pub $column: $column,
+            )+
+        }
+
+        #[allow(non_camel_case_types)]
+        impl<$($column: $crate::__private::diesel::Expression),+> JobTableKeyColumns<$($column),+> {
+            const fn guard<JobTableBackend>()
+            where
+                $($Key: $crate::__private::guard::FitsColumn<$column, <$column as $crate::__private::diesel::Expression>::SqlType, JobTableBackend>,)+
+            {
+            }
+        }
+    };
+
     (@parts $parts:ident { $($field:ident $n:tt)+ } [] $rest:tt) => {
-        JobKey { $($field: ::core::convert::Into::into($parts.$n)),+ }
+        JobTableKey { $($field: ::core::convert::Into::into($parts.$n)),+ }
     };
     (@parts $parts:ident { $($done:tt)* } [$column:ident $($columns:ident)*] [$n:tt $($rest:tt)*]) => {
         $crate::__job_table_key! { @parts $parts { $($done)* $column $n } [$($columns)*] [$($rest)*] }
@@ -58,5 +82,5 @@ macro_rules! __job_table_key {
     (@names ($($column:ident : $Key:ty),+ $(,)?)) => { &[$(::core::stringify!($column)),+] };
     (@row ($($column:ident : $Key:ty),+ $(,)?)) => { ($($Key,)+) };
     (@of $row:expr, ($column:ident : $Key:ty $(,)?)) => { $row.0 };
-    (@of $row:expr, ($($columns:tt)+)) => { JobKey::from($row) };
+    (@of $row:expr, ($($columns:tt)+)) => { <JobTableKey as ::core::convert::From<_>>::from($row) };
 }

@@ -2,20 +2,27 @@
 
 /// The columns, their guards, the key and `Tracked`; then a store for each
 /// connection.
+///
+/// The user's types are named in the outer block only, whose own names begin
+/// with `JobTable`: further in they go by these, and no name of the macro's
+/// can stand for one of the user's.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __job_table_tracked {
     (
-        [$status:ident $create_at:ident $update_at:ident $lock:ident $lock_at:ident $retry:ident $errors:ident] $run_at:tt
+        $roles:tt $run_at:tt
         { $Job:ident $table:tt $key:tt [$Status:ty] [$Updates:ty] [$($Connection:ident)+] $order_by:tt $field:tt }
     ) => {
         const _: () = {
+            type JobTableRow = $Job;
+            type JobTableStatus = $Status;
+            type JobTableUpdates = <
+                $crate::__private::guard::Passed<{ $crate::__private::guard::updates::<$Updates, $crate::__job_table_of!($table)>(); true }>
+                as $crate::__private::guard::Checked<$Updates>
+            >::Type;
+            type JobTableKeyRow = $crate::__job_table_key!(@row $key);
             $crate::__job_table_key! { @struct $key }
-            $crate::__job_table_has_columns! {
-                $Job $table $key $run_at [$status $create_at $update_at $lock $lock_at $retry $errors]
-            }
-
-            type TrackedColumns = <$Job as $crate::__private::HasColumns>::Columns;
+            $crate::__job_table_key! { @struct_of_columns $key }
 
             impl $crate::Tracked for $Job {
                 type Key = $crate::__job_table_key!(@type $key);
@@ -26,18 +33,19 @@ macro_rules! __job_table_tracked {
                 fn tracked_column_in_updates() -> ::core::option::Option<&'static str> {
                     static FOUND: ::std::sync::OnceLock<::core::option::Option<&'static str>> = ::std::sync::OnceLock::new();
                     *FOUND.get_or_init(|| {
-                        TrackedColumns::set_by::<
-                            <&'static $Updates as $crate::__private::diesel::query_builder::AsChangeset>::Changeset,
+                        <JobTableRow as $crate::__private::HasColumns>::Columns::set_by::<
+                            <&'static JobTableUpdates as $crate::__private::diesel::query_builder::AsChangeset>::Changeset,
                         >()
                     })
                 }
             }
 
-            $crate::__job_table_status! { $Job [$Status] $status $field }
+            $crate::__job_table_has_columns! { $table $key $run_at $roles }
+            $crate::__job_table_status! { $roles $field }
 
             $(
                 $crate::__job_table_backend! {
-                    $Connection { $Job $table $key [$Status] [$Updates] $run_at $order_by }
+                    $Connection { $table $key $run_at $order_by }
                 }
             )+
         };
@@ -52,17 +60,7 @@ macro_rules! __job_table_tracked {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __job_table_has_columns {
-    ($Job:ident [$($table:tt)+] ($($key:ident : $Key:ty),+ $(,)?) [$($run_at:ident)?] [$status:ident $create_at:ident $update_at:ident $lock:ident $lock_at:ident $retry:ident $errors:ident]) => {
-        /// The columns of the key.
-        #[allow(non_camel_case_types)]
-        #[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
-        pub struct KeyColumns<$($key),+> {
-            $(
-                /// One column of the key.
-                pub $key: $key,
-            )+
-        }
-
+    ([$($table:tt)+] ($($key:ident : $Key:ty),+ $(,)?) [$($run_at:ident)?] [$status:ident $create_at:ident $update_at:ident $lock:ident $lock_at:ident $retry:ident $errors:ident]) => {
         #[allow(non_camel_case_types, dead_code, missing_debug_implementations, missing_copy_implementations)]
         const _: () = {
             pub struct $status;
@@ -79,30 +77,30 @@ macro_rules! __job_table_has_columns {
                 #[allow(unused_imports, clippy::wildcard_imports)]
                 use $($table)+::columns::*;
 
-                const _: () = {
-                    use $crate::__private::guard;
-                    guard::exists::<$status>();
-                    guard::exists::<$create_at>();
-                    guard::exists::<$update_at>();
-                    guard::exists::<$lock>();
-                    guard::exists::<$lock_at>();
-                    guard::exists::<$retry>();
-                    guard::exists::<$errors>();
-                    $(guard::exists::<$run_at>();)?
-                    $(guard::exists::<$key>();)+
-                    guard::time::<$create_at>();
-                    guard::time::<$update_at>();
-                    guard::lock::<$lock>();
-                    guard::nullable_time::<$lock_at>();
-                    guard::retry::<$retry>();
-                    guard::errors::<$errors>();
-                    $(guard::nullable_time::<$run_at>();)?
-                };
+                type Status = $crate::__job_table_column!(status $status, $($table)+);
+                type CreateAt = $crate::__job_table_column!(create_at $create_at, $($table)+);
+                type UpdateAt = $crate::__job_table_column!(update_at $update_at, $($table)+);
+                type Lock = $crate::__job_table_column!(lock $lock, $($table)+);
+                type LockAt = $crate::__job_table_column!(lock_at $lock_at, $($table)+);
+                type Retry = $crate::__job_table_column!(retry $retry, $($table)+);
+                type Errors = $crate::__job_table_column!(errors $errors, $($table)+);
+                type RunAt = $crate::__job_table_or_unit!(@type [$($table)+] $($run_at)?);
+                type Fitting = $crate::__private::guard::Passed<{
+                    $crate::__private::guard::time::<CreateAt>();
+                    $crate::__private::guard::time::<UpdateAt>();
+                    $crate::__private::guard::lock::<Lock>();
+                    $crate::__private::guard::nullable_time::<LockAt>();
+                    $crate::__private::guard::retry::<Retry>();
+                    $crate::__private::guard::errors::<Errors>();
+                    $crate::__job_table_or_unit!(@guard RunAt $($run_at)?);
+                    true
+                }>;
 
-                impl $crate::__private::HasColumns for $Job {
-                    type Columns = $crate::__private::Columns<
-                        $status, $create_at, $update_at, $lock, $lock_at, $retry, $errors, $crate::__job_table_or_unit!($($run_at)?), KeyColumns<$($key),+>
-                    >;
+                impl $crate::__private::HasColumns for JobTableRow {
+                    type Columns = <Fitting as $crate::__private::guard::Checked<$crate::__private::Columns<
+                        Status, CreateAt, UpdateAt, Lock, LockAt, Retry, Errors, RunAt,
+                        $crate::__job_table_key_columns!([$($table)+] $($key)+),
+                    >>>::Type;
                     const COLUMNS: Self::Columns = $crate::__private::Columns {
                         status: $status,
                         create_at: $create_at,
@@ -111,8 +109,8 @@ macro_rules! __job_table_has_columns {
                         lock_at: $lock_at,
                         retry: $retry,
                         errors: $errors,
-                        run_at: $crate::__job_table_or_unit!($($run_at)?),
-                        key: KeyColumns { $($key: $key),+ },
+                        run_at: $crate::__job_table_or_unit!(@value $($run_at)?),
+                        key: JobTableKeyColumns { $($key: $key),+ },
                     };
                 }
             };
@@ -120,16 +118,52 @@ macro_rules! __job_table_has_columns {
     };
 }
 
-/// A column that the table may lack, as a type or a value.
+/// A column's type, if the table has the column.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __job_table_column {
+    ($role:ident $column:ident, $($table:tt)+) => { $crate::__job_table_column!(
+        @existing $column, ::core::concat!("job_table!: `", ::core::stringify!($($table)+), "` has no column `", ::core::stringify!($column), "`; add it, or name yours in `columns: {{ ", ::core::stringify!($role), ": … }}`")
+    ) };
+    (@key $column:ident, [$($table:tt)+]) => { $crate::__job_table_column!(
+        @existing $column, ::core::concat!("job_table!: `", ::core::stringify!($($table)+), "` has no column `", ::core::stringify!($column), "`, which `key` names")
+    ) };
+    (@existing $column:ident, $message:expr) => {
+        <
+            $crate::__private::guard::Passed<{
+                use $crate::__private::guard::Missing as _;
+                ::core::assert!(<$crate::__private::guard::Existence<$column>>::KNOWN, $message);
+                true
+            }>
+            as $crate::__private::guard::Checked<$column>
+        >::Type
+    };
+}
+
+/// The columns of the key, if the table has them.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __job_table_key_columns {
+    ($table:tt $($key:ident)+) => { JobTableKeyColumns<$($crate::__job_table_column!(@key $key, $table)),+> };
+}
+
+/// A column that need not be named, its guard and its value.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __job_table_or_unit {
-    () => {
-        ()
-    };
-    ($column:ident) => {
-        $column
-    };
+    (@type $table:tt) => { () };
+    (@value) => { () };
+    (@guard $Column:ident) => { () };
+    (@type [$($table:tt)+] $column:ident) => { $crate::__job_table_column!(run_at $column, $($table)+) };
+    (@value $column:ident) => { $column };
+    (@guard $Column:ident $column:ident) => { $crate::__private::guard::nullable_time::<$Column>() };
+}
+
+/// Diesel's type of the table.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __job_table_of {
+    ([$($path:tt)+]) => { $($path)+::table };
 }
 
 /// The last name of a path.
@@ -144,16 +178,24 @@ macro_rules! __job_table_name {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __job_table_status {
-    ($Job:ident $Status:tt $column:ident [none]) => {};
-    ($Job:ident $Status:tt $column:ident []) => {
-        $crate::__job_table_status! { $Job $Status $column [$column] }
+    ($roles:tt [none]) => {};
+    ([$column:ident $($roles:ident)*] []) => {
+        $crate::__job_table_status! { [] [$column] }
     };
-    ($Job:ident [$Status:ty] $column:ident [$field:ident]) => {
-        impl $crate::ShowsStatus for $Job {
-            fn status(&self) -> $Status {
-                self.$field
+    ($roles:tt [$field:ident]) => {
+        const _: () = {
+            // Outside the impl, where `status` would be taken for its method.
+            fn status_of(row_: &JobTableRow) -> JobTableStatus {
+                let row_ = $crate::__private::guard::RowNeedsThisFieldOrStatusFieldNone::of(row_);
+                $crate::__private::guard::StatusField(&row_.$field).get::<JobTableStatus>()
             }
-        }
+
+            impl $crate::ShowsStatus for JobTableRow {
+                fn status(&self) -> JobTableStatus {
+                    status_of(self)
+                }
+            }
+        };
     };
 }
 
@@ -172,17 +214,17 @@ macro_rules! __job_table_codes {
                 <$Step>::SUCCEEDED as i64,
                 <$Step>::IGNORED as i64,
             ];
-            let mut one = 0;
-            while one < 5 {
-                let mut other = one + 1;
-                while other < 5 {
+            let mut one_ = 0;
+            while one_ < 5 {
+                let mut other_ = one_ + 1;
+                while other_ < 5 {
                     ::core::assert!(
-                        CODES[one] != CODES[other],
+                        CODES[one_] != CODES[other_],
                         ::core::concat!("two of the status codes PENDING, IN_PROGRESS, FAILED, SUCCEEDED, IGNORED of step `", ::core::stringify!($Step), "` are the same; give each its own")
                     );
-                    other += 1;
+                    other_ += 1;
                 }
-                one += 1;
+                one_ += 1;
             }
         };
     };
