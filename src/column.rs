@@ -63,7 +63,7 @@ pub trait TimeColumn {
     const ZONED: bool;
     /// The time in UTC, `None` for NULL.
     fn read(value: Self::Value) -> Option<DateTime<Utc>>;
-    /// What a `lock_at` holds before the first lock: NULL, or the epoch where NULL is not allowed.
+    /// What a `lock_at` holds before the first lock: NULL, or a time long ago where NULL is not allowed.
     fn never() -> Self::Value;
 }
 
@@ -87,6 +87,10 @@ pub trait ErrorsColumn {
     fn write(document: Value) -> Self::Value;
 }
 
+/// A time long ago, for a `lock_at` that may not be NULL: a day after the
+/// epoch, which is a valid timestamp in every time zone of a session.
+const NEVER: DateTime<Utc> = DateTime::from_timestamp(24 * 60 * 60, 0).unwrap();
+
 macro_rules! time_column {
     ($($(#[$cfg:meta])* $sql_type:ty, $value:ty, zoned: $zoned:literal, |$time:ident| $utc:expr, never: $never:expr;)*) => {$(
         $(#[$cfg])*
@@ -100,13 +104,13 @@ macro_rules! time_column {
 }
 
 time_column! {
-    Timestamp, NaiveDateTime, zoned: false, |time| time.and_utc(), never: DateTime::UNIX_EPOCH.naive_utc();
+    Timestamp, NaiveDateTime, zoned: false, |time| time.and_utc(), never: NEVER.naive_utc();
     #[cfg(feature = "postgres")]
-    diesel::sql_types::Timestamptz, DateTime<Utc>, zoned: true, |time| time, never: DateTime::UNIX_EPOCH;
+    diesel::sql_types::Timestamptz, DateTime<Utc>, zoned: true, |time| time, never: NEVER;
     #[cfg(feature = "sqlite")]
-    diesel::sql_types::TimestamptzSqlite, DateTime<Utc>, zoned: true, |time| time, never: DateTime::UNIX_EPOCH;
+    diesel::sql_types::TimestamptzSqlite, DateTime<Utc>, zoned: true, |time| time, never: NEVER;
     #[cfg(feature = "mysql")]
-    diesel::sql_types::Datetime, NaiveDateTime, zoned: false, |time| time.and_utc(), never: DateTime::UNIX_EPOCH.naive_utc();
+    diesel::sql_types::Datetime, NaiveDateTime, zoned: false, |time| time.and_utc(), never: NEVER.naive_utc();
 }
 
 impl<ST: TimeColumn + diesel::sql_types::SqlType<IsNull = diesel::sql_types::is_nullable::NotNull>>

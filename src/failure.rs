@@ -92,16 +92,20 @@ impl Failure {
 
 /// The entries of a document that was read, newest first.
 fn past(previous: Value) -> Vec<Value> {
-    match previous {
-        Value::Null => Vec::new(),
+    let found = match previous {
+        Value::Null => return Vec::new(),
+        Value::Object(object) if object.is_empty() => return Vec::new(),
         Value::Object(mut object) => match object.remove("history") {
-            Some(Value::Array(history)) => history,
-            Some(other) => vec![json!({ "found": other })],
-            None if object.is_empty() => Vec::new(),
-            None => vec![json!({ "found": object })],
+            Some(Value::Array(history)) => return history,
+            Some(other) => {
+                object.insert("history".into(), other);
+                Value::Object(object)
+            }
+            None => Value::Object(object),
         },
-        other => vec![json!({ "found": other })],
-    }
+        other => other,
+    };
+    vec![json!({ "found": found })]
 }
 
 /// A text that takes the first [`LONGEST_TEXT`] bytes and refuses the rest,

@@ -165,11 +165,7 @@ pub const fn reads<J: ReadsRow<DB>, DB>() {}
 )]
 pub trait Updates<T> {}
 #[diagnostic::do_not_recommend]
-impl<U, T> Updates<T> for U
-where
-    for<'a> &'a U: AsChangeset<Target = T> + Insertable<T>,
-{
-}
+impl<U, T> Updates<T> for U where for<'a> &'a U: AsChangeset<Target = T> + Insertable<T> {}
 
 /// `U` can be written to table `T`.
 pub const fn updates<U: Updates<T>, T>() {}

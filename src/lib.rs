@@ -41,6 +41,8 @@ pub mod __private {
         TimeColumn,
     };
     pub use crate::protocol::{RowState, Setback, Step};
+    #[cfg(feature = "mysql")]
+    pub use crate::statement::first_ready;
     pub use crate::statement::{Code, OneOf, one_of, update};
     #[cfg(feature = "postgres")]
     pub use crate::statement::{Place, update_next};

@@ -149,12 +149,13 @@ impl<S: Copy + PartialEq> Step<S> {
         })
     }
 
-    /// Why a row was not reset.
+    /// Why a row was not reset. A lock refuses it until it is as old as that
+    /// of a dead attempt, whoever took it.
     pub fn why_not_reset(&self, row: &RowState<S>) -> Refusal<S> {
         if row.lock.is_some() {
             return Refusal::Locked {
                 lock_at: row.lock_at,
-                expires_at: self.expires_at(row),
+                expires_at: row.lock_at.and_then(|at| self.expiry(at)),
             };
         }
         Refusal::NotReady {

@@ -16,15 +16,18 @@ use crate::error::{BoxError, Error, Result};
 use crate::failure::Failure;
 use crate::protocol::{Refusal, Setback, Start, Step, Trace};
 use crate::retry::{self, Fault};
-use crate::store::{Claimed, DeadAttempt, JobName, JobStore, Tracked, claim_again};
+use crate::store::{Claimed, JobName, JobStore, Tracked, claim_again, claim_or_release};
 
 /// How long a guard that is dropped unfinished waits for a connection. Past
 /// that, the lock's expiry does the same work.
 const DROP_WAIT: Duration = Duration::from_secs(1);
 
+/// Rows that cannot be decoded and that a claim of the next job passes over.
+const MOST_PASSED_OVER: usize = 64;
+
 /// How often a claim looks at a row that keeps changing under it. Reached
 /// only where the database and this crate read the row differently, as with
-/// a `run_at` in a text format that SQLite does not compare rightly.
+/// a time in a text format that SQLite does not compare rightly.
 const LOOKS: u32 = 100;
 
 /// A job that this attempt holds.
@@ -64,14 +67,8 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         loop {
             looks += 1;
             let decision = retry::run(pool, &name, |conn, _| {
-                match J::claim_row(conn, key, &token, &step) {
-                    Ok(Some(claimed)) => return Ok(Decision::Claimed(claimed)),
-                    Ok(None) => {}
-                    Err(undecodable @ diesel::result::Error::DeserializationError(_)) => {
-                        J::release_row(conn, key, &token, &step)?;
-                        return Err(undecodable.into());
-                    }
-                    Err(error) => return Err(error.into()),
+                if let Some(claimed) = claim_or_release(conn, key, &token, &step)? {
+                    return Ok(Decision::Claimed(claimed));
                 }
                 let Some(row) = J::row_state(conn, key)? else {
                     return Ok(Decision::NotFound);
@@ -89,10 +86,12 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
                     }),
                     Start::Ready => Decision::Again,
                     Start::Refused(refusal) => Decision::Refused(refusal),
+                    Start::Expired if looks == LOOKS => Decision::Refused(Refusal::Locked {
+                        lock_at: row.lock_at,
+                        expires_at: None,
+                    }),
                     Start::Expired => {
-                        if let Some(dead) = J::dead_attempt(conn, key, &step)? {
-                            expire::<J, C>(conn, dead, &step)?;
-                        }
+                        expire::<J, C>(conn, key, &step)?;
                         Decision::Again
                     }
                 })
@@ -119,28 +118,46 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
     }
 
     /// Claims the next ready job, `None` when none is free right now.
+    ///
+    /// Rows that cannot be decoded are passed over, so that one of them does
+    /// not stop the table; it is the answer when there is nothing else to do.
     pub(crate) fn claim_next(pool: &PoolOf<C>, step: Step<J::Status>) -> Result<Option<Self>> {
-        let token = new_token();
-        let mut batch = retry::run(pool, &J::TABLE, |conn, doubtful| {
-            if doubtful {
-                // An earlier try may have landed, and its answer been lost.
-                let batch = claim_again(conn, &token, &step)?;
-                if !batch.is_empty() {
-                    return Ok(batch);
+        let mut limit = 1;
+        loop {
+            let token = new_token();
+            let batch = retry::run(pool, &J::TABLE, |conn, doubtful| {
+                if doubtful {
+                    // An earlier try may have landed, and its answer been lost.
+                    let batch = claim_again(conn, &token, &step)?;
+                    if !batch.is_empty() {
+                        return Ok(batch);
+                    }
                 }
+                let mut batch = J::claim_rows(conn, limit, &token, &step)?;
+                for spare in batch.claimed.drain(batch.claimed.len().min(1)..) {
+                    J::release_row(conn, &spare.key, &token, &step)?;
+                }
+                Ok(batch)
+            })?;
+            let passed_over = batch.undecodable.len();
+            let mut bad_row = None;
+            for (key, source) in batch.undecodable {
+                let job = JobName::<J>(&key).to_string();
+                tracing::error!(%job, error = %source, "cannot be decoded, passed over");
+                bad_row.get_or_insert(Error::Database { job, source });
             }
-            Ok(J::claim_rows(conn, 1, &token, &step)?)
-        })?;
-        if let Some((key, source)) = batch.undecodable.pop() {
-            return Err(Error::Database {
-                job: JobName::<J>(&key).to_string(),
-                source,
-            });
+            let claimed = batch.claimed.into_iter().next();
+            match (claimed, bad_row) {
+                (Some(claimed), _) => {
+                    return Ok(Some(Self::hold(pool.clone(), step, token, claimed)));
+                }
+                (None, None) => return Ok(None),
+                (None, Some(error)) if passed_over < limit || limit >= MOST_PASSED_OVER => {
+                    return Err(error);
+                }
+                (None, Some(_)) => limit *= 2,
+            }
         }
-        Ok(batch
-            .claimed
-            .pop()
-            .map(|claimed| Self::hold(pool.clone(), step, token, claimed)))
     }
 
     fn hold(pool: PoolOf<C>, step: Step<J::Status>, token: String, claimed: Claimed<J>) -> Self {
@@ -399,12 +416,15 @@ pub(crate) fn refused<S: Debug>(refusal: Refusal<S>, job: String) -> Error {
     }
 }
 
-/// Ends one dead attempt, and tells whether it still was one.
+/// Ends the attempt on this row if its lock has expired, and tells whether it had.
 pub(crate) fn expire<J: JobStore<C>, C: TrackerConnection>(
     conn: &mut C,
-    mut dead: DeadAttempt<J>,
+    key: &J::Key,
     step: &Step<J::Status>,
 ) -> diesel::QueryResult<bool> {
+    let Some(mut dead) = J::dead_attempt(conn, key, step)? else {
+        return Ok(false);
+    };
     let setback = step.after_failure(dead.retry);
     let failure = Failure::because(
         "the lock expired: the worker died, or ran for longer than LOCK_EXPIRE without renewing",
@@ -412,7 +432,7 @@ pub(crate) fn expire<J: JobStore<C>, C: TrackerConnection>(
     let errors = failure.document(std::mem::take(&mut dead.errors), setback.retry, dead.now);
     let expired = J::expire_row(conn, &dead, setback, errors, step)? > 0;
     if expired {
-        let job = JobName::<J>(&dead.key);
+        let job = JobName::<J>(key);
         if setback.status == step.ignored {
             tracing::error!(%job, retry = setback.retry, "lock expired, ignored");
         } else {

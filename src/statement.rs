@@ -12,6 +12,8 @@ use diesel::expression::{
     AppearsOnTable, NonAggregate, SelectableExpression, TypedExpressionType, ValidGrouping,
     is_aggregate,
 };
+#[cfg(feature = "mysql")]
+use diesel::mysql::Mysql;
 #[cfg(feature = "postgres")]
 use diesel::pg::Pg;
 use diesel::prelude::*;
@@ -271,7 +273,12 @@ where
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         // Materialized, since a plan that ran the inner query more than once
         // would lock, and claim, more rows than the limit.
-        out.push_sql("WITH picked AS MATERIALIZED (");
+        out.push_sql("WITH tracker_picked (");
+        for (n, name) in self.key_names.iter().enumerate() {
+            out.push_sql(if n > 0 { ", " } else { "" });
+            out.push_identifier(name)?;
+        }
+        out.push_sql(") AS MATERIALIZED (");
         self.candidates.walk_ast(out.reborrow())?;
         // A literal: with a bound limit the server plans anew at each call.
         out.push_sql(&format!(
@@ -283,12 +290,16 @@ where
         self.changeset.walk_ast(out.reborrow())?;
         // RETURNING keeps no order, so each row tells its place.
         out.push_sql(
-            " FROM (SELECT row_number() OVER () AS place, picked.* FROM picked) AS picked WHERE (",
+            " FROM (SELECT row_number() OVER () AS tracker_place, tracker_picked.* FROM tracker_picked) AS tracker_picked WHERE (",
         );
         self.key.walk_ast(out.reborrow())?;
         out.push_sql(") = (");
         for (n, name) in self.key_names.iter().enumerate() {
-            out.push_sql(if n > 0 { ", picked." } else { "picked." });
+            out.push_sql(if n > 0 {
+                ", tracker_picked."
+            } else {
+                "tracker_picked."
+            });
             out.push_identifier(name)?;
         }
         out.push_sql(") RETURNING ");
@@ -328,7 +339,98 @@ impl<GroupBy> ValidGrouping<GroupBy> for Place {
 #[cfg(feature = "postgres")]
 impl QueryFragment<Pg> for Place {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("picked.place");
+        out.push_sql("tracker_picked.tracker_place");
         Ok(())
     }
 }
+
+/// The keys of the first rows that are ready; see [`first_ready`].
+#[cfg(feature = "mysql")]
+pub struct FirstReady<T: QuerySource, K, P, O> {
+    from_clause: T::FromClause,
+    key: K,
+    ready: Vec<P>,
+    order: O,
+    limit: usize,
+}
+
+/// Selects the columns `key` of the first `limit` rows of `table`, by `order`,
+/// for which one of the predicates `ready` holds: one a status.
+///
+/// MySQL reads the first rows of one status off an index, but sorts all rows
+/// of two. So each status gives its first rows, and the first of those are taken.
+#[cfg(feature = "mysql")]
+pub fn first_ready<T, K, P, O>(
+    table: T,
+    key: K,
+    ready: Vec<P>,
+    order: O,
+    limit: usize,
+) -> FirstReady<T, K, P, O>
+where
+    T: QuerySource,
+    K: SelectableExpression<T>,
+    P: AppearsOnTable<T>,
+    P::SqlType: BoolOrNullableBool,
+    O: AppearsOnTable<T>,
+{
+    FirstReady {
+        from_clause: table.from_clause(),
+        key,
+        ready,
+        order,
+        limit,
+    }
+}
+
+#[cfg(feature = "mysql")]
+impl<T, K, P, O> QueryFragment<Mysql> for FirstReady<T, K, P, O>
+where
+    T: QuerySource,
+    T::FromClause: QueryFragment<Mysql>,
+    K: QueryFragment<Mysql>,
+    P: QueryFragment<Mysql>,
+    O: QueryFragment<Mysql>,
+{
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Mysql>) -> QueryResult<()> {
+        let limit = format!(" LIMIT {}", self.limit);
+        out.push_sql("SELECT ");
+        self.key.walk_ast(out.reborrow())?;
+        out.push_sql(" FROM (");
+        for (n, ready) in self.ready.iter().enumerate() {
+            out.push_sql(if n > 0 {
+                " UNION ALL (SELECT * FROM "
+            } else {
+                "(SELECT * FROM "
+            });
+            self.from_clause.walk_ast(out.reborrow())?;
+            out.push_sql(" WHERE ");
+            ready.walk_ast(out.reborrow())?;
+            out.push_sql(" ORDER BY ");
+            self.order.walk_ast(out.reborrow())?;
+            out.push_sql(&limit);
+            out.push_sql(")");
+        }
+        // Under the table's own name, for that is how its columns are written.
+        out.push_sql(") AS ");
+        self.from_clause.walk_ast(out.reborrow())?;
+        out.push_sql(" ORDER BY ");
+        self.order.walk_ast(out.reborrow())?;
+        out.push_sql(&limit);
+        Ok(())
+    }
+}
+
+#[cfg(feature = "mysql")]
+impl<T: QuerySource, K, P, O> QueryId for FirstReady<T, K, P, O> {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+#[cfg(feature = "mysql")]
+impl<T: QuerySource, K: Expression, P, O> Query for FirstReady<T, K, P, O> {
+    type SqlType = K::SqlType;
+}
+
+#[cfg(feature = "mysql")]
+impl<T: QuerySource, K, P, O, Conn> RunQueryDsl<Conn> for FirstReady<T, K, P, O> {}

@@ -20,8 +20,11 @@ pub type UpdatesOf<S> = <<S as StatusTracked>::Job as Tracked>::Updates;
 /// Rows of one insert: below the parameters that one statement may have on
 /// each database (65,535), with up to 131 columns.
 const INSERT_CHUNK: usize = 500;
+/// Chunks that are kept to be inserted again after a passing error. More
+/// rows than that are not: the memory is bounded, and the error is the caller's.
+const KEPT_CHUNKS: usize = 20;
 /// Dead attempts that are read at once.
-const EXPIRE_CHUNK: i64 = 100;
+const EXPIRE_CHUNK: usize = 100;
 
 /// One step of tracked work on the rows of a table: five status codes and a
 /// policy. Implementing it provides the calls.
@@ -139,7 +142,8 @@ pub trait StatusTracked: Sized {
     /// # Errors
     ///
     /// None of its own. After an error nothing was inserted, and the call can
-    /// be made again; up to 500 rows, it retries passing errors itself.
+    /// be made again; up to 10,000 rows, it retries passing errors
+    /// itself.
     fn create_many<D, K>(
         mut db: D,
         rows: impl IntoIterator<Item = (K, UpdatesOf<Self>)>,
@@ -151,27 +155,34 @@ pub trait StatusTracked: Sized {
     {
         let step = step::<Self>()?;
         let mut rows = rows.into_iter().map(|(key, updates)| (key.into(), updates));
-        let first: Vec<_> = rows.by_ref().take(INSERT_CHUNK).collect();
-        if first.is_empty() {
+        let mut next = || -> Vec<_> { rows.by_ref().take(INSERT_CHUNK).collect() };
+        let mut kept = vec![next()];
+        if kept[0].is_empty() {
             return Ok(0);
         }
-        // Rows past the first chunk are not kept: once they have been taken,
-        // the work cannot be done again.
-        let mut taken = false;
+        let mut repeatable = true;
         let created = db.run(&Self::Job::TABLE, |conn, _| {
             let created = conn.write_transaction(|conn| {
-                let mut created = Self::Job::insert_rows(conn, &first, &step)?;
+                let mut created = 0;
+                for chunk in &kept {
+                    created += Self::Job::insert_rows(conn, chunk, &step)?;
+                }
                 loop {
-                    let chunk: Vec<_> = rows.by_ref().take(INSERT_CHUNK).collect();
+                    let chunk = next();
                     if chunk.is_empty() {
                         return Ok(created);
                     }
-                    taken = true;
-                    created += Self::Job::insert_rows(conn, &chunk, &step)?;
+                    let inserted = Self::Job::insert_rows(conn, &chunk, &step);
+                    if kept.len() < KEPT_CHUNKS {
+                        kept.push(chunk);
+                    } else {
+                        repeatable = false;
+                    }
+                    created += inserted?;
                 }
             });
             match created {
-                Err(Fault::Database(error)) if taken => Err(Fault::Final(error)),
+                Err(Fault::Database(error)) if !repeatable => Err(Fault::Final(error)),
                 other => other,
             }
         })?;
@@ -355,17 +366,31 @@ pub trait StatusTracked: Sized {
         let step = step::<Self>()?;
         let mut expired = 0;
         loop {
-            let (last, ended) = db.run(&Self::Job::TABLE, |conn, _| {
-                let dead = Self::Job::dead_attempts(conn, EXPIRE_CHUNK, &step)?;
-                let last = (dead.len() as i64) < EXPIRE_CHUNK;
-                let mut ended = 0;
-                for attempt in dead {
-                    ended += usize::from(running::expire(conn, attempt, &step)?);
-                }
-                Ok((last, ended))
+            let keys = db.run(&Self::Job::TABLE, |conn, _| {
+                Ok(Self::Job::dead_keys(conn, EXPIRE_CHUNK, &step)?)
             })?;
+            let (mut ended, mut unreadable) = (0, None);
+            for key in &keys {
+                let one = db.run(&JobName::<Self::Job>(key), |conn, _| {
+                    Ok(running::expire::<Self::Job, _>(conn, key, &step)?)
+                });
+                match one {
+                    Ok(one) => ended += usize::from(one),
+                    // One bad row must not keep the others locked.
+                    Err(
+                        error @ Error::Database {
+                            source: diesel::result::Error::DeserializationError(_),
+                            ..
+                        },
+                    ) => unreadable = Some(error),
+                    Err(error) => return Err(error),
+                }
+            }
             expired += ended;
-            if last {
+            if let Some(error) = unreadable.filter(|_| ended == 0) {
+                return Err(error);
+            }
+            if ended == 0 || keys.len() < EXPIRE_CHUNK {
                 return Ok(expired);
             }
         }

@@ -1,9 +1,11 @@
 //! The seam between the calls and the SQL: one method a statement. The code
 //! that `job_table!` generates implements it, per connection.
 
+use std::collections::VecDeque;
 use std::fmt::{self, Debug, Display};
 
 use chrono::{DateTime, Utc};
+use diesel::result::Error::DeserializationError as Undecodable;
 use serde_json::Value;
 
 use crate::protocol::{RowState, Setback, Step};
@@ -182,12 +184,8 @@ pub trait JobStore<C>: Tracked {
         updates: &Self::Updates,
     ) -> Query<Option<Option<DateTime<Utc>>>>;
 
-    /// Up to `limit` expired locks of the step.
-    fn dead_attempts(
-        conn: &mut C,
-        limit: i64,
-        step: &Step<Self::Status>,
-    ) -> Query<Vec<DeadAttempt<Self>>>;
+    /// The keys of up to `limit` rows of the step whose lock has expired.
+    fn dead_keys(conn: &mut C, limit: usize, step: &Step<Self::Status>) -> Query<Vec<Self::Key>>;
     /// The expired lock on one row of the step, if there is one.
     fn dead_attempt(
         conn: &mut C,
@@ -220,30 +218,26 @@ pub trait JobStore<C>: Tracked {
 /// claimers of one list do not run into each other row by row.
 pub fn claim_each<C, J: JobStore<C>>(
     conn: &mut C,
-    mut candidates: Vec<J::Key>,
+    mut candidates: VecDeque<J::Key>,
     limit: usize,
     token: &str,
     step: &Step<J::Status>,
 ) -> Query<Batch<J>> {
     let mut batch = Batch::default();
     let mut lost = false;
-    candidates.reverse();
     while batch.claimed.len() < limit {
-        let Some(key) = candidates.pop() else { break };
-        match J::claim_row(conn, &key, token, step) {
+        let Some(key) = candidates.pop_front() else {
+            break;
+        };
+        match claim_or_release(conn, &key, token, step) {
             Ok(Some(claimed)) => batch.claimed.push(claimed),
-            Ok(None) if !lost => {
+            Ok(None) if !lost && !candidates.is_empty() => {
                 lost = true;
-                let chance = usize::from(token.as_bytes().iter().fold(0_u16, |sum, byte| {
-                    sum.wrapping_mul(31).wrapping_add(u16::from(*byte))
-                }));
-                let turn = chance % candidates.len().max(1);
-                candidates.rotate_left(turn);
+                candidates.rotate_left(any_number_of(token) % candidates.len());
             }
             Ok(None) => {}
-            Err(error) => batch
-                .undecodable
-                .push(released::<C, J>(conn, key, token, step, error)?),
+            Err(error @ Undecodable(_)) => batch.undecodable.push((key, error)),
+            Err(error) => return Err(error),
         }
     }
     Ok(batch)
@@ -259,25 +253,35 @@ pub fn claim_again<C, J: JobStore<C>>(
     for key in J::claimed_keys(conn, token, step)? {
         match J::claimed_row(conn, &key, token) {
             Ok(claimed) => batch.claimed.extend(claimed),
-            Err(error) => batch
-                .undecodable
-                .push(released::<C, J>(conn, key, token, step, error)?),
+            Err(error @ Undecodable(_)) => {
+                J::release_row(conn, &key, token, step)?;
+                batch.undecodable.push((key, error));
+            }
+            Err(error) => return Err(error),
         }
     }
     Ok(batch)
 }
 
-/// Releases a row that could not be decoded; passes on any other error.
-fn released<C, J: JobStore<C>>(
+/// Claims one row. Where the claim may have landed and the row could not be
+/// read, it is given back: nobody is going to work on it.
+pub(crate) fn claim_or_release<C, J: JobStore<C>>(
     conn: &mut C,
-    key: J::Key,
+    key: &J::Key,
     token: &str,
     step: &Step<J::Status>,
-    error: diesel::result::Error,
-) -> Query<(J::Key, diesel::result::Error)> {
-    if !matches!(error, diesel::result::Error::DeserializationError(_)) {
-        return Err(error);
-    }
-    J::release_row(conn, &key, token, step)?;
-    Ok((key, error))
+) -> Query<Option<Claimed<J>>> {
+    J::claim_row(conn, key, token, step).inspect_err(|_| {
+        if let Err(error) = J::release_row(conn, key, token, step) {
+            // The first error is the one to report; the lock expires.
+            tracing::debug!(job = %JobName::<J>(key), %error, "not released");
+        }
+    })
+}
+
+/// A number by chance: the token's digits are nothing else.
+fn any_number_of(token: &str) -> usize {
+    token.bytes().fold(0, |sum: usize, byte| {
+        sum.wrapping_mul(31).wrapping_add(byte.into())
+    })
 }

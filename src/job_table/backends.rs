@@ -101,7 +101,7 @@ macro_rules! __job_table_changed {
 macro_rules! __job_table_insert_row {
     // IGNORE would hide other errors, and matched-row counts make ON DUPLICATE
     // KEY tell nothing: so a plain insert, and a look on a duplicate.
-    (mysql $insert:expr, $key:expr, $row:expr, $conn:expr, $again:expr) => {
+    (mysql $insert:expr, $key:expr, $row:expr, $conn:expr, $again:expr, $taken:expr) => {
         match $crate::__private::diesel::RunQueryDsl::execute($insert, $conn) {
             ::core::result::Result::Ok(_) => $again,
             ::core::result::Result::Err(
@@ -109,24 +109,25 @@ macro_rules! __job_table_insert_row {
                     $crate::__private::diesel::result::DatabaseErrorKind::UniqueViolation,
                     information_,
                 ),
-            ) => match $again? {
-                ::core::option::Option::Some(_) => {
+            ) => {
+                if $taken {
                     ::core::result::Result::Ok(::core::option::Option::None)
+                } else {
+                    // Another unique index of the user's table.
+                    ::core::result::Result::Err(
+                        $crate::__private::diesel::result::Error::DatabaseError(
+                            $crate::__private::diesel::result::DatabaseErrorKind::UniqueViolation,
+                            information_,
+                        ),
+                    )
                 }
-                // Another unique index of the user's table.
-                ::core::option::Option::None => ::core::result::Result::Err(
-                    $crate::__private::diesel::result::Error::DatabaseError(
-                        $crate::__private::diesel::result::DatabaseErrorKind::UniqueViolation,
-                        information_,
-                    ),
-                ),
-            },
+            }
             ::core::result::Result::Err(error_) => ::core::result::Result::Err(error_),
         }
     };
     // On the key alone: a conflict on another unique index stays an error,
     // and neither breaks the caller's transaction.
-    ($other:ident $insert:expr, $key:expr, $row:expr, $conn:expr, $again:expr) => {
+    ($other:ident $insert:expr, $key:expr, $row:expr, $conn:expr, $again:expr, $taken:expr) => {
         $crate::__private::diesel::OptionalExtension::optional(
             $crate::__private::diesel::RunQueryDsl::get_result(
                 $insert.on_conflict($key).do_nothing().returning($row),
@@ -140,25 +141,49 @@ macro_rules! __job_table_insert_row {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __job_table_insert_rows {
-    (postgres $table:expr, $values:expr, $key:expr, $rows:ident, $conn:ident, $step:ident) => {
+    (postgres $table:expr, $new_row:ident, $taken:ident, $key:expr, $rows:ident, $conn:ident, $step:ident) => {
         $crate::__private::diesel::RunQueryDsl::execute(
-            $crate::__private::diesel::insert_into($table).values($values).on_conflict($key).do_nothing(),
+            $crate::__private::diesel::insert_into($table)
+                .values($crate::__job_table_insert_rows!(@values $new_row, $rows, $step))
+                .on_conflict($key)
+                .do_nothing(),
             $conn,
         )
     };
     // One statement for all; where a key exists it fails whole and changes
-    // nothing, so the rows are then tried one by one.
-    (mysql $table:expr, $values:expr, $key:expr, $rows:ident, $conn:ident, $step:ident) => {
-        match $crate::__private::diesel::RunQueryDsl::execute($crate::__private::diesel::insert_into($table).values($values), $conn) {
-            ::core::result::Result::Err($crate::__private::diesel::result::Error::DatabaseError(
-                $crate::__private::diesel::result::DatabaseErrorKind::UniqueViolation,
-                _,
-            )) => $crate::__job_table_insert_rows! { sqlite $table, $values, $key, $rows, $conn, $step },
+    // nothing. Then those that exist are left out, and what is still taken
+    // when it comes to it is found one by one.
+    (mysql $table:expr, $new_row:ident, $taken:ident, $key:expr, $rows:ident, $conn:ident, $step:ident) => {{
+        use $crate::__private::diesel::result::{DatabaseErrorKind, Error};
+        macro_rules! insert {
+            ($some:ident) => {
+                $crate::__private::diesel::RunQueryDsl::execute(
+                    $crate::__private::diesel::insert_into($table)
+                        .values($crate::__job_table_insert_rows!(@values $new_row, $some, $step)),
+                    $conn,
+                )
+            };
+        }
+        match insert!($rows) {
+            ::core::result::Result::Err(Error::DatabaseError(DatabaseErrorKind::UniqueViolation, _)) => {
+                let mut fresh_ = ::std::vec::Vec::new();
+                for row_ in $rows {
+                    if !$taken!(&row_.0, $conn) {
+                        fresh_.push(row_);
+                    }
+                }
+                match insert!(fresh_) {
+                    ::core::result::Result::Err(Error::DatabaseError(DatabaseErrorKind::UniqueViolation, _)) => {
+                        $crate::__job_table_insert_rows! { sqlite $table, $new_row, $taken, $key, fresh_, $conn, $step }
+                    }
+                    other_ => other_,
+                }
+            }
             other_ => other_,
         }
-    };
+    }};
     // SQLite runs in this process: a prepared insert a row costs no round trip.
-    (sqlite $table:expr, $values:expr, $key:expr, $rows:ident, $conn:ident, $step:ident) => {{
+    (sqlite $table:expr, $new_row:ident, $taken:ident, $key:expr, $rows:ident, $conn:ident, $step:ident) => {{
         let mut created_ = 0;
         for (key_, updates_) in $rows {
             if <Self as $crate::JobStore<Connection>>::insert_row($conn, key_, updates_, $step)?.is_some() {
@@ -167,17 +192,45 @@ macro_rules! __job_table_insert_rows {
         }
         ::core::result::Result::Ok(created_)
     }};
+    (@values $new_row:ident, $rows:ident, $step:ident) => {
+        ::core::iter::Iterator::collect::<::std::vec::Vec<_>>(::core::iter::Iterator::map($rows.iter(), |row_| {
+            $new_row!(&row_.0, &row_.1, $step)
+        }))
+    };
+}
+
+/// Reads the keys of the first ready rows, without locks.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __job_table_first_keys {
+    (mysql $candidates:expr, $table:expr, $key:expr, $statuses:expr, $ready_in:ident, $order:expr, $limit:expr) => {
+        $crate::__private::first_ready(
+            $table,
+            $key,
+            ::core::iter::Iterator::collect(::core::iter::Iterator::map(
+                ::core::iter::IntoIterator::into_iter($statuses),
+                |status_| $ready_in!([status_]),
+            )),
+            $order,
+            $limit,
+        )
+    };
+    ($other:ident $candidates:expr, $table:expr, $key:expr, $statuses:expr, $ready_in:ident, $order:expr, $limit:expr) => {
+        $candidates.limit(
+            ::core::convert::TryFrom::try_from($limit).unwrap_or(::core::primitive::i64::MAX),
+        )
+    };
 }
 
 /// Claims the first rows of `candidates`.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __job_table_claim_rows {
-    (postgres $table:expr, $changes:expr, $candidates:expr, $key:expr, $key_names:expr, $claimed:ident, $decode:expr, $limit:ident, $token:ident, $step:ident, $conn:ident) => {{
+    (postgres $table:expr, $changes:expr, $candidates:ident, $first_keys:ident, $key:expr, $key_names:expr, $claimed:ident, $decode:expr, $limit:ident, $token:ident, $step:ident, $conn:ident) => {{
         let claim_ = $crate::__private::update_next(
             $table,
             $changes,
-            $candidates,
+            $candidates!(),
             $limit,
             $key,
             $key_names,
@@ -202,22 +255,19 @@ macro_rules! __job_table_claim_rows {
     }};
     // Read without locks, then claim by key: SQLite has one writer, and on
     // MySQL locks on ranges of rows deadlock.
-    ($other:ident $table:expr, $changes:expr, $candidates:expr, $key:expr, $key_names:expr, $claimed:ident, $decode:expr, $limit:ident, $token:ident, $step:ident, $conn:ident) => {
+    ($other:ident $table:expr, $changes:expr, $candidates:ident, $first_keys:ident, $key:expr, $key_names:expr, $claimed:ident, $decode:expr, $limit:ident, $token:ident, $step:ident, $conn:ident) => {
         loop {
             // Some to spare: others read the same list at the same time.
             let spare_ = 16;
-            let wanted_ = <::core::primitive::i64 as ::core::convert::TryFrom<_>>::try_from($limit)
-                .unwrap_or(::core::primitive::i64::MAX)
-                .saturating_add(spare_);
-            let keys_ = keys_of($crate::__private::diesel::RunQueryDsl::load($candidates.limit(wanted_), $conn)?);
+            let keys_ = keys_of($crate::__private::diesel::RunQueryDsl::load(
+                $first_keys!($limit + spare_),
+                $conn,
+            )?);
             if keys_.is_empty() {
-                return ::core::result::Result::Ok($crate::__private::Batch {
-                    claimed: ::std::vec::Vec::new(),
-                    undecodable: ::std::vec::Vec::new(),
-                });
+                return ::core::result::Result::Ok(::core::default::Default::default());
             }
-            let batch_ = $crate::__private::claim_each($conn, keys_, $limit, $token, $step)?;
-            if !(batch_.claimed.is_empty() && batch_.undecodable.is_empty()) {
+            let batch_ = $crate::__private::claim_each($conn, keys_.into(), $limit, $token, $step)?;
+            if !batch_.is_empty() {
                 return ::core::result::Result::Ok(batch_);
             }
         }

@@ -127,6 +127,15 @@ macro_rules! __job_table_store {
             macro_rules! find { ($query:expr, $conn:expr) => {
                 diesel::OptionalExtension::optional(diesel::RunQueryDsl::get_result($query, $conn))
             } }
+            macro_rules! taken {
+                ($key:expr, $conn:expr) => { taken!(@found table!().select(key!()).filter(is!($key)), $conn) };
+                // As others have committed it, whatever this transaction has seen before.
+                ($key:expr, $conn:expr, now) => { taken!(@found table!().select(key!()).filter(is!($key)).for_update(), $conn) };
+                (@found $query:expr, $conn:expr) => { {
+                    let key_: Option<KeyRow> = find!($query, $conn)?;
+                    key_.is_some()
+                } };
+            }
             macro_rules! read_claimed { ($key:expr, $token:expr, $conn:expr) => {
                 find!(table!().select(claimed!()).filter(held!($key, $token)), $conn)
             } }
@@ -134,8 +143,9 @@ macro_rules! __job_table_store {
             macro_rules! order { () => { $crate::__job_table_order!(COLUMNS [$($($order),+)?]) } }
             macro_rules! is { ($key:expr) => { $crate::__job_table_key!(@is COLUMNS, $key, $key_columns) } }
             macro_rules! held { ($key:expr, $token:expr) => { is!($key).and(COLUMNS.lock.eq($token)) } }
-            macro_rules! ready { ($step:expr) => {
-                COLUMNS.lock.is_null().and(__private::one_of(COLUMNS.status, codes_of($step.ready())))
+            macro_rules! ready { ($step:expr) => { ready_in!($step.ready()) } }
+            macro_rules! ready_in { ($statuses:expr) => {
+                COLUMNS.lock.is_null().and(__private::one_of(COLUMNS.status, codes_of($statuses)))
                     $(.and($crate::__job_table_run_at!(@due $run_at COLUMNS, __private::now())))?
             } }
             macro_rules! expired { ($step:expr) => {
@@ -178,16 +188,13 @@ macro_rules! __job_table_store {
                 fn insert_row(conn_: &mut Connection, key_: &Key, updates_: &Updates, step_: &Step<Status>) -> QueryResult<Option<Self>> {
                     $crate::__job_table_insert_row! {
                         $backend diesel::insert_into(table!()).values(new_row!(key_, updates_, step_)),
-                        key!(), row!(), conn_, <Self as $crate::JobStore<Connection>>::row(conn_, key_)
+                        key!(), row!(), conn_, <Self as $crate::JobStore<Connection>>::row(conn_, key_),
+                        taken!(key_, conn_, now)
                     }
                 }
 
                 fn insert_rows(conn_: &mut Connection, rows_: &[(Key, Updates)], step_: &Step<Status>) -> QueryResult<::core::primitive::usize> {
-                    $crate::__job_table_insert_rows! {
-                        $backend table!(),
-                        ::core::iter::Iterator::collect::<Vec<_>>(::core::iter::Iterator::map(rows_.iter(), |(key_, updates_)| new_row!(key_, updates_, step_))),
-                        key!(), rows_, conn_, step_
-                    }
+                    $crate::__job_table_insert_rows! { $backend table!(), new_row, taken, key!(), rows_, conn_, step_ }
                 }
 
                 fn claim_row(conn_: &mut Connection, key_: &Key, token_: &str, step_: &Step<Status>) -> QueryResult<Option<Claimed<Self>>> {
@@ -200,8 +207,13 @@ macro_rules! __job_table_store {
 
                 fn claim_rows(conn_: &mut Connection, limit_: ::core::primitive::usize, token_: &str, step_: &Step<Status>) -> QueryResult<Batch<Self>> {
                     macro_rules! candidates { () => { table!().select(key!()).filter(ready!(step_)).order_by(order!()) } }
+                    macro_rules! first_keys { ($limit:expr) => {
+                        $crate::__job_table_first_keys! {
+                            $backend candidates!(), table!(), key!(), step_.ready(), ready_in, order!(), $limit
+                        }
+                    } }
                     $crate::__job_table_claim_rows! {
-                        $backend table!(), claim!(step_, token_), candidates!(), key!(), $crate::__job_table_key!(@names $key_columns),
+                        $backend table!(), claim!(step_, token_), candidates, first_keys, key!(), $crate::__job_table_key!(@names $key_columns),
                         claimed, claimed_of, limit_, token_, step_, conn_
                     }
                 }
@@ -260,9 +272,9 @@ macro_rules! __job_table_store {
                     renew!((COLUMNS.lock_at.eq(__private::now()), COLUMNS.update_at.eq(__private::now()), updates_), key_, token_, conn_)
                 }
 
-                fn dead_attempts(conn_: &mut Connection, limit_: ::core::primitive::i64, step_: &Step<Status>) -> QueryResult<Vec<DeadAttempt<Self>>> {
-                    let rows_: Vec<DeadRow> = load!(table!().select(dead!()).filter(expired!(step_)).limit(limit_), conn_)?;
-                    Ok(::core::iter::Iterator::collect(::core::iter::Iterator::map(::core::iter::IntoIterator::into_iter(rows_), dead_of)))
+                fn dead_keys(conn_: &mut Connection, limit_: ::core::primitive::usize, step_: &Step<Status>) -> QueryResult<Vec<Key>> {
+                    let limit_ = ::core::convert::TryFrom::try_from(limit_).unwrap_or(::core::primitive::i64::MAX);
+                    Ok(keys_of(load!(table!().select(key!()).filter(expired!(step_)).limit(limit_), conn_)?))
                 }
 
                 fn dead_attempt(conn_: &mut Connection, key_: &Key, step_: &Step<Status>) -> QueryResult<Option<DeadAttempt<Self>>> {

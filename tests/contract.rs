@@ -1,0 +1,119 @@
+//! The contract of every call, the database as parameter: one file a family in
+//! `contract/`, run once for each database whose feature is on.
+//!
+//! A family does not know its database: it names `super::database` alone, which
+//! opens a fresh database for each test. What only one database can do, or get
+//! wrong, is in `contract/columns/` and `contract/backend/`. PostgreSQL and
+//! MySQL are those that POSTGRES_URL and MYSQL_URL name:
+//! `scripts/with-servers cargo test --all-features`.
+#![allow(
+    clippy::duplicate_mod,
+    reason = "each family is compiled once for each database"
+)]
+
+/// A step with the codes of `Status`, and what else it sets.
+macro_rules! step {
+    ($Step:ident on $Job:ident { $($more:tt)* }) => {
+        impl diesel_status_tracker::StatusTracked for $Step {
+            type Job = $Job;
+            const PENDING: Status = Status::Pending;
+            const IN_PROGRESS: Status = Status::InProgress;
+            const FAILED: Status = Status::Failed;
+            const SUCCEEDED: Status = Status::Succeeded;
+            const IGNORED: Status = Status::Ignored;
+            $($more)*
+        }
+    };
+}
+
+/// `job_table!` over one connection. Each module has a `tracked!` of this, since
+/// `job_table!` knows connections by their names and sees through no alias.
+macro_rules! tracked_over {
+    ($Connection:ident $Job:ident in $table:ident {
+        key: $key:tt, status: $Status:ty, updates: $Updates:ty $(, $($more:tt)*)?
+    }) => {
+        diesel_status_tracker::job_table! {
+            $Job in $table { key: $key, status: $Status, updates: $Updates, connections: [$Connection] $(, $($more)*)? }
+        }
+    };
+}
+
+#[cfg(feature = "sqlite")]
+#[path = "contract"]
+mod sqlite {
+    macro_rules! tracked { ($($table:tt)+) => { tracked_over! { SqliteConnection $($table)+ } } }
+
+    #[path = "backend/sqlite.rs"]
+    mod backend;
+    mod bad_input;
+    mod bad_setup;
+    mod columns;
+    mod create;
+    mod database;
+    mod expire;
+    mod guard;
+    mod jobs;
+    mod next;
+    #[path = "columns/sqlite.rs"]
+    mod own_columns;
+    #[path = "backend/sqlite_own.rs"]
+    mod own_faults;
+    mod pipeline;
+    mod read;
+    mod reset;
+    mod run;
+}
+
+#[cfg(feature = "postgres")]
+#[path = "contract"]
+mod postgres {
+    macro_rules! tracked { ($($table:tt)+) => { tracked_over! { PgConnection $($table)+ } } }
+
+    #[path = "backend/postgres.rs"]
+    mod backend;
+    mod bad_input;
+    mod bad_setup;
+    mod columns;
+    mod create;
+    mod database;
+    mod expire;
+    mod guard;
+    mod jobs;
+    mod next;
+    #[path = "columns/postgres.rs"]
+    mod own_columns;
+    mod pipeline;
+    mod read;
+    mod reset;
+    mod run;
+    #[path = "backend/server_own.rs"]
+    mod server_faults;
+}
+
+#[cfg(feature = "mysql")]
+#[path = "contract"]
+mod mysql {
+    macro_rules! tracked { ($($table:tt)+) => { tracked_over! { MysqlConnection $($table)+ } } }
+
+    #[path = "backend/mysql.rs"]
+    mod backend;
+    mod bad_input;
+    mod bad_setup;
+    mod columns;
+    mod create;
+    mod database;
+    mod expire;
+    mod guard;
+    mod jobs;
+    mod next;
+    #[path = "columns/mysql.rs"]
+    mod own_columns;
+    #[path = "backend/mysql_own.rs"]
+    mod own_faults;
+    mod pipeline;
+    mod read;
+    mod reset;
+    mod run;
+    #[path = "backend/server_own.rs"]
+    mod server_faults;
+}

@@ -1,0 +1,217 @@
+//! Answers that are lost, and a row that changes before the tracker can look.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use diesel::prelude::*;
+use diesel_status_tracker::{Error, RunningJob, StatusTracked};
+use serde_json::json;
+
+use super::database::{TestConnection, TestDb, TestPool, pool_at};
+use super::jobs::{Job, JobUpdates, Status, assert_names, data, history, jobs, row};
+use super::proxy::{Proxy, Turn};
+
+type Attempt = RunningJob<Job, TestConnection>;
+
+/// A step for which every lock has expired.
+struct Hasty;
+step! { Hasty on Job { const LOCK_EXPIRE: Duration = Duration::ZERO; } }
+
+/// How our attempt ends.
+type Finish = fn(Attempt) -> Result<(), Error>;
+const SUCCEED: Finish = |mut attempt| {
+    attempt.updates = data(json!("ours"));
+    attempt.succeed()
+};
+const FAIL: Finish = |attempt| attempt.fail("ours");
+
+/// What others do to the row meanwhile.
+type Meanwhile = fn(&TestDb, &TestPool);
+
+struct Scene {
+    db: Arc<TestDb>,
+    proxy: Proxy,
+    pool: TestPool,
+}
+
+impl Scene {
+    /// The job "a", and a pool whose one connection has prepared all that an
+    /// attempt runs, so that the next answer is the answer to its effect.
+    fn new() -> Self {
+        let db = Arc::new(TestDb::new());
+        let proxy = Proxy::to(db.url());
+        let pool = pool_at(proxy.url(), 1, Duration::from_secs(30));
+        for (id, finish) in [("b", SUCCEED), ("c", FAIL)] {
+            Job::create_and_save(&pool, id, JobUpdates::default()).unwrap();
+            finish(Job::start(&pool, id).unwrap()).unwrap();
+        }
+        Job::create_and_save(&pool, "a", data(json!("old"))).unwrap();
+        Self { db, proxy, pool }
+    }
+
+    /// Cuts the next turn, and has others act before anybody can look; they
+    /// leave the row that the return value will hold.
+    fn cut(&self, turn: Turn, meanwhile: Meanwhile) -> Arc<Mutex<Option<Job>>> {
+        let (db, left) = (Arc::clone(&self.db), Arc::new(Mutex::new(None)));
+        let leave = Arc::clone(&left);
+        self.proxy.cut(turn, 1);
+        self.proxy.before_next_connection(move || {
+            meanwhile(&db, &db.pool(1));
+            *leave.lock().unwrap() = Job::find(&db.pool(1), "a").unwrap();
+        });
+        left
+    }
+}
+
+/// Another attempt, which does not end.
+fn hold(pool: &TestPool) {
+    std::mem::forget(Job::start(pool, "a").unwrap());
+}
+
+fn run(pool: &TestPool) {
+    Job::run_job(pool, "a", |_, updates| Ok(*updates = data(json!("theirs")))).unwrap();
+}
+
+fn expire(db: &TestDb, pool: &TestPool) {
+    let held = row(db, "a");
+    assert_eq!(Hasty::expire_locks(pool).unwrap(), 1);
+    assert_eq!(row(db, "a").lock_at, held.lock_at);
+}
+
+#[test]
+fn a_finish_that_landed_and_was_overwritten_is_of_unknown_outcome() {
+    let overwritten: [Meanwhile; 4] = [
+        |_, pool| Job::reset(pool, "a").unwrap(),
+        |_, pool| {
+            Job::reset(pool, "a").unwrap();
+            hold(pool);
+        },
+        |_, pool| {
+            Job::reset(pool, "a").unwrap();
+            run(pool);
+        },
+        |db, _| db.sql("DELETE FROM jobs WHERE id = 'a'"),
+    ];
+    for finish in [SUCCEED, FAIL] {
+        for meanwhile in overwritten {
+            let scene = Scene::new();
+            let attempt = Job::start(&scene.pool, "a").unwrap();
+            let left = scene.cut(Turn::Answer, meanwhile);
+
+            let error = finish(attempt).unwrap_err();
+
+            assert!(matches!(error, Error::OutcomeUnknown { .. }), "{error:?}");
+            assert_names(&error, "a");
+            assert_eq!(Job::find(&scene.pool, "a").unwrap(), *left.lock().unwrap());
+        }
+    }
+}
+
+#[test]
+fn a_success_that_did_not_land_before_its_lock_expired_is_lock_lost() {
+    let scene = Scene::new();
+    let attempt = Job::start(&scene.pool, "a").unwrap();
+    let left = scene.cut(Turn::Request, expire);
+
+    let error = SUCCEED(attempt).unwrap_err();
+
+    assert!(matches!(error, Error::LockLost { .. }), "{error:?}");
+    assert_names(&error, "a");
+    let job = row(&scene.db, "a");
+    assert_eq!(Some(&job), left.lock().unwrap().as_ref());
+    assert_eq!((job.status, job.retry), (Status::Failed, 1));
+    assert!(history(&job)[0].contains("lock expired"));
+}
+
+#[test]
+fn a_finish_that_did_not_land_before_another_attempt_claims_no_success() {
+    let overtaken: [Meanwhile; 2] = [
+        |db, pool| {
+            expire(db, pool);
+            hold(pool);
+        },
+        |db, pool| {
+            expire(db, pool);
+            run(pool);
+        },
+    ];
+    for finish in [SUCCEED, FAIL] {
+        for meanwhile in overtaken {
+            let scene = Scene::new();
+            let attempt = Job::start(&scene.pool, "a").unwrap();
+            let left = scene.cut(Turn::Request, meanwhile);
+
+            let error = finish(attempt).unwrap_err();
+
+            assert!(matches!(error, Error::OutcomeUnknown { .. }), "{error:?}");
+            let job = row(&scene.db, "a");
+            assert_eq!(Some(&job), left.lock().unwrap().as_ref());
+            assert_eq!(history(&job).len(), 1, "the expiry, and nothing of ours");
+        }
+    }
+}
+
+#[test]
+fn a_claim_whose_answer_is_lost_and_that_others_overtook_is_theirs() {
+    let overtaken: [(Meanwhile, fn(&Error) -> bool); 2] = [
+        (
+            |db, pool| {
+                expire(db, pool);
+                hold(pool);
+            },
+            |error| matches!(error, Error::Locked { .. }),
+        ),
+        (
+            |db, pool| {
+                expire(db, pool);
+                run(pool);
+            },
+            |error| matches!(error, Error::AlreadySucceeded { .. }),
+        ),
+    ];
+    for (meanwhile, is_expected) in overtaken {
+        let scene = Scene::new();
+        let left = scene.cut(Turn::Answer, meanwhile);
+
+        let error = Job::start(&scene.pool, "a").unwrap_err();
+
+        assert!(is_expected(&error), "{error:?}");
+        let job = row(&scene.db, "a");
+        assert_eq!(Some(&job), left.lock().unwrap().as_ref());
+        assert_eq!(history(&job).len(), 1, "our claim expired");
+    }
+}
+
+#[test]
+fn many_are_all_created_or_none_or_it_is_told_that_this_is_unknown() {
+    for turn in [Turn::Request, Turn::Answer] {
+        for n in 1.. {
+            let scene = Scene::new();
+            let count = || -> i64 {
+                let rows = jobs::table.filter(jobs::id.like("many%"));
+                rows.count().get_result(&mut *scene.db.conn()).unwrap()
+            };
+            let many = || {
+                let ids = ["many 1", "many 2"];
+                Job::create_many(&scene.pool, ids.map(|id| (id, JobUpdates::default())))
+            };
+            scene.proxy.cut(turn, n);
+
+            let ended = many();
+
+            let is_done = scene.proxy.spare();
+            match ended {
+                Ok(created) => assert_eq!((created, count()), (2, 2)),
+                Err(Error::Database { .. }) => assert_eq!(count(), 0, "{turn:?} {n} was cut"),
+                Err(Error::OutcomeUnknown { .. }) => assert!([0, 2].contains(&count())),
+                Err(other) => panic!("{other:?}"),
+            }
+            // Whatever it came to, it can be done again.
+            many().unwrap();
+            assert_eq!(count(), 2);
+            if is_done {
+                break;
+            }
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! MySQL and MariaDB: a database of its own.
+
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use diesel::r2d2::{CustomizeConnection, Error, NopConnectionCustomizer};
+use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+
+pub type TestConnection = MysqlConnection;
+
+pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/mysql");
+/// What no connection can be made to.
+pub const UNREACHABLE: [&str; 2] = ["mysql://nobody@127.0.0.1:1/none", "no url at all"];
+
+pub struct Home {
+    database: String,
+    url: String,
+}
+
+pub fn open() -> (Home, TestConnection) {
+    let server = std::env::var("MYSQL_URL").unwrap_or_else(|_| {
+        panic!("MYSQL_URL names no server: run `scripts/with-servers cargo test --all-features`")
+    });
+    let database = format!("test_{}", uuid::Uuid::new_v4().simple());
+    let mut conn = TestConnection::establish(&server).unwrap();
+    conn.batch_execute(&format!("CREATE DATABASE {database}; USE {database}"))
+        .unwrap();
+    let (host, _) = server.rsplit_once('/').unwrap();
+    let url = format!("{host}/{database}");
+    (Home { database, url }, conn)
+}
+
+impl Home {
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub fn drop_by(&self, conn: &mut TestConnection) {
+        // What stays behind after a failed test is in nobody's way.
+        let _ = conn.batch_execute(&format!("DROP DATABASE {}", self.database));
+    }
+}
+
+pub fn customizer() -> Box<dyn CustomizeConnection<TestConnection, Error>> {
+    Box::new(NopConnectionCustomizer)
+}
+
+pub fn dialect(sql: &str) -> String {
+    sql.to_owned()
+}
+
+/// Puts the session into a time zone far from UTC.
+pub fn far_east(conn: &mut TestConnection) {
+    conn.batch_execute("SET time_zone = '+09:00'").unwrap();
+}

@@ -1,0 +1,62 @@
+//! What only MySQL can get wrong: a transaction that reads from its snapshot,
+//! and a claim that takes two statements.
+
+use diesel::prelude::*;
+use diesel_status_tracker::{Error, StatusTracked};
+use serde_json::json;
+
+use super::database::{TestConnection, TestDb, TestPool};
+use super::jobs::{Job, JobUpdates, Status, data, jobs, row};
+
+#[test]
+fn a_key_that_was_taken_after_the_transaction_began_is_a_taken_key() {
+    let db = TestDb::new();
+    let pool = db.pool(2);
+
+    let late = |conn: &mut TestConnection| -> QueryResult<()> {
+        // From here on the transaction reads what there is now: no job.
+        let seen: i64 = jobs::table.count().get_result(conn)?;
+        assert_eq!(seen, 0);
+        Job::create_and_save(&pool, "a", data(json!("theirs"))).unwrap();
+
+        let absent = Job::create_if_absent(&mut *conn, "a", data(json!("mine")));
+        assert_eq!(absent.unwrap(), None);
+        let error = Job::create_and_save(&mut *conn, "a", data(json!("mine"))).unwrap_err();
+        assert!(matches!(error, Error::AlreadyExists { .. }), "{error:?}");
+        let rows = [("a", data(json!("mine"))), ("b", data(json!("mine")))];
+        assert_eq!(Job::create_many(conn, rows).unwrap(), 1);
+        Ok(())
+    };
+    db.pool(1)
+        .get()
+        .unwrap()
+        .transaction(|conn| late(conn))
+        .unwrap();
+
+    assert_eq!(row(&db, "a").data, Some(json!("theirs")));
+    assert_eq!(row(&db, "b").data, Some(json!("mine")));
+}
+
+#[test]
+fn a_claimed_job_that_cannot_be_read_back_is_given_back() {
+    let db = TestDb::new();
+    let pool = db.pool(1);
+    Job::create_and_save(&pool, "a", JobUpdates::default()).unwrap();
+    // As where the program is deployed before its migration.
+    db.sql("ALTER TABLE jobs DROP COLUMN data");
+
+    type Claim = fn(&TestPool) -> Result<(), Error>;
+    let claims: [Claim; 2] = [
+        |pool| Job::start(pool, "a").map(drop),
+        |pool| Job::run_next(pool, |_, _| Ok(())).map(drop),
+    ];
+    for claim in claims {
+        let error = claim(&pool).unwrap_err();
+        assert!(matches!(error, Error::Database { .. }), "{error:?}");
+        let seen: (Status, Option<String>) = jobs::table
+            .select((jobs::status, jobs::lock))
+            .get_result(&mut *db.conn())
+            .unwrap();
+        assert_eq!(seen, (Status::Pending, None));
+    }
+}

@@ -1,0 +1,49 @@
+//! SQLite: a file in a folder of its own.
+
+use diesel::prelude::*;
+use diesel::r2d2::{CustomizeConnection, Error};
+use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+use diesel_status_tracker::sqlite::Customizer;
+use tempfile::TempDir;
+
+pub type TestConnection = SqliteConnection;
+
+pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
+/// What no connection can be made to.
+pub const UNREACHABLE: [&str; 2] = ["/no/such/folder/jobs.db", "file:jobs.db?mode=nonsense"];
+
+pub struct Home {
+    _folder: TempDir,
+    url: String,
+}
+
+pub fn open() -> (Home, TestConnection) {
+    let folder = tempfile::tempdir().unwrap();
+    let url = folder.path().join("jobs.db").to_str().unwrap().to_owned();
+    let mut conn = TestConnection::establish(&url).unwrap();
+    customizer().on_acquire(&mut conn).unwrap();
+    let home = Home {
+        _folder: folder,
+        url,
+    };
+    (home, conn)
+}
+
+impl Home {
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub fn drop_by(&self, _: &mut TestConnection) {}
+}
+
+pub fn customizer() -> Box<dyn CustomizeConnection<TestConnection, Error>> {
+    Box::new(Customizer::default())
+}
+
+pub fn dialect(sql: &str) -> String {
+    sql.to_owned()
+}
+
+/// Puts the session into a time zone far from UTC, where sessions have one.
+pub fn far_east(_: &mut TestConnection) {}

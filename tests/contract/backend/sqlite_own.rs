@@ -1,0 +1,99 @@
+//! What only SQLite can get wrong: its files, and times that are text.
+
+use std::time::Duration;
+
+use diesel::connection::InstrumentationEvent;
+use diesel::prelude::*;
+use diesel::r2d2::{ConnectionManager, Pool};
+use diesel_status_tracker::{Error, StatusTracked};
+
+use super::database::{TestDb, TestPool, pool_at};
+use super::jobs::{Job, JobUpdates, Status, row};
+
+#[test]
+fn a_file_that_is_no_database_is_said_to_be_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("notes.txt");
+    std::fs::write(&file, "these are notes, and no database ".repeat(99)).unwrap();
+    let url = file.to_str().unwrap();
+
+    let pool = pool_at(url, 1, Duration::from_millis(200));
+    let error = Job::start(&pool, "a").unwrap_err();
+
+    assert!(matches!(error, Error::Pool { .. }), "{error:?}");
+    assert!(
+        error.to_string().contains("file is not a database"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_file_that_cannot_be_written_can_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("jobs.db");
+    let mut conn = SqliteConnection::establish(file.to_str().unwrap()).unwrap();
+    diesel_migrations::MigrationHarness::run_pending_migrations(
+        &mut conn,
+        super::backend::MIGRATIONS,
+    )
+    .unwrap();
+    Job::create_and_save(&mut conn, "a", JobUpdates::default()).unwrap();
+    let url = format!("file:{}?mode=ro", file.display());
+    let read_only: TestPool = Pool::builder().build_unchecked(ConnectionManager::new(url));
+
+    for error in [
+        Job::start(&read_only, "a").unwrap_err(),
+        Job::run_next(&read_only, |_, _| Ok(())).unwrap_err(),
+        Job::create_and_save(&read_only, "b", JobUpdates::default()).unwrap_err(),
+    ] {
+        assert!(matches!(error, Error::Database { .. }), "{error:?}");
+        assert!(error.to_string().contains("readonly database"), "{error}");
+    }
+    let job = Job::find(&read_only, "a").unwrap().unwrap();
+    assert_eq!((job.status, job.lock), (Status::Pending, None));
+}
+
+/// Panics when a call asks more than any call has to.
+fn bounded(pool: &TestPool) {
+    let mut asked = 0;
+    pool.get()
+        .unwrap()
+        .set_instrumentation(move |event: InstrumentationEvent<'_>| {
+            asked += usize::from(matches!(event, InstrumentationEvent::StartQuery { .. }));
+            assert!(asked < 2000, "it asks for ever");
+        });
+}
+
+#[test]
+fn a_lock_time_in_another_format_does_not_make_start_ask_for_ever() {
+    struct Hasty;
+    step! { Hasty on Job { const LOCK_EXPIRE: Duration = Duration::ZERO; } }
+    let db = TestDb::new();
+    let pool = db.pool(1);
+    Job::create_and_save(&pool, "a", JobUpdates::default()).unwrap();
+    // Diesel reads it as expired, while SQLite, which compares text, does not.
+    db.sql(
+        "UPDATE jobs SET status = 20, lock = 'me', lock_at = strftime('%Y-%m-%dT%H:%M:%f', 'now', '-1 second')",
+    );
+    bounded(&pool);
+
+    match Hasty::start(&pool, "a") {
+        Ok(attempt) => attempt.succeed().unwrap(),
+        Err(error) => assert!(matches!(error, Error::Locked { .. }), "{error:?}"),
+    }
+}
+
+#[test]
+fn a_lock_time_that_sqlite_writes_itself_expires() {
+    let db = TestDb::new();
+    let pool = db.pool(1);
+    Job::create_and_save(&pool, "a", JobUpdates::default()).unwrap();
+    db.sql("UPDATE jobs SET status = 20, lock = 'me', lock_at = datetime('now', '-1 hour')");
+    bounded(&pool);
+
+    Job::run_job(&pool, "a", |_, _| Ok(())).unwrap();
+
+    let job = row(&db, "a");
+    assert_eq!((job.status, job.retry), (Status::Succeeded, 0));
+    assert_eq!(job.errors["attempt"], 1);
+}

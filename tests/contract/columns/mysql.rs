@@ -1,0 +1,84 @@
+//! Columns that MySQL alone has: its own type of times, and unsigned numbers.
+
+use chrono::NaiveDateTime;
+use diesel::prelude::*;
+use diesel_status_tracker::{StatusTracked, clock};
+use serde_json::Value;
+
+use super::columns::{Seen, Shape, age_lock, live};
+use super::database::{TestConnection, TestDb, far_east};
+use super::jobs::Status;
+
+diesel::table! {
+    visits (id) {
+        id -> Unsigned<BigInt>, status -> Integer, create_at -> Datetime, update_at -> Datetime, lock -> Nullable<Text>,
+        lock_at -> Datetime, retry -> Unsigned<TinyInt>, errors -> Nullable<Json>, not_before -> Nullable<Datetime>,
+        note -> Nullable<Text>,
+    }
+}
+
+#[derive(Debug, Queryable, Selectable)]
+#[diesel(table_name = visits)]
+struct Visit {
+    create_at: NaiveDateTime,
+    status: Status,
+}
+
+#[derive(Debug, Default, Insertable, AsChangeset)]
+#[diesel(table_name = visits)]
+struct VisitUpdates {
+    note: Option<String>,
+}
+
+step! { Visit on Visit {} }
+tracked! {
+    Visit in visits { key: (id: u64), status: Status, updates: VisitUpdates, columns: { run_at: not_before } }
+}
+
+impl Shape for Visit {
+    const CREATE: &'static str = "CREATE TABLE visits (
+        id BIGINT UNSIGNED NOT NULL PRIMARY KEY, status INTEGER NOT NULL, create_at DATETIME(6) NOT NULL,
+        update_at DATETIME(6) NOT NULL, `lock` CHAR(32), lock_at DATETIME(6) NOT NULL, retry TINYINT UNSIGNED NOT NULL,
+        errors JSON, not_before DATETIME(6), note TEXT
+    )";
+    const NAME: &'static str = "visits 18446744073709551615";
+
+    fn key() -> u64 {
+        u64::MAX
+    }
+
+    fn seen(conn: &mut TestConnection) -> Seen<Self> {
+        let row: (Status, Option<String>, u8, Option<Value>) = visits::table
+            .select((visits::status, visits::lock, visits::retry, visits::errors))
+            .get_result(conn)
+            .unwrap();
+        (row.0, row.1, row.2.into(), row.3.unwrap())
+    }
+
+    age_lock! { visits, lock_at }
+}
+
+#[test]
+fn datetimes_and_unsigned_numbers() {
+    live::<Visit>();
+}
+
+#[test]
+fn datetimes_are_compared_rightly() {
+    let db = TestDb::with_table(Visit::CREATE);
+    let pool = db.pool(1);
+    far_east(&mut pool.get().unwrap());
+    let visit = Visit::create_and_save(&pool, 1_u64, VisitUpdates::default()).unwrap();
+    assert!(Visit::is_pending(&visit) && visit.create_at <= chrono::Utc::now().naive_utc());
+    let set = |at: clock::Clock<_>| {
+        diesel::update(visits::table)
+            .set(visits::not_before.eq(at))
+            .execute(&mut *db.conn())
+            .unwrap();
+    };
+
+    set(clock::from_now(std::time::Duration::from_secs(60)));
+    assert_eq!(Visit::run_next(&pool, |_, _| Ok(())).unwrap(), None);
+    set(clock::ago(std::time::Duration::from_millis(1)));
+    assert_eq!(Visit::run_next(&pool, |_, _| Ok(())).unwrap(), Some(()));
+}

@@ -1,0 +1,82 @@
+//! Columns that SQLite alone has: times with a zone, and binary JSON.
+
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use diesel_status_tracker::{StatusTracked, clock};
+use serde_json::Value;
+
+use super::columns::{Seen, Shape, age_lock, live};
+use super::database::{TestConnection, TestDb};
+use super::jobs::Status;
+
+diesel::table! {
+    visits (id) {
+        id -> BigInt, status -> Integer, create_at -> TimestamptzSqlite, update_at -> TimestamptzSqlite,
+        lock -> Nullable<Text>, lock_at -> TimestamptzSqlite, retry -> Integer, errors -> Nullable<Jsonb>,
+        not_before -> Nullable<TimestamptzSqlite>, note -> Nullable<Text>,
+    }
+}
+
+#[derive(Debug, Queryable, Selectable)]
+#[diesel(table_name = visits)]
+struct Visit {
+    create_at: DateTime<Utc>,
+    status: Status,
+}
+
+#[derive(Debug, Default, Insertable, AsChangeset)]
+#[diesel(table_name = visits)]
+struct VisitUpdates {
+    note: Option<String>,
+}
+
+step! { Visit on Visit {} }
+tracked! {
+    Visit in visits { key: (id: i64), status: Status, updates: VisitUpdates, columns: { run_at: not_before } }
+}
+
+impl Shape for Visit {
+    const CREATE: &'static str = "CREATE TABLE visits (
+        id INTEGER NOT NULL PRIMARY KEY, status INTEGER NOT NULL, create_at TEXT NOT NULL, update_at TEXT NOT NULL,
+        lock TEXT, lock_at TEXT NOT NULL, retry INTEGER NOT NULL, errors BLOB, not_before TEXT, note TEXT
+    )";
+    const NAME: &'static str = "visits 5000000000";
+
+    fn key() -> i64 {
+        5_000_000_000
+    }
+
+    fn seen(conn: &mut TestConnection) -> Seen<Self> {
+        let row: (Status, Option<String>, i32, Option<Value>) = visits::table
+            .select((visits::status, visits::lock, visits::retry, visits::errors))
+            .get_result(conn)
+            .unwrap();
+        (row.0, row.1, row.2.into(), row.3.unwrap())
+    }
+
+    age_lock! { visits, lock_at }
+}
+
+#[test]
+fn times_with_a_zone_and_binary_json() {
+    live::<Visit>();
+}
+
+#[test]
+fn times_with_a_zone_are_compared_rightly() {
+    let db = TestDb::with_table(Visit::CREATE);
+    let pool = db.pool(1);
+    let visit = Visit::create_and_save(&pool, 1, VisitUpdates::default()).unwrap();
+    assert!(Visit::is_pending(&visit) && visit.create_at <= Utc::now());
+    let set = |at: clock::Clock<_>| {
+        diesel::update(visits::table)
+            .set(visits::not_before.eq(at))
+            .execute(&mut *db.conn())
+            .unwrap();
+    };
+
+    set(clock::from_now(std::time::Duration::from_secs(60)));
+    assert_eq!(Visit::run_next(&pool, |_, _| Ok(())).unwrap(), None);
+    set(clock::ago(std::time::Duration::from_millis(1)));
+    assert_eq!(Visit::run_next(&pool, |_, _| Ok(())).unwrap(), Some(()));
+}

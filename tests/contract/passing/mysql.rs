@@ -1,0 +1,54 @@
+//! MySQL's deadlocks.
+
+use std::thread;
+
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use diesel_status_tracker::StatusTracked;
+use serde_json::json;
+
+use super::database::{TestConnection, TestDb};
+use super::jobs::{Job, JobUpdates, Status, data, jobs, row};
+use super::pools::{Log, pool_with};
+use super::sessions::{number, waits};
+
+#[test]
+fn a_deadlock_is_tried_again() {
+    let (db, log) = (TestDb::new(), Log::default());
+    // A success of the tracker writes, by a trigger of the user's, to a row more.
+    db.sql("CREATE TABLE accounts (id INTEGER PRIMARY KEY, booked INTEGER NOT NULL)");
+    for id in 1..=50 {
+        db.sql(&format!("INSERT INTO accounts VALUES ({id}, 0)"));
+    }
+    db.sql(
+        "CREATE TRIGGER book AFTER UPDATE ON jobs FOR EACH ROW
+             UPDATE accounts SET booked = booked + 1 WHERE id = 1 AND NEW.status = 40",
+    );
+    let watched = log.clone();
+    let pool = pool_with(db.url(), 1, move |conn| watched.watch(conn));
+    Job::create_and_save(&pool, "a", JobUpdates::default()).unwrap();
+    let mut attempt = Job::start(&pool, "a").unwrap();
+    attempt.updates = data(json!("new"));
+    let tracker = number(&mut pool.get().unwrap());
+    // The transaction that has written less is the one to be refused.
+    let mut other = TestConnection::establish(db.url()).unwrap();
+    other.batch_execute("BEGIN; UPDATE accounts SET booked = booked + 1").unwrap();
+
+    thread::scope(|scope| {
+        let finish = scope.spawn(|| attempt.succeed());
+        while !waits(&mut db.conn(), tracker) && !finish.is_finished() {}
+        diesel::update(jobs::table.find("a"))
+            .set(jobs::data.eq(json!("the other's")))
+            .execute(&mut other)
+            .unwrap();
+        other.batch_execute("COMMIT").unwrap();
+        finish.join().unwrap().unwrap();
+    });
+
+    let failures = log.failures();
+    assert_eq!(failures.len(), 1, "{failures:?}");
+    assert!(failures[0].contains("Deadlock"), "{failures:?}");
+    let job = row(&db, "a");
+    assert_eq!((job.status, job.retry), (Status::Succeeded, 0));
+    assert_eq!((job.errors, job.data), (json!({}), Some(json!("new"))));
+}

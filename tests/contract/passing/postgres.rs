@@ -1,0 +1,105 @@
+//! PostgreSQL's serialization failures and deadlocks.
+
+use std::thread;
+
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use diesel_status_tracker::StatusTracked;
+use serde_json::json;
+
+use super::database::{TestConnection, TestDb};
+use super::jobs::{Job, JobUpdates, Status, data, jobs, row};
+use super::pools::{Log, pool_with};
+use super::sessions::{number, waits};
+
+fn establish(db: &TestDb, sql: &str) -> TestConnection {
+    let mut conn = TestConnection::establish(db.url()).unwrap();
+    conn.batch_execute(sql).unwrap();
+    conn
+}
+
+fn write_to_the_job(conn: &mut TestConnection) {
+    diesel::update(jobs::table.find("a"))
+        .set(jobs::data.eq(json!("the other's")))
+        .execute(conn)
+        .unwrap();
+}
+
+/// Holds that the job has succeeded at the first attempt and the second try.
+fn assert_tried_twice(db: &TestDb, log: &Log, refusal: &str) {
+    let failures = log.failures();
+    assert_eq!(failures.len(), 1, "{failures:?}");
+    assert!(failures[0].contains(refusal), "{failures:?}");
+    let job = row(db, "a");
+    assert_eq!((job.status, job.retry), (Status::Succeeded, 0));
+    assert_eq!((job.errors, job.data), (json!({}), Some(json!("new"))));
+}
+
+#[test]
+fn a_serialization_failure_is_tried_again() {
+    let (db, log) = (TestDb::new(), Log::default());
+    let watched = log.clone();
+    let pool = pool_with(db.url(), 1, move |conn| {
+        conn.batch_execute("SET default_transaction_isolation = 'serializable'").unwrap();
+        watched.watch(conn);
+    });
+    Job::create_and_save(&pool, "a", JobUpdates::default()).unwrap();
+    let mut attempt = Job::start(&pool, "a").unwrap();
+    attempt.updates = data(json!("new"));
+    let tracker = number(&mut pool.get().unwrap());
+    let mut other = establish(&db, "BEGIN");
+    write_to_the_job(&mut other);
+
+    thread::scope(|scope| {
+        let finish = scope.spawn(|| attempt.succeed());
+        while !waits(&mut other, tracker) && !finish.is_finished() {}
+        other.batch_execute("COMMIT").unwrap();
+        finish.join().unwrap().unwrap();
+    });
+
+    assert_tried_twice(&db, &log, "could not serialize");
+}
+
+#[test]
+fn a_deadlock_is_tried_again() {
+    let (db, log) = (TestDb::new(), Log::default());
+    // A success of the tracker writes, by a trigger of the user's, to two
+    // rows more: to the gate, which the test opens, and to the account.
+    db.sql(
+        "CREATE TABLE rows (name TEXT PRIMARY KEY); INSERT INTO rows VALUES ('gate'), ('account');
+         CREATE FUNCTION book() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN
+             PERFORM * FROM rows WHERE name = ''gate'' FOR UPDATE;
+             PERFORM * FROM rows WHERE name = ''account'' FOR UPDATE;
+             RETURN NEW; END';
+         CREATE TRIGGER book AFTER UPDATE ON jobs FOR EACH ROW WHEN (NEW.status = 40) EXECUTE FUNCTION book()",
+    );
+    let watched = log.clone();
+    let pool = pool_with(db.url(), 1, move |conn| {
+        // The session that looks for the deadlock is the one to be refused.
+        conn.batch_execute("SET deadlock_timeout = '1ms'").unwrap();
+        watched.watch(conn);
+    });
+    Job::create_and_save(&pool, "a", JobUpdates::default()).unwrap();
+    let mut attempt = Job::start(&pool, "a").unwrap();
+    attempt.updates = data(json!("new"));
+    let tracker = number(&mut pool.get().unwrap());
+    let lock = |name| format!("BEGIN; SELECT * FROM rows WHERE name = '{name}' FOR UPDATE");
+    let mut gate = establish(&db, &lock("gate"));
+    let mut other = establish(&db, &format!("SET deadlock_timeout = '1h'; {}", lock("account")));
+    let other_session = number(&mut other);
+
+    thread::scope(|scope| {
+        let finish = scope.spawn(|| attempt.succeed());
+        while !waits(&mut gate, tracker) && !finish.is_finished() {}
+        let write = scope.spawn(|| {
+            write_to_the_job(&mut other);
+            other.batch_execute("COMMIT").unwrap();
+        });
+        while !waits(&mut gate, other_session) && !write.is_finished() {}
+        gate.batch_execute("COMMIT").unwrap();
+        write.join().unwrap();
+        finish.join().unwrap().unwrap();
+    });
+
+    assert_tried_twice(&db, &log, "deadlock detected");
+}

@@ -1,0 +1,45 @@
+//! MySQL and MariaDB: what a test can do to a session.
+
+use diesel::connection::SimpleConnection;
+use diesel::dsl::sql;
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Bool};
+
+use super::database::TestConnection;
+
+/// Has statements fail soon where another session is in the way: at once on
+/// MariaDB, after a second on MySQL.
+pub fn impatient(conn: &mut TestConnection) {
+    conn.batch_execute("SET innodb_lock_wait_timeout = 0").unwrap();
+}
+
+/// Puts the database's clock, as this session sees it, some hours off the
+/// worker's; it stands still, too.
+pub fn put_clock_off(conn: &mut TestConnection, hours: i64) {
+    conn.batch_execute(&format!(
+        "SET timestamp = UNIX_TIMESTAMP(NOW(6)) + 60 * 60 * {hours}"
+    ))
+    .unwrap();
+}
+
+/// The session's number.
+pub fn number(conn: &mut TestConnection) -> i64 {
+    let number = diesel::select(sql::<BigInt>("CAST(CONNECTION_ID() AS SIGNED)"));
+    number.get_result(conn).unwrap()
+}
+
+/// Ends another session, and waits until it is gone.
+pub fn end(conn: &mut TestConnection, number: i64) {
+    conn.batch_execute(&format!("KILL {number}")).unwrap();
+    let lives = format!("EXISTS (SELECT * FROM information_schema.processlist WHERE id = {number})");
+    while diesel::select(sql::<Bool>(&lives)).get_result(conn).unwrap() {}
+}
+
+/// Whether a session waits for another's lock.
+pub fn waits(conn: &mut TestConnection, number: i64) -> bool {
+    let waits = format!(
+        "EXISTS (SELECT * FROM information_schema.innodb_trx
+             WHERE trx_mysql_thread_id = {number} AND trx_state = 'LOCK WAIT')"
+    );
+    diesel::select(sql::<Bool>(&waits)).get_result(conn).unwrap()
+}

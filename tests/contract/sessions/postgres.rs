@@ -1,0 +1,42 @@
+//! PostgreSQL: what a test can do to a session.
+
+use diesel::connection::SimpleConnection;
+use diesel::dsl::sql;
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Bool};
+
+use super::database::TestConnection;
+
+/// Has statements fail soon where another session is in the way.
+pub fn impatient(conn: &mut TestConnection) {
+    conn.batch_execute("SET lock_timeout = '5ms'").unwrap();
+}
+
+/// Puts the database's clock, as this session sees it, some hours off the
+/// worker's: by a function that takes the place of PostgreSQL's.
+pub fn put_clock_off(conn: &mut TestConnection, hours: i64) {
+    conn.batch_execute(&format!(
+        "CREATE FUNCTION statement_timestamp() RETURNS timestamptz STABLE LANGUAGE sql
+             AS 'SELECT pg_catalog.statement_timestamp() + interval ''{hours} hours''';
+         SELECT set_config('search_path', current_schema() || ', pg_catalog', false)"
+    ))
+    .unwrap();
+}
+
+/// The session's number.
+pub fn number(conn: &mut TestConnection) -> i64 {
+    let number = diesel::select(sql::<BigInt>("pg_backend_pid()::bigint"));
+    number.get_result(conn).unwrap()
+}
+
+/// Ends another session, and waits until it is gone.
+pub fn end(conn: &mut TestConnection, number: i64) {
+    let gone = sql::<Bool>(&format!("pg_terminate_backend({number}, 60000)"));
+    assert!(diesel::select(gone).get_result::<bool>(conn).unwrap());
+}
+
+/// Whether a session waits for another's lock.
+pub fn waits(conn: &mut TestConnection, number: i64) -> bool {
+    let waits = sql::<Bool>(&format!("cardinality(pg_blocking_pids({number})) > 0"));
+    diesel::select(waits).get_result(conn).unwrap()
+}

@@ -1,0 +1,51 @@
+//! SQLite: what a test can do to a connection.
+
+use chrono::{TimeDelta, Utc};
+use diesel::connection::SimpleConnection;
+
+use super::database::TestConnection;
+
+/// Has statements fail at once where another connection is in the way.
+pub fn impatient(conn: &mut TestConnection) {
+    conn.batch_execute("PRAGMA busy_timeout = 0").unwrap();
+}
+
+mod by_two {
+    #[diesel::declare_sql_function]
+    extern "SQL" {
+        fn strftime(format: diesel::sql_types::Text, at: diesel::sql_types::Text) -> diesel::sql_types::Text;
+    }
+}
+
+mod by_three {
+    #[diesel::declare_sql_function]
+    extern "SQL" {
+        fn strftime(
+            format: diesel::sql_types::Text,
+            at: diesel::sql_types::Text,
+            shift: diesel::sql_types::Text,
+        ) -> diesel::sql_types::Text;
+    }
+}
+
+/// Puts the database's clock, as this connection sees it, some hours off the
+/// worker's: by functions that take the place of SQLite's.
+pub fn put_clock_off(conn: &mut TestConnection, hours: i64) {
+    let now = move |at: String, shift: TimeDelta| {
+        assert_eq!(at, "now");
+        let time = Utc::now() + TimeDelta::hours(hours) + shift;
+        time.format("%Y-%m-%d %H:%M:%S%.3f").to_string()
+    };
+    by_two::strftime_utils::register_nondeterministic_impl(conn, move |_: String, at: String| {
+        now(at, TimeDelta::zero())
+    })
+    .unwrap();
+    by_three::strftime_utils::register_nondeterministic_impl(
+        conn,
+        move |_: String, at: String, shift: String| {
+            let seconds: f64 = shift.strip_suffix(" seconds").unwrap().parse().unwrap();
+            now(at, TimeDelta::microseconds((seconds * 1e6) as i64))
+        },
+    )
+    .unwrap();
+}

@@ -1,0 +1,127 @@
+//! What a job costs: how many statements, and that they stay prepared.
+
+use std::collections::HashSet;
+
+use diesel_status_tracker::{Error, StatusTracked};
+use serde_json::json;
+
+use super::database::{TestDb, TestPool};
+use super::jobs::{Job, JobUpdates, age_lock, data};
+use super::own_statements::{CLAIM, CLAIM_NEXT, NONE_LEFT};
+use super::pools::{Event, Log, pool_with};
+
+/// Jobs "0" to "9", over one connection.
+fn jobs() -> (TestDb, TestPool, Log) {
+    let (db, log) = (TestDb::new(), Log::default());
+    let watched = log.clone();
+    let pool = pool_with(db.url(), 1, move |conn| watched.watch(conn));
+    let rows = (0..10).map(|n| (n.to_string(), JobUpdates::default()));
+    Job::create_many(&pool, rows).unwrap();
+    log.take();
+    (db, pool, log)
+}
+
+/// Holds that what was run since the last look is this, by its first words,
+/// and nothing else: no ping, no transaction.
+fn assert_ran(log: &Log, statements: &[&[&str]]) {
+    let events = log.take();
+    let is_other = |event: &&Event| matches!(event, Event::Transaction | Event::Failed(_));
+    assert_eq!(events.iter().find(is_other), None);
+    let started = events.iter().filter_map(|event| match event {
+        Event::Started(sql) => sql.split(' ').next(),
+        _ => None,
+    });
+    assert_eq!(started.collect::<Vec<_>>(), statements.concat());
+}
+
+fn fail(pool: &TestPool, id: &str) {
+    let ended = Job::run_job(pool, id, |_, _| Err::<(), _>("no paper".into()));
+    assert!(matches!(ended, Err(Error::Failed { .. })), "{ended:?}");
+}
+
+#[test]
+fn a_job_takes_a_claim_and_a_finish() {
+    let (_db, pool, log) = jobs();
+    const FINISH: &[&str] = &["UPDATE"];
+
+    Job::run_job(&pool, "0", |_, updates| Ok(*updates = data(json!("new")))).unwrap();
+    assert_ran(&log, &[CLAIM, FINISH]);
+    fail(&pool, "1");
+    assert_ran(&log, &[CLAIM, FINISH]);
+    drop(Job::start(&pool, "2").unwrap());
+    assert_ran(&log, &[CLAIM, FINISH]);
+    assert!(Job::run_next(&pool, |_, _| Ok(())).unwrap().is_some());
+    assert_ran(&log, &[CLAIM_NEXT, FINISH]);
+}
+
+#[test]
+fn a_refusal_takes_a_claim_that_fails_and_a_look() {
+    let (_db, pool, log) = jobs();
+    Job::run_job(&pool, "0", |_, _| Ok(())).unwrap();
+    let held = Job::start(&pool, "1").unwrap();
+    log.take();
+
+    for refused in ["0", "1", "none"] {
+        Job::start(&pool, refused).unwrap_err();
+        assert_ran(&log, &[&["UPDATE", "SELECT"]]);
+    }
+    held.succeed().unwrap();
+}
+
+#[test]
+fn nothing_to_do_takes_one_statement() {
+    let (_db, pool, log) = jobs();
+    while Job::run_next(&pool, |_, _| Ok(())).unwrap().is_some() {}
+    log.take();
+
+    assert_eq!(Job::run_next(&pool, |_, _| Ok(())).unwrap(), None);
+    assert_ran(&log, &[NONE_LEFT]);
+    assert_eq!(Job::expire_locks(&pool).unwrap(), 0);
+    assert_ran(&log, &[&["SELECT"]]);
+}
+
+#[test]
+fn after_the_first_job_every_statement_is_prepared() {
+    let (db, pool, log) = jobs();
+    let everything = |[a, b, c, d]: [&str; 4]| {
+        Job::run_job(&pool, a, |job, updates| {
+            job.renew()?;
+            job.save(data(json!("half")))?;
+            *updates = data(json!("new"));
+            Ok(())
+        })
+        .unwrap();
+        Job::start(&pool, a).unwrap_err();
+        Job::reset(&pool, a).unwrap();
+        Job::run_job(&pool, a, |_, _| Ok(())).unwrap();
+        fail(&pool, b);
+        Job::run_job(&pool, b, |_, _| Ok(())).unwrap();
+        Job::run_next(&pool, |_, _| Ok(())).unwrap();
+        std::mem::forget(Job::start(&pool, c).unwrap());
+        age_lock(&db, c);
+        assert_eq!(Job::expire_locks(&pool).unwrap(), 1);
+        std::mem::forget(Job::start(&pool, c).unwrap());
+        age_lock(&db, c);
+        Job::run_job(&pool, c, |_, _| Ok(())).unwrap();
+        Job::find(&pool, d).unwrap();
+    };
+
+    everything(["9", "8", "7", "6"]);
+    let (mut started, mut prepared) = (HashSet::new(), HashSet::new());
+    for event in log.take() {
+        match event {
+            Event::Started(sql) => _ = started.insert(sql),
+            Event::Prepared(sql) => assert!(prepared.insert(sql.clone()), "twice: {sql}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(started, prepared);
+
+    everything(["5", "4", "3", "2"]);
+    for event in log.take() {
+        match event {
+            Event::Started(sql) => assert!(prepared.contains(&sql), "{sql}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! MySQL's statements, and how it runs them.
+
+use diesel::prelude::*;
+use diesel::sql_types::{Nullable, Text};
+
+use super::database::{TestConnection, TestDb};
+use super::plans::{fill, searches};
+use super::pools::{Log, pool_with};
+
+pub const CLAIM: &[&str] = &["UPDATE", "SELECT"];
+pub const CLAIM_NEXT: &[&str] = &["SELECT", "UPDATE", "SELECT"];
+pub const NONE_LEFT: &[&str] = &["SELECT"];
+
+#[derive(Debug, QueryableByName)]
+struct Plan {
+    #[diesel(sql_type = Nullable<Text>)]
+    key: Option<String>,
+}
+
+#[derive(QueryableByName)]
+struct Variable {
+    #[diesel(sql_type = Text, column_name = "Value")]
+    value: String,
+}
+
+/// How many rows this session has read so far.
+fn rows_read(conn: &mut TestConnection) -> u64 {
+    let counters = diesel::sql_query("SHOW SESSION STATUS LIKE 'Handler_read%'");
+    let counters: Vec<Variable> = counters.load(conn).unwrap();
+    counters.iter().map(|counter| counter.value.parse::<u64>().unwrap()).sum()
+}
+
+#[test]
+fn searches_use_the_indexes() {
+    let (db, log) = (TestDb::new(), Log::default());
+    fill(&db);
+    let watched = log.clone();
+    let pool = pool_with(db.url(), 1, move |conn| watched.watch(conn));
+
+    let before = rows_read(&mut pool.get().unwrap());
+    let [next, expired] = searches(&pool, &log);
+    let read = rows_read(&mut pool.get().unwrap()) - before;
+
+    assert!(read < 1000, "{read} rows were read");
+    for (sql, index) in [(next, "jobs_ready"), (expired, "jobs_locked")] {
+        // An EXPLAIN takes no parameters: a limit and a time, both numbers.
+        let explain = format!("EXPLAIN {}", sql.replace('?', "100"));
+        let plan: Vec<Plan> = diesel::sql_query(explain).load(&mut *db.conn()).unwrap();
+        let [Plan { key }] = &plan[..] else {
+            panic!("{sql}: {plan:?}");
+        };
+        assert_eq!(key.as_deref(), Some(index), "{sql}");
+    }
+}

@@ -1,0 +1,16 @@
+include!("setup/jobs.rs");
+include!("setup/job.rs");
+include!("setup/updates.rs");
+
+type Connection = diesel::SqliteConnection;
+
+diesel_status_tracker::job_table! {
+    Job in jobs {
+        key: (id: String),
+        status: i32,
+        updates: JobUpdates,
+        connections: [Connection],
+    }
+}
+
+fn main() {}

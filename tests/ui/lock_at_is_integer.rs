@@ -1,0 +1,27 @@
+include!("setup/job.rs");
+include!("setup/updates.rs");
+
+diesel::table! {
+    jobs (id) {
+        id -> Text,
+        status -> Integer,
+        create_at -> Timestamp,
+        update_at -> Timestamp,
+        lock -> Nullable<Text>,
+        lock_at -> Integer,
+        retry -> Integer,
+        errors -> Json,
+        data -> Nullable<Text>,
+    }
+}
+
+diesel_status_tracker::job_table! {
+    Job in jobs {
+        key: (id: String),
+        status: i32,
+        updates: JobUpdates,
+        connections: [SqliteConnection],
+    }
+}
+
+fn main() {}

@@ -1,0 +1,5 @@
+#[derive(Default, diesel::Insertable, diesel::AsChangeset)]
+#[diesel(table_name = jobs)]
+struct JobUpdates {
+    data: Option<String>,
+}
