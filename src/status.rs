@@ -141,8 +141,9 @@ pub trait StatusTracked: Sized {
     ///
     /// # Errors
     ///
-    /// None of its own. After an error nothing was inserted, and the call can
-    /// be made again; up to 10,000 rows, it retries passing errors
+    /// [`Error::OutcomeUnknown`] where rows exist after the answer to a first
+    /// try was lost. After any other error nothing was inserted, and the call
+    /// can be made again; up to 10,000 rows, it retries passing errors
     /// itself.
     fn create_many<D, K>(
         mut db: D,
@@ -161,10 +162,12 @@ pub trait StatusTracked: Sized {
             return Ok(0);
         }
         let mut repeatable = true;
-        let created = db.run(&Self::Job::TABLE, |conn, _| {
+        let created = db.run(&Self::Job::TABLE, |conn, doubtful| {
+            let mut given = 0;
             let created = conn.write_transaction(|conn| {
                 let mut created = 0;
                 for chunk in &kept {
+                    given += chunk.len();
                     created += Self::Job::insert_rows(conn, chunk, &step)?;
                 }
                 loop {
@@ -172,6 +175,7 @@ pub trait StatusTracked: Sized {
                     if chunk.is_empty() {
                         return Ok(created);
                     }
+                    given += chunk.len();
                     let inserted = Self::Job::insert_rows(conn, &chunk, &step);
                     if kept.len() < KEPT_CHUNKS {
                         kept.push(chunk);
@@ -183,6 +187,8 @@ pub trait StatusTracked: Sized {
             });
             match created {
                 Err(Fault::Database(error)) if !repeatable => Err(Fault::Final(error)),
+                // Rows that exist may be those of a try whose answer was lost.
+                Ok(created) if doubtful && created < given => Err(Fault::Untraceable),
                 other => other,
             }
         })?;

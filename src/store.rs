@@ -218,11 +218,12 @@ pub trait JobStore<C>: Tracked {
 /// claimers of one list do not run into each other row by row.
 pub fn claim_each<C, J: JobStore<C>>(
     conn: &mut C,
-    mut candidates: VecDeque<J::Key>,
+    candidates: Vec<J::Key>,
     limit: usize,
     token: &str,
     step: &Step<J::Status>,
 ) -> Query<Batch<J>> {
+    let mut candidates = VecDeque::from(candidates);
     let mut batch = Batch::default();
     let mut lost = false;
     while batch.claimed.len() < limit {

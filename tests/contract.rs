@@ -47,7 +47,10 @@ mod sqlite {
     mod backend;
     mod bad_input;
     mod bad_setup;
+    mod clocks;
     mod columns;
+    mod concurrency;
+    mod crash;
     mod create;
     mod database;
     mod expire;
@@ -58,10 +61,20 @@ mod sqlite {
     mod own_columns;
     #[path = "backend/sqlite_own.rs"]
     mod own_faults;
+    #[path = "statements/sqlite.rs"]
+    mod own_statements;
+    mod passing;
     mod pipeline;
+    #[path = "statements/plans.rs"]
+    mod plans;
+    mod pools;
+    mod process;
     mod read;
     mod reset;
     mod run;
+    #[path = "sessions/sqlite.rs"]
+    mod sessions;
+    mod statements;
 }
 
 #[cfg(feature = "postgres")]
@@ -69,25 +82,45 @@ mod sqlite {
 mod postgres {
     macro_rules! tracked { ($($table:tt)+) => { tracked_over! { PgConnection $($table)+ } } }
 
+    mod ambiguous;
     #[path = "backend/postgres.rs"]
     mod backend;
     mod bad_input;
     mod bad_setup;
+    mod clocks;
     mod columns;
+    mod concurrency;
+    mod crash;
     mod create;
     mod database;
     mod expire;
+    mod faults;
     mod guard;
     mod jobs;
     mod next;
     #[path = "columns/postgres.rs"]
     mod own_columns;
+    #[path = "passing/postgres.rs"]
+    mod own_passing;
+    #[path = "statements/postgres.rs"]
+    mod own_statements;
+    mod passing;
     mod pipeline;
+    #[path = "statements/plans.rs"]
+    mod plans;
+    mod pools;
+    mod process;
+    mod proxy;
     mod read;
     mod reset;
     mod run;
     #[path = "backend/server_own.rs"]
     mod server_faults;
+    #[path = "columns/server_schema.rs"]
+    mod server_schema;
+    #[path = "sessions/postgres.rs"]
+    mod sessions;
+    mod statements;
 }
 
 #[cfg(feature = "mysql")]
@@ -95,14 +128,19 @@ mod postgres {
 mod mysql {
     macro_rules! tracked { ($($table:tt)+) => { tracked_over! { MysqlConnection $($table)+ } } }
 
+    mod ambiguous;
     #[path = "backend/mysql.rs"]
     mod backend;
     mod bad_input;
     mod bad_setup;
+    mod clocks;
     mod columns;
+    mod concurrency;
+    mod crash;
     mod create;
     mod database;
     mod expire;
+    mod faults;
     mod guard;
     mod jobs;
     mod next;
@@ -110,10 +148,23 @@ mod mysql {
     mod own_columns;
     #[path = "backend/mysql_own.rs"]
     mod own_faults;
+    #[path = "statements/mysql.rs"]
+    mod own_statements;
+    mod passing;
     mod pipeline;
+    #[path = "statements/plans.rs"]
+    mod plans;
+    mod pools;
+    mod process;
+    mod proxy;
     mod read;
     mod reset;
     mod run;
     #[path = "backend/server_own.rs"]
     mod server_faults;
+    #[path = "columns/server_schema.rs"]
+    mod server_schema;
+    #[path = "sessions/mysql.rs"]
+    mod sessions;
+    mod statements;
 }

@@ -30,7 +30,10 @@ fn assert_stamps(hours: i64, prepare: fn(&mut TestConnection, i64)) {
     let assert_within = |stamps: &[NaiveDateTime]| {
         let after = time(&db) + off;
         for stamp in stamps {
-            assert!(before <= *stamp && *stamp <= after, "{before} {stamp} {after}");
+            assert!(
+                before <= *stamp && *stamp <= after,
+                "{before} {stamp} {after}"
+            );
         }
     };
     let lock_at = || row(&db, "a").lock_at.unwrap();

@@ -42,9 +42,18 @@ macro_rules! age_lock {
 }
 pub(super) use age_lock;
 
+/// A job's life in a database of its own.
+pub fn live<S: Shape>()
+where
+    S::Job: JobStore<TestConnection>,
+    StatusOf<S>: Debug,
+{
+    live_in::<S>(&TestDb::with_table(S::CREATE));
+}
+
 /// A job's life: created, done, reset, failed, died, failed as the next one,
 /// ignored, reset and done again.
-pub fn live<S: Shape>()
+pub fn live_in<S: Shape>(db: &TestDb)
 where
     S::Job: JobStore<TestConnection>,
     StatusOf<S>: Debug,
@@ -56,7 +65,6 @@ where
             .filter_map(|entry| entry["error"].as_str())
             .collect()
     }
-    let db = TestDb::with_table(S::CREATE);
     let pool = db.pool(1);
     let seen = || S::seen(&mut db.conn());
     let assert_seen = |status: StatusOf<S>, retry| {

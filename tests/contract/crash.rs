@@ -100,7 +100,10 @@ fn a_job_that_kills_its_worker_every_time_ends_ignored() {
     }
     let error = Job::start(&pool, "a").unwrap_err();
 
-    assert!(matches!(error, Error::Ignored { retry: 3, .. }), "{error:?}");
+    assert!(
+        matches!(error, Error::Ignored { retry: 3, .. }),
+        "{error:?}"
+    );
     let job = row(&db, "a");
     assert_eq!((job.status, job.retry), (Status::Ignored, Job::MAX_RETRY));
     assert_eq!((job.lock.as_ref(), history(&job).len()), (None, 3));
@@ -157,7 +160,10 @@ fn a_worker_killed_in_mid_drain_loses_nothing_and_no_success_runs_twice() {
     for (before, after) in before.into_iter().zip(all()) {
         if held.contains(&before.id) {
             assert_eq!((after.status, after.retry), (Status::Succeeded, 0));
-            assert_eq!((&after.data, history(&after).len()), (&Some(json!(after.id)), 1));
+            assert_eq!(
+                (&after.data, history(&after).len()),
+                (&Some(json!(after.id)), 1)
+            );
         } else {
             assert_eq!(before.status, Status::Succeeded);
             assert_eq!(before.data, Some(json!(before.id)));

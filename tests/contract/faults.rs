@@ -11,12 +11,11 @@ use serde_json::json;
 
 use super::database::{TestConnection, TestDb, TestPool, pool_at};
 use super::jobs::{Job, JobUpdates, Status, age_lock, assert_names, data, history, jobs, row};
+use super::own_statements::{CLAIM, CLAIM_NEXT};
 use super::proxy::{Proxy, Turn};
 use super::sessions;
 
 type Attempt = RunningJob<Job, TestConnection>;
-
-const CUTS: [Turn; 2] = [Turn::Request, Turn::Answer];
 
 /// A database with the job "a", and a way to it that can be cut.
 fn one_job() -> (TestDb, Proxy, TestPool) {
@@ -41,7 +40,11 @@ fn a_pool_full_of_dead_connections_still_runs_a_job() {
     const CONNECTIONS: u32 = 16;
     let ends: [fn(&TestDb, &Proxy, &[i64]); 2] = [
         |_, proxy, _| proxy.cut_all(),
-        |db, _, numbers| numbers.iter().for_each(|number| sessions::end(&mut db.conn(), *number)),
+        |db, _, numbers| {
+            numbers
+                .iter()
+                .for_each(|number| sessions::end(&mut db.conn(), *number))
+        },
     ];
     for end in ends {
         let (db, proxy, _) = one_job();
@@ -62,112 +65,124 @@ fn a_pool_full_of_dead_connections_still_runs_a_job() {
 }
 
 /// Calls `work` with a cut at each place where it asks or is answered, one
-/// after the other: on a connection that has prepared nothing, or that is kept.
-fn cut_everywhere(is_new: bool, work: impl Fn(&TestDb, &TestPool, &str)) {
-    for turn in CUTS {
+/// after the other: on a connection that has prepared nothing, and on one that
+/// is kept.
+fn cut_everywhere(work: impl Fn(&TestDb, &TestPool, &str)) {
+    for (turn, is_kept) in [Turn::Request, Turn::Answer]
+        .into_iter()
+        .flat_map(|turn| [(turn, false), (turn, true)])
+    {
         let (db, proxy, mut pool) = one_job();
-        let direct = db.pool(1);
-        Job::run_job(&pool, "a", |_, _| Ok(())).unwrap();
         for n in 1.. {
-            let id = n.to_string();
-            Job::create_and_save(&direct, id.as_str(), data(json!("old"))).unwrap();
-            if is_new {
+            if !is_kept {
                 pool = pool_at(proxy.url(), 1, Duration::from_secs(30));
-                drop(pool.get().unwrap());
             }
+            drop(pool.get().unwrap());
             proxy.cut(turn, n);
-            work(&db, &pool, &id);
+            work(&db, &pool, &n.to_string());
             if proxy.spare() {
-                assert!(n > 2, "{turn:?} was never cut in mid-job");
+                assert!(n > 1, "{turn:?} was never cut");
                 break;
             }
         }
     }
 }
 
+fn create(db: &TestDb, id: &str) {
+    Job::create_and_save(&mut *db.conn(), id, data(json!("old"))).unwrap();
+}
+
 #[test]
 fn wherever_the_line_breaks_a_job_runs_once_and_has_succeeded() {
-    for is_new in [true, false] {
-        cut_everywhere(is_new, |db, pool, id| {
-            let runs = AtomicU32::new(0);
-            let ended = Job::run_job(pool, id, |job, updates| {
-                runs.fetch_add(1, Ordering::Relaxed);
-                assert_eq!(**job, row(db, id));
-                *updates = data(json!("new"));
-                Ok("value")
-            });
-            assert_eq!(ended.unwrap(), "value");
-            assert_eq!(runs.into_inner(), 1);
-            assert_succeeded(db, id);
+    cut_everywhere(|db, pool, id| {
+        create(db, id);
+        let runs = AtomicU32::new(0);
+        let ended = Job::run_job(pool, id, |job, updates| {
+            runs.fetch_add(1, Ordering::Relaxed);
+            assert_eq!(**job, row(db, id));
+            *updates = data(json!("new"));
+            Ok("value")
         });
-    }
+        assert_eq!(ended.unwrap(), "value");
+        assert_eq!(runs.into_inner(), 1);
+        assert_succeeded(db, id);
+    });
 }
 
 #[test]
 fn wherever_the_line_breaks_a_failure_is_counted_once() {
-    for is_new in [true, false] {
-        cut_everywhere(is_new, |db, pool, id| {
-            let ended = Job::run_job(pool, id, |_, updates| {
-                *updates = data(json!("new"));
-                Err::<(), _>("no paper".into())
-            });
-            assert!(matches!(ended, Err(Error::Failed { .. })), "{ended:?}");
-            let job = row(db, id);
-            assert_eq!((job.status, job.retry, &job.lock), (Status::Failed, 1, &None));
-            assert_eq!((history(&job), &job.data), (vec!["no paper"], &Some(json!("old"))));
-            // Out of the way of those that follow.
-            diesel::delete(jobs::table.find(id)).execute(&mut *db.conn()).unwrap();
+    cut_everywhere(|db, pool, id| {
+        create(db, id);
+        let ended = Job::run_job(pool, id, |_, updates| {
+            *updates = data(json!("new"));
+            Err::<(), _>("no paper".into())
         });
-    }
+        assert!(matches!(ended, Err(Error::Failed { .. })), "{ended:?}");
+        let job = row(db, id);
+        assert_eq!(
+            (job.status, job.retry, &job.lock),
+            (Status::Failed, 1, &None)
+        );
+        assert_eq!(
+            (history(&job), &job.data),
+            (vec!["no paper"], &Some(json!("old")))
+        );
+        // Out of the way of those that follow.
+        diesel::delete(jobs::table.find(id))
+            .execute(&mut *db.conn())
+            .unwrap();
+    });
 }
 
 #[test]
 fn wherever_the_line_breaks_the_next_job_is_one_and_runs_once() {
-    for is_new in [true, false] {
-        cut_everywhere(is_new, |db, pool, id| {
-            let spare = format!("{id} spare");
-            Job::create_and_save(&db.pool(1), spare.as_str(), data(json!("old"))).unwrap();
-            let before = [row(db, id), row(db, &spare)];
+    cut_everywhere(|db, pool, id| {
+        create(db, id);
+        let spare = format!("{id} spare");
+        Job::create_and_save(&db.pool(1), spare.as_str(), data(json!("old"))).unwrap();
+        let before = [row(db, id), row(db, &spare)];
 
-            let mut runs = 0;
-            let ran = Job::run_next(pool, |job, updates| {
-                runs += 1;
-                *updates = data(json!("new"));
-                Ok(job.id.clone())
-            });
-
-            let ran = ran.unwrap().unwrap();
-            assert_eq!(runs, 1);
-            assert_succeeded(db, &ran);
-            let other = &before[usize::from(ran == id)];
-            let now = row(db, &other.id);
-            // It may have been claimed, and given back.
-            let expected = Job { lock_at: now.lock_at, update_at: now.update_at, ..other.clone() };
-            assert_eq!(now, expected);
-            db.sql(&format!("DELETE FROM jobs WHERE id = '{}'", other.id));
+        let mut runs = 0;
+        let ran = Job::run_next(pool, |job, updates| {
+            runs += 1;
+            *updates = data(json!("new"));
+            Ok(job.id.clone())
         });
-    }
+
+        let ran = ran.unwrap().unwrap();
+        assert_eq!(runs, 1);
+        assert_succeeded(db, &ran);
+        let other = &before[usize::from(ran == id)];
+        let now = row(db, &other.id);
+        // It may have been claimed, and given back.
+        let expected = Job {
+            lock_at: now.lock_at,
+            update_at: now.update_at,
+            ..other.clone()
+        };
+        assert_eq!(now, expected);
+        db.sql(&format!("DELETE FROM jobs WHERE id = '{}'", other.id));
+    });
 }
 
 #[test]
 fn wherever_the_line_breaks_a_renewed_lock_is_known_again() {
-    for is_new in [true, false] {
-        cut_everywhere(is_new, |db, pool, id| {
-            Job::run_job(pool, id, |job, updates| {
-                age_lock(db, id);
-                job.renew()?;
-                assert_eq!(Job::expire_locks(&db.pool(1))?, 0);
-                age_lock(db, id);
-                job.save(data(json!("half")))?;
-                assert_eq!(Job::expire_locks(&db.pool(1))?, 0);
-                assert_eq!(row(db, id).data, Some(json!("half")));
-                *updates = data(json!("new"));
-                Ok(())
-            })
-            .unwrap();
-            assert_succeeded(db, id);
-        });
-    }
+    cut_everywhere(|db, pool, id| {
+        create(db, id);
+        Job::run_job(pool, id, |job, updates| {
+            age_lock(db, id);
+            job.renew()?;
+            assert_eq!(Job::expire_locks(&db.pool(1))?, 0);
+            age_lock(db, id);
+            job.save(data(json!("half")))?;
+            assert_eq!(Job::expire_locks(&db.pool(1))?, 0);
+            assert_eq!(row(db, id).data, Some(json!("half")));
+            *updates = data(json!("new"));
+            Ok(())
+        })
+        .unwrap();
+        assert_succeeded(db, id);
+    });
 }
 
 #[test]
@@ -191,41 +206,55 @@ fn a_finish_whose_answer_is_lost_after_a_renewal_whose_answer_was_lost_has_lande
 }
 
 #[test]
-fn a_created_job_whose_answer_is_lost_is_reported_as_such() {
-    let (db, proxy, pool) = one_job();
-    // Prepares the statement: the next answer is that to its effect.
-    Job::create_and_save(&pool, "first", data(json!("mine"))).unwrap();
+fn wherever_the_line_breaks_a_job_is_created_or_its_outcome_is_told() {
+    let unknown = AtomicU32::new(0);
+    cut_everywhere(|db, pool, id| {
+        let created = Job::create_and_save(pool, id, data(json!("mine")));
 
-    proxy.cut(Turn::Answer, 1);
-    let created = Job::create_and_save(&pool, "b", data(json!("mine")));
-    let error = created.unwrap_err();
-    assert!(matches!(error, Error::OutcomeUnknown { .. }), "{error:?}");
-    assert_names(&error, "b");
-    assert_eq!(row(&db, "b").data, Some(json!("mine")));
-
-    // That cut is behind us, and a taken key is a taken key.
-    let taken = Job::create_and_save(&pool, "b", JobUpdates::default()).unwrap_err();
-    assert!(matches!(taken, Error::AlreadyExists { .. }), "{taken:?}");
-
-    Job::create_if_absent(&pool, "second", data(json!("mine"))).unwrap();
-    proxy.cut(Turn::Answer, 1);
-    let absent = Job::create_if_absent(&pool, "c", data(json!("mine")));
-    assert_eq!(absent.unwrap(), None);
-    assert_eq!(row(&db, "c").data, Some(json!("mine")));
-    assert!(!proxy.spare());
+        let stands = row(db, id);
+        assert_eq!(stands.data, Some(json!("mine")));
+        match created {
+            Ok(created) => assert_eq!(created, stands),
+            Err(error @ Error::OutcomeUnknown { .. }) => {
+                unknown.fetch_add(1, Ordering::Relaxed);
+                assert_names(&error, id);
+            }
+            Err(other) => panic!("{other:?}"),
+        }
+    });
+    assert!(unknown.into_inner() > 0);
 }
 
 #[test]
-fn a_created_job_whose_request_is_lost_is_created_again() {
-    let (db, proxy, pool) = one_job();
-    Job::create_and_save(&pool, "first", JobUpdates::default()).unwrap();
+fn wherever_the_line_breaks_a_taken_key_already_exists() {
+    cut_everywhere(|db, pool, id| {
+        create(db, id);
+        let error = Job::create_and_save(pool, id, data(json!("mine"))).unwrap_err();
 
-    for id in ["b", "c"] {
-        proxy.cut(Turn::Request, 1);
-        let created = Job::create_and_save(&pool, id, data(json!("mine"))).unwrap();
-        assert!(!proxy.spare());
-        assert_eq!(created, row(&db, id));
-    }
+        // Whose the row is cannot be told once an answer was lost.
+        let is_told = matches!(
+            error,
+            Error::AlreadyExists { .. } | Error::OutcomeUnknown { .. }
+        );
+        assert!(is_told, "{error:?}");
+        assert_eq!(row(db, id).data, Some(json!("old")));
+    });
+}
+
+#[test]
+fn wherever_the_line_breaks_a_job_is_created_if_absent() {
+    let absent = AtomicU32::new(0);
+    cut_everywhere(|db, pool, id| {
+        let created = Job::create_if_absent(pool, id, data(json!("mine")));
+
+        let stands = row(db, id);
+        assert_eq!(stands.data, Some(json!("mine")));
+        match created.unwrap() {
+            Some(created) => assert_eq!(created, stands),
+            None => _ = absent.fetch_add(1, Ordering::Relaxed),
+        }
+    });
+    assert!(absent.into_inner() > 0);
 }
 
 #[test]
@@ -281,4 +310,23 @@ fn a_server_that_stays_away_is_an_error_and_the_job_recovers_by_expiry() {
         assert_eq!(job.data, Some(json!("old")));
         Job::run_job(&pool, "a", |_, _| Ok(())).unwrap();
     }
+}
+
+#[test]
+fn a_job_asks_the_server_once_a_statement_and_never_for_a_ping() {
+    let (db, proxy, pool) = one_job();
+    for id in ["b", "c", "d"] {
+        create(&db, id);
+    }
+    let ask = || {
+        let before = proxy.requests();
+        Job::run_job(&pool, "a", |_, _| Ok(())).unwrap();
+        let by_key = proxy.requests() - before;
+        Job::run_next(&pool, |_, _| Ok(())).unwrap().unwrap();
+        Job::reset(&pool, "a").unwrap();
+        [by_key, proxy.requests() - before - by_key - 1]
+    };
+    ask(); // prepares
+
+    assert_eq!(ask(), [CLAIM.len() + 1, CLAIM_NEXT.len() + 1]);
 }

@@ -31,6 +31,9 @@ fn the_job_that_has_waited_longest_is_next() {
             .unwrap();
     }
 
+    // A failed one waits its turn like the others.
+    db.sql("UPDATE jobs SET status = 30 WHERE id = 'c'");
+
     assert_eq!(drain::<Job>(|| next_job(&pool)), ["b", "c", "a"]);
     assert!(
         ["a", "b", "c"]
@@ -190,6 +193,8 @@ mod own_order {
         let (db, pool) = tasks(1..=4);
         db.sql("UPDATE tasks SET priority = 5 WHERE id = 3");
         db.sql("UPDATE tasks SET priority = -5 WHERE id = 1");
+        // Whichever of the statuses it is ready from.
+        db.sql("UPDATE tasks SET status = 30 WHERE id IN (1, 2)");
 
         assert_eq!(drain::<Task>(|| next_task(&pool)), [3, 2, 4, 1]);
     }

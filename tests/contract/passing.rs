@@ -8,7 +8,7 @@ use diesel_status_tracker::{BoxError, Error, StatusTracked};
 use serde_json::json;
 
 use super::database::{TestConnection, TestDb, TestPool};
-use super::jobs::{Job, JobUpdates, Status, age_lock, assert_names, data, jobs, row};
+use super::jobs::{Job, Status, age_lock, assert_names, data, jobs, row};
 use super::pools::{Event, Log, pool_with};
 use super::sessions::impatient;
 
@@ -43,7 +43,12 @@ impl Contested {
             })
         };
         Job::create_and_save(&pool, "a", data(json!("old"))).unwrap();
-        Self { db, pool, log, other }
+        Self {
+            db,
+            pool,
+            log,
+            other,
+        }
     }
 
     fn other_writes(&self) -> TestConnection {
@@ -177,7 +182,9 @@ mod checked {
     }
 
     fn weight(weight: i32) -> ShipmentUpdates {
-        ShipmentUpdates { weight: Some(weight) }
+        ShipmentUpdates {
+            weight: Some(weight),
+        }
     }
 
     step! { Shipment on Shipment {} }
@@ -215,12 +222,18 @@ mod checked {
         assert!(error.to_string().contains("shipments 7"), "{error}");
         assert_eq!((runs, updates(&log)), (1, 2), "the claim and one try");
         let held = find();
-        assert_eq!((held.status, held.retry, held.weight), (Status::InProgress, 0, Some(1)));
+        assert_eq!(
+            (held.status, held.retry, held.weight),
+            (Status::InProgress, 0, Some(1))
+        );
         assert!(held.lock.is_some());
 
         assert_eq!(Hasty::expire_locks(&pool).unwrap(), 1);
         let expired = find();
-        assert_eq!((expired.status, expired.retry, expired.lock), (Status::Failed, 1, None));
+        assert_eq!(
+            (expired.status, expired.retry, expired.lock),
+            (Status::Failed, 1, None)
+        );
         Shipment::run_job(&pool, 7, |_, updates| Ok(*updates = weight(2))).unwrap();
         assert_eq!(find().weight, Some(2));
     }

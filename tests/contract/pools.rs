@@ -66,7 +66,11 @@ impl Log {
 
     /// Calls `then` at each event, on the thread and in the midst of the call
     /// that caused it.
-    pub fn watch_and(&self, conn: &mut TestConnection, mut then: impl FnMut(&Event) + Send + 'static) {
+    pub fn watch_and(
+        &self,
+        conn: &mut TestConnection,
+        mut then: impl FnMut(&Event) + Send + 'static,
+    ) {
         let log = self.clone();
         conn.set_instrumentation(move |event: InstrumentationEvent<'_>| {
             let event = match event {
@@ -75,10 +79,12 @@ impl Log {
                     let sql = text.split(" -- binds").next().unwrap();
                     Event::Started(sql.trim().to_owned())
                 }
-                InstrumentationEvent::CacheQuery { sql, .. } => Event::Prepared(sql.trim().to_owned()),
-                InstrumentationEvent::FinishQuery { error: Some(error), .. } => {
-                    Event::Failed(error.to_string())
+                InstrumentationEvent::CacheQuery { sql, .. } => {
+                    Event::Prepared(sql.trim().to_owned())
                 }
+                InstrumentationEvent::FinishQuery {
+                    error: Some(error), ..
+                } => Event::Failed(error.to_string()),
                 InstrumentationEvent::BeginTransaction { .. } => Event::Transaction,
                 _ => return,
             };
@@ -99,14 +105,5 @@ impl Log {
             _ => None,
         };
         self.take().into_iter().filter_map(started).collect()
-    }
-
-    /// The database's refusals since the last call.
-    pub fn failures(&self) -> Vec<String> {
-        let failed = |event| match event {
-            Event::Failed(message) => Some(message),
-            _ => None,
-        };
-        self.take().into_iter().filter_map(failed).collect()
     }
 }

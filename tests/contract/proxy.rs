@@ -118,7 +118,10 @@ impl Line {
             stream.set_nodelay(true).unwrap();
         }
         let last = Arc::new(Mutex::new(None));
-        for (turn, from, to) in [(Turn::Request, &client, &server), (Turn::Answer, &server, &client)] {
+        for (turn, from, to) in [
+            (Turn::Request, &client, &server),
+            (Turn::Answer, &server, &client),
+        ] {
             let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
             let (line, last) = (Arc::clone(self), Arc::clone(&last));
             thread::spawn(move || line.pass_on(turn, from, to, &last));
@@ -126,7 +129,13 @@ impl Line {
         state.open.extend([client, server]);
     }
 
-    fn pass_on(&self, turn: Turn, mut from: TcpStream, mut to: TcpStream, last: &Mutex<Option<Turn>>) {
+    fn pass_on(
+        &self,
+        turn: Turn,
+        mut from: TcpStream,
+        mut to: TcpStream,
+        last: &Mutex<Option<Turn>>,
+    ) {
         let mut bytes = [0; 16 * 1024];
         while let Ok(count @ 1..) = from.read(&mut bytes) {
             let is_next = last.lock().unwrap().replace(turn) != Some(turn);

@@ -11,6 +11,9 @@ pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/mysql")
 /// What no connection can be made to.
 pub const UNREACHABLE: [&str; 2] = ["mysql://nobody@127.0.0.1:1/none", "no url at all"];
 
+/// Keeps every other session out that says so, until this one ends.
+pub const ALONE: &str = "DO GET_LOCK('test_shop', 60)";
+
 pub struct Home {
     database: String,
     url: String,

@@ -14,6 +14,9 @@ pub const UNREACHABLE: [&str; 2] = [
     "postgres://127.0.0.1:port/",
 ];
 
+/// Keeps every other session out that says so, until this one ends.
+pub const ALONE: &str = "SET client_min_messages = warning; SELECT pg_advisory_lock(7117)";
+
 pub struct Home {
     schema: String,
     url: String,

@@ -10,7 +10,8 @@ use super::database::TestConnection;
 /// Has statements fail soon where another session is in the way: at once on
 /// MariaDB, after a second on MySQL.
 pub fn impatient(conn: &mut TestConnection) {
-    conn.batch_execute("SET innodb_lock_wait_timeout = 0").unwrap();
+    conn.batch_execute("SET innodb_lock_wait_timeout = 0")
+        .unwrap();
 }
 
 /// Puts the database's clock, as this session sees it, some hours off the
@@ -31,15 +32,10 @@ pub fn number(conn: &mut TestConnection) -> i64 {
 /// Ends another session, and waits until it is gone.
 pub fn end(conn: &mut TestConnection, number: i64) {
     conn.batch_execute(&format!("KILL {number}")).unwrap();
-    let lives = format!("EXISTS (SELECT * FROM information_schema.processlist WHERE id = {number})");
-    while diesel::select(sql::<Bool>(&lives)).get_result(conn).unwrap() {}
-}
-
-/// Whether a session waits for another's lock.
-pub fn waits(conn: &mut TestConnection, number: i64) -> bool {
-    let waits = format!(
-        "EXISTS (SELECT * FROM information_schema.innodb_trx
-             WHERE trx_mysql_thread_id = {number} AND trx_state = 'LOCK WAIT')"
-    );
-    diesel::select(sql::<Bool>(&waits)).get_result(conn).unwrap()
+    let lives =
+        format!("EXISTS (SELECT * FROM information_schema.processlist WHERE id = {number})");
+    while diesel::select(sql::<Bool>(&lives))
+        .get_result(conn)
+        .unwrap()
+    {}
 }

@@ -31,8 +31,13 @@ pub fn number(conn: &mut TestConnection) -> i64 {
 
 /// Ends another session, and waits until it is gone.
 pub fn end(conn: &mut TestConnection, number: i64) {
-    let gone = sql::<Bool>(&format!("pg_terminate_backend({number}, 60000)"));
-    assert!(diesel::select(gone).get_result::<bool>(conn).unwrap());
+    conn.batch_execute(&format!("SELECT pg_terminate_backend({number})"))
+        .unwrap();
+    let lives = format!("EXISTS (SELECT * FROM pg_stat_activity WHERE pid = {number})");
+    while diesel::select(sql::<Bool>(&lives))
+        .get_result(conn)
+        .unwrap()
+    {}
 }
 
 /// Whether a session waits for another's lock.

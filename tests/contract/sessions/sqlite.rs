@@ -13,7 +13,10 @@ pub fn impatient(conn: &mut TestConnection) {
 mod by_two {
     #[diesel::declare_sql_function]
     extern "SQL" {
-        fn strftime(format: diesel::sql_types::Text, at: diesel::sql_types::Text) -> diesel::sql_types::Text;
+        fn strftime(
+            format: diesel::sql_types::Text,
+            at: diesel::sql_types::Text,
+        ) -> diesel::sql_types::Text;
     }
 }
 

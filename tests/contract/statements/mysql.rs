@@ -14,6 +14,8 @@ pub const NONE_LEFT: &[&str] = &["SELECT"];
 #[derive(Debug, QueryableByName)]
 struct Plan {
     #[diesel(sql_type = Nullable<Text>)]
+    table: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
     key: Option<String>,
 }
 
@@ -27,7 +29,10 @@ struct Variable {
 fn rows_read(conn: &mut TestConnection) -> u64 {
     let counters = diesel::sql_query("SHOW SESSION STATUS LIKE 'Handler_read%'");
     let counters: Vec<Variable> = counters.load(conn).unwrap();
-    counters.iter().map(|counter| counter.value.parse::<u64>().unwrap()).sum()
+    counters
+        .iter()
+        .map(|counter| counter.value.parse::<u64>().unwrap())
+        .sum()
 }
 
 #[test]
@@ -42,13 +47,20 @@ fn searches_use_the_indexes() {
     let read = rows_read(&mut pool.get().unwrap()) - before;
 
     assert!(read < 1000, "{read} rows were read");
-    for (sql, index) in [(next, "jobs_ready"), (expired, "jobs_locked")] {
+    // Both indexes begin with the status; for few locks either will do.
+    let either: &[_] = &["jobs_locked", "jobs_ready"];
+    for (sql, indexes) in [(next, &either[1..]), (expired, either)] {
         // An EXPLAIN takes no parameters: a limit and a time, both numbers.
         let explain = format!("EXPLAIN {}", sql.replace('?', "100"));
         let plan: Vec<Plan> = diesel::sql_query(explain).load(&mut *db.conn()).unwrap();
-        let [Plan { key }] = &plan[..] else {
-            panic!("{sql}: {plan:?}");
-        };
-        assert_eq!(key.as_deref(), Some(index), "{sql}");
+        let tables = plan
+            .iter()
+            .filter(|step| step.table.as_deref() == Some("jobs"));
+        let keys: Vec<_> = tables.map(|step| step.key.as_deref()).collect();
+        let is_meant = |key: &Option<&str>| key.is_some_and(|key| indexes.contains(&key));
+        assert!(
+            !keys.is_empty() && keys.iter().all(is_meant),
+            "{sql}: {plan:?}"
+        );
     }
 }

@@ -25,7 +25,10 @@ fn searches_use_the_partial_indexes() {
     let pool = pool_with(db.url(), 1, move |conn| watched.watch(conn));
     let [next, expired] = searches(&pool, &log);
 
-    for (sql, index) in [(next, "INDEX jobs_ready"), (expired, "INDEX jobs_locked (lock_at<?)")] {
+    for (sql, index) in [
+        (next, "INDEX jobs_ready"),
+        (expired, "INDEX jobs_locked (lock_at<?)"),
+    ] {
         let plan: Vec<Plan> = diesel::sql_query(format!("EXPLAIN QUERY PLAN {sql}"))
             .load(&mut *db.conn())
             .unwrap();
