@@ -100,10 +100,10 @@ pub enum Error {
         /// The database's answer.
         source: diesel::result::Error,
     },
-    /// The connection broke before the database's answer came, and the row
-    /// has changed since, so that nobody can tell whether the write landed.
+    /// The connection broke before the database's answer came, and what is
+    /// found since does not tell whether the write landed.
     #[error(
-        "whether the last write to {job} landed cannot be known: the connection broke ({source}) and the row has changed since; look at the row"
+        "whether the last write to {job} landed cannot be known: the connection broke before the answer came ({source}); look at the table"
     )]
     OutcomeUnknown {
         /// Table and key.

@@ -97,12 +97,14 @@ pub(crate) fn run<C: TrackerConnection, T>(
                 });
             }
             (Err(Fault::Database(error)), _) => error,
-            (Err(fault), _) => {
-                if let Fault::Final(error) = &fault {
-                    judge(&mut *conn, error);
-                }
-                return Err(fault.into_error(job));
+            // Where the connection broke, it may have been at the commit.
+            (Err(Fault::Final(source)), _) if judge(&mut *conn, &source) == Verdict::Broken => {
+                return Err(Error::OutcomeUnknown {
+                    job: job.to_string(),
+                    source,
+                });
             }
+            (Err(fault), _) => return Err(fault.into_error(job)),
         };
         let verdict = judge(&mut *conn, &error);
         drop(conn);

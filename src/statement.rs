@@ -396,13 +396,20 @@ where
         let limit = format!(" LIMIT {}", self.limit);
         out.push_sql("SELECT ");
         self.key.walk_ast(out.reborrow())?;
-        out.push_sql(" FROM (");
+        out.push_sql(" FROM ");
+        self.from_clause.walk_ast(out.reborrow())?;
+        out.push_sql(" WHERE (");
+        self.key.walk_ast(out.reborrow())?;
+        // A query in brackets, since MySQL takes no limit directly under IN.
+        out.push_sql(") IN (SELECT * FROM (");
         for (n, ready) in self.ready.iter().enumerate() {
             out.push_sql(if n > 0 {
-                " UNION ALL (SELECT * FROM "
+                " UNION ALL (SELECT "
             } else {
-                "(SELECT * FROM "
+                "(SELECT "
             });
+            self.key.walk_ast(out.reborrow())?;
+            out.push_sql(" FROM ");
             self.from_clause.walk_ast(out.reborrow())?;
             out.push_sql(" WHERE ");
             ready.walk_ast(out.reborrow())?;
@@ -411,10 +418,7 @@ where
             out.push_sql(&limit);
             out.push_sql(")");
         }
-        // Under the table's own name, for that is how its columns are written.
-        out.push_sql(") AS ");
-        self.from_clause.walk_ast(out.reborrow())?;
-        out.push_sql(" ORDER BY ");
+        out.push_sql(") AS tracker_first) ORDER BY ");
         self.order.walk_ast(out.reborrow())?;
         out.push_sql(&limit);
         Ok(())

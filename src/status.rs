@@ -141,8 +141,8 @@ pub trait StatusTracked: Sized {
     ///
     /// # Errors
     ///
-    /// [`Error::OutcomeUnknown`] where rows exist after the answer to a first
-    /// try was lost. After any other error nothing was inserted, and the call
+    /// [`Error::OutcomeUnknown`] where an answer was lost and what is found
+    /// does not tell which rows are new: all are there, or none. After any other error nothing was inserted, and the call
     /// can be made again; up to 10,000 rows, it retries passing errors
     /// itself.
     fn create_many<D, K>(

@@ -92,6 +92,7 @@ mod postgres {
     mod concurrency;
     mod crash;
     mod create;
+    mod cuts;
     mod database;
     mod expire;
     mod faults;
@@ -138,6 +139,7 @@ mod mysql {
     mod concurrency;
     mod crash;
     mod create;
+    mod cuts;
     mod database;
     mod expire;
     mod faults;

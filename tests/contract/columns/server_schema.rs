@@ -2,7 +2,6 @@
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use diesel_status_tracker::StatusTracked;
 use serde_json::Value;
 
 use super::backend::ALONE;

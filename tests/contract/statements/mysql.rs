@@ -53,9 +53,10 @@ fn searches_use_the_indexes() {
         // An EXPLAIN takes no parameters: a limit and a time, both numbers.
         let explain = format!("EXPLAIN {}", sql.replace('?', "100"));
         let plan: Vec<Plan> = diesel::sql_query(explain).load(&mut *db.conn()).unwrap();
-        let tables = plan
-            .iter()
-            .filter(|step| step.table.as_deref() == Some("jobs"));
+        // The first rows of each status are found again by their keys.
+        let tables = plan.iter().filter(|step| {
+            step.table.as_deref() == Some("jobs") && step.key.as_deref() != Some("PRIMARY")
+        });
         let keys: Vec<_> = tables.map(|step| step.key.as_deref()).collect();
         let is_meant = |key: &Option<&str>| key.is_some_and(|key| indexes.contains(&key));
         assert!(
