@@ -10,6 +10,11 @@
     clippy::duplicate_mod,
     reason = "each family is compiled once for each database"
 )]
+#![allow(
+    clippy::type_complexity,
+    clippy::unit_arg,
+    reason = "a handler, and a table of handlers, in one line"
+)]
 
 /// A step with the codes of `Status`, and what else it sets.
 macro_rules! step {
@@ -150,6 +155,8 @@ mod mysql {
     mod own_columns;
     #[path = "backend/mysql_own.rs"]
     mod own_faults;
+    #[path = "passing/mysql.rs"]
+    mod own_passing;
     #[path = "statements/mysql.rs"]
     mod own_statements;
     mod passing;

@@ -191,8 +191,7 @@ fn create_many(scene: &Scene, count: i64) {
     let many = jobs::table.filter(jobs::id.like("many%")).count();
     let stand: i64 = many.get_result(&mut *scene.db.conn()).unwrap();
     match created {
-        // What an earlier try committed is no longer new to a later one.
-        Ok(_) => assert_eq!(stand, count),
+        Ok(created) => assert_eq!((i64::try_from(created), stand), (Ok(count), count)),
         Err(Error::Database { .. }) => assert_eq!(stand, 0),
         Err(Error::OutcomeUnknown { .. }) => assert!([0, count].contains(&stand)),
         Err(other) => panic!("{other:?}"),
