@@ -211,7 +211,7 @@ impl<C, E> QueryId for OneOf<C, E> {
     const HAS_STATIC_QUERY_ID: bool = false;
 }
 
-/// The place of a row among those that [`UpdateNext`] picked.
+/// The place of a row among those that an `UpdateNext` picked.
 #[cfg(feature = "postgres")]
 #[derive(Debug, Clone, Copy)]
 pub struct Place;
