@@ -43,7 +43,7 @@ pub mod __private {
     pub use crate::protocol::{RowState, Setback, Step};
     #[cfg(feature = "mysql")]
     pub use crate::statement::first_ready;
-    pub use crate::statement::{Code, OneOf, one_of, update};
+    pub use crate::statement::{Code, OneOf, one_of, unvarying, update};
     #[cfg(feature = "postgres")]
     pub use crate::statement::{Place, update_next};
     pub use crate::store::{Batch, Claimed, DeadAttempt, claim_again, claim_each};

@@ -60,14 +60,18 @@ enum Landing {
 
 impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
     /// Claims the job with this key, or says why not.
-    pub(crate) fn claim(pool: &PoolOf<C>, key: &J::Key, step: Step<J::Status>) -> Result<Self> {
+    pub(crate) fn claim<S: 'static>(
+        pool: &PoolOf<C>,
+        key: &J::Key,
+        step: Step<J::Status>,
+    ) -> Result<Self> {
         let name = JobName::<J>(key);
         let token = new_token();
         let mut looks = 0;
         loop {
             looks += 1;
             let decision = retry::run(pool, &name, |conn, _| {
-                if let Some(claimed) = claim_or_release(conn, key, &token, &step)? {
+                if let Some(claimed) = claim_or_release::<S, C, J>(conn, key, &token, &step)? {
                     return Ok(Decision::Claimed(claimed));
                 }
                 let Some(row) = J::row_state(conn, key)? else {
@@ -121,7 +125,10 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
     ///
     /// Rows that cannot be decoded are passed over, so that one of them does
     /// not stop the table; it is the answer when there is nothing else to do.
-    pub(crate) fn claim_next(pool: &PoolOf<C>, step: Step<J::Status>) -> Result<Option<Self>> {
+    pub(crate) fn claim_next<S: 'static>(
+        pool: &PoolOf<C>,
+        step: Step<J::Status>,
+    ) -> Result<Option<Self>> {
         let mut limit = 1;
         loop {
             let token = new_token();
@@ -133,7 +140,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
                         return Ok(batch);
                     }
                 }
-                let mut batch = J::claim_rows(conn, limit, &token, &step)?;
+                let mut batch = J::claim_rows::<S>(conn, limit, &token, &step)?;
                 for spare in batch.claimed.drain(batch.claimed.len().min(1)..) {
                     J::release_row(conn, &spare.key, &token, &step)?;
                 }
@@ -321,29 +328,41 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
     ) -> Result<()> {
         let key = &self.claimed.key;
         let landing = retry::run(&self.pool, &JobName::<J>(key), |conn, doubtful| {
-            if doubtful {
-                let Some(row) = J::row_state(conn, key)? else {
-                    return Err(Fault::Untraceable);
-                };
-                match self
-                    .step
-                    .trace(&row, &self.token, self.last_lock_at(), status)
-                {
-                    Trace::Landed => return Ok(Landing::Landed),
-                    Trace::StillHeld => {}
-                    Trace::Overtaken => return Ok(Landing::Lost),
-                    Trace::Gone => return Err(Fault::Untraceable),
-                }
+            if doubtful && let Some(landing) = self.landing(conn, status)? {
+                return Ok(landing);
             }
-            Ok(if write(conn)? == 0 {
-                Landing::Lost
+            if write(conn)? > 0 {
+                return Ok(Landing::Landed);
+            }
+            // The server may have been at an earlier try all the while, and
+            // have ended it since the row was looked at.
+            let earlier = if doubtful {
+                self.landing(conn, status)?
             } else {
-                Landing::Landed
-            })
+                None
+            };
+            Ok(earlier.unwrap_or(Landing::Lost))
         })?;
         match landing {
             Landing::Landed => Ok(()),
             Landing::Lost => Err(self.lock_lost()),
+        }
+    }
+
+    /// What became of an earlier try to write `status`: `None` if the attempt
+    /// still holds the row.
+    fn landing(&self, conn: &mut C, status: J::Status) -> Result<Option<Landing>, Fault> {
+        let Some(row) = J::row_state(conn, &self.claimed.key)? else {
+            return Err(Fault::Untraceable);
+        };
+        match self
+            .step
+            .trace(&row, &self.token, self.last_lock_at(), status)
+        {
+            Trace::Landed => Ok(Some(Landing::Landed)),
+            Trace::StillHeld => Ok(None),
+            Trace::Overtaken => Ok(Some(Landing::Lost)),
+            Trace::Gone => Err(Fault::Untraceable),
         }
     }
 

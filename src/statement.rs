@@ -116,6 +116,56 @@ impl<T: QuerySource, S, P, R: Expression> Query for UpdateReturning<T, S, P, R> 
 impl<T: QuerySource, S, P, Conn> RunQueryDsl<Conn> for Update<T, S, P> {}
 impl<T: QuerySource, S, P, R, Conn> RunQueryDsl<Conn> for UpdateReturning<T, S, P, R> {}
 
+/// A statement whose text is the same at every call; see [`unvarying`].
+#[derive(Debug)]
+pub struct Unvarying<Id, Q> {
+    statement: Q,
+    id: PhantomData<Id>,
+}
+
+/// Has the type `Id` stand for the text of `statement` as the cache's key, so
+/// that the text is not built to be looked up. One `Id`, one text.
+pub fn unvarying<Id: 'static, Q>(statement: Q) -> Unvarying<Id, Q> {
+    Unvarying {
+        statement,
+        id: PhantomData,
+    }
+}
+
+impl<Id, T: QuerySource, S, P> Unvarying<Id, Update<T, S, P>> {
+    /// Has the statement return `columns` of each row that it changed.
+    pub fn returning<R>(self, columns: R) -> Unvarying<Id, UpdateReturning<T, S, P, R>>
+    where
+        R: SelectableExpression<T> + NonAggregate,
+    {
+        Unvarying {
+            statement: self.statement.returning(columns),
+            id: PhantomData,
+        }
+    }
+}
+
+impl<Id, Q, DB> QueryFragment<DB> for Unvarying<Id, Q>
+where
+    DB: Backend,
+    Q: QueryFragment<DB>,
+{
+    fn walk_ast<'b>(&'b self, out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
+        self.statement.walk_ast(out)
+    }
+}
+
+impl<Id: 'static, Q> QueryId for Unvarying<Id, Q> {
+    type QueryId = Id;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl<Id, Q: Query> Query for Unvarying<Id, Q> {
+    type SqlType = Q::SqlType;
+}
+
+impl<Id, Q, Conn> RunQueryDsl<Conn> for Unvarying<Id, Q> {}
+
 /// `column IN (codes)`; see [`one_of`].
 #[derive(Debug)]
 pub struct OneOf<C, E> {

@@ -67,7 +67,7 @@ const EXPIRE_CHUNK: usize = 100;
 /// }
 /// # fn main() {}
 /// ```
-pub trait StatusTracked: Sized {
+pub trait StatusTracked: Sized + 'static {
     /// The row type, named in a [`job_table!`](crate::job_table).
     type Job: Tracked;
 
@@ -209,7 +209,7 @@ pub trait StatusTracked: Sized {
     where
         Self::Job: JobStore<C>,
     {
-        RunningJob::claim(pool, &key.into(), step::<Self>()?)
+        RunningJob::claim::<Self>(pool, &key.into(), step::<Self>()?)
     }
 
     /// Claims the job, runs `work`, and records success together with the
@@ -248,7 +248,7 @@ pub trait StatusTracked: Sized {
         C: TrackerConnection,
         Self::Job: JobStore<C>,
     {
-        RunningJob::claim_next(pool, step::<Self>()?)?
+        RunningJob::claim_next::<Self>(pool, step::<Self>()?)?
             .map(|job: RunningJob<Self::Job, C>| job.run(work))
             .transpose()
     }

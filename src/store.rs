@@ -128,15 +128,16 @@ pub trait JobStore<C>: Tracked {
         step: &Step<Self::Status>,
     ) -> Query<usize>;
 
-    /// Locks one row if it is ready.
-    fn claim_row(
+    /// Locks one row if it is ready. `S` is the type whose constants `step`
+    /// holds: it makes the statement's text.
+    fn claim_row<S: 'static>(
         conn: &mut C,
         key: &Self::Key,
         token: &str,
         step: &Step<Self::Status>,
     ) -> Query<Option<Claimed<Self>>>;
     /// Locks up to `limit` ready rows, in order.
-    fn claim_rows(
+    fn claim_rows<S: 'static>(
         conn: &mut C,
         limit: usize,
         token: &str,
@@ -216,7 +217,7 @@ pub trait JobStore<C>: Tracked {
 /// Claims the first `limit` of `candidates` that can still be had. The first
 /// try goes to the first; a claimer that lost it goes on elsewhere, so that
 /// claimers of one list do not run into each other row by row.
-pub fn claim_each<C, J: JobStore<C>>(
+pub fn claim_each<S: 'static, C, J: JobStore<C>>(
     conn: &mut C,
     candidates: Vec<J::Key>,
     limit: usize,
@@ -230,7 +231,7 @@ pub fn claim_each<C, J: JobStore<C>>(
         let Some(key) = candidates.pop_front() else {
             break;
         };
-        match claim_or_release(conn, &key, token, step) {
+        match claim_or_release::<S, C, J>(conn, &key, token, step) {
             Ok(Some(claimed)) => batch.claimed.push(claimed),
             Ok(None) if !lost && !candidates.is_empty() => {
                 lost = true;
@@ -266,13 +267,13 @@ pub fn claim_again<C, J: JobStore<C>>(
 
 /// Claims one row. Where the claim may have landed and the row could not be
 /// read, it is given back: nobody is going to work on it.
-pub(crate) fn claim_or_release<C, J: JobStore<C>>(
+pub(crate) fn claim_or_release<S: 'static, C, J: JobStore<C>>(
     conn: &mut C,
     key: &J::Key,
     token: &str,
     step: &Step<J::Status>,
 ) -> Query<Option<Claimed<J>>> {
-    J::claim_row(conn, key, token, step).inspect_err(|_| {
+    J::claim_row::<S>(conn, key, token, step).inspect_err(|_| {
         if let Err(error) = J::release_row(conn, key, token, step) {
             // The first error is the one to report; the lock expires.
             tracing::debug!(job = %JobName::<J>(key), %error, "not released");

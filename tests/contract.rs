@@ -74,6 +74,7 @@ mod sqlite {
     mod plans;
     mod pools;
     mod process;
+    mod races;
     mod read;
     mod reset;
     mod run;
@@ -117,6 +118,7 @@ mod postgres {
     mod pools;
     mod process;
     mod proxy;
+    mod races;
     mod read;
     mod reset;
     mod run;
@@ -166,6 +168,7 @@ mod mysql {
     mod pools;
     mod process;
     mod proxy;
+    mod races;
     mod read;
     mod reset;
     mod run;

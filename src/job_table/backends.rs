@@ -266,7 +266,9 @@ macro_rules! __job_table_claim_rows {
             if keys_.is_empty() {
                 return ::core::result::Result::Ok(::core::default::Default::default());
             }
-            let batch_ = $crate::__private::claim_each($conn, keys_, $limit, $token, $step)?;
+            let batch_ = $crate::__private::claim_each::<JobTableStep, _, _>(
+                $conn, keys_, $limit, $token, $step,
+            )?;
             if !batch_.is_empty() {
                 return ::core::result::Result::Ok(batch_);
             }

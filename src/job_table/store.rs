@@ -197,15 +197,16 @@ macro_rules! __job_table_store {
                     $crate::__job_table_insert_rows! { $backend table!(), new_row, taken, key!(), rows_, conn_, step_ }
                 }
 
-                fn claim_row(conn_: &mut Connection, key_: &Key, token_: &str, step_: &Step<Status>) -> QueryResult<Option<Claimed<Self>>> {
+                fn claim_row<JobTableStep: 'static>(conn_: &mut Connection, key_: &Key, token_: &str, step_: &Step<Status>) -> QueryResult<Option<Claimed<Self>>> {
                     let claim_ = __private::update(table!(), claim!(step_, token_), is!(key_).and(ready!(step_)));
+                    let claim_ = __private::unvarying::<(Connection, Row, JobTableStep), _>(claim_);
                     let row_: Option<ClaimedRow> = $crate::__job_table_changed! {
                         $backend claim_, claimed!(), conn_, read_claimed!(key_, token_, conn_)
                     }?;
                     Ok(row_.map(claimed_of))
                 }
 
-                fn claim_rows(conn_: &mut Connection, limit_: ::core::primitive::usize, token_: &str, step_: &Step<Status>) -> QueryResult<Batch<Self>> {
+                fn claim_rows<JobTableStep: 'static>(conn_: &mut Connection, limit_: ::core::primitive::usize, token_: &str, step_: &Step<Status>) -> QueryResult<Batch<Self>> {
                     macro_rules! candidates { () => { table!().select(key!()).filter(ready!(step_)).order_by(order!()) } }
                     macro_rules! first_keys { ($limit:expr) => {
                         $crate::__job_table_first_keys! {

@@ -3,13 +3,16 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel_status_tracker::{Error, RunningJob, StatusTracked};
 use serde_json::json;
 
 use super::database::{TestConnection, TestDb, TestPool, pool_at};
 use super::jobs::{Job, JobUpdates, Status, assert_names, data, history, jobs, row};
+use super::pools::{Event, Log, pool_with};
 use super::proxy::{Proxy, Turn};
+use super::sessions;
 
 type Attempt = RunningJob<Job, TestConnection>;
 
@@ -179,6 +182,55 @@ fn a_claim_whose_answer_is_lost_and_that_others_overtook_is_theirs() {
         let job = row(&scene.db, "a");
         assert_eq!(Some(&job), left.lock().unwrap().as_ref());
         assert_eq!(history(&job).len(), 1, "our claim expired");
+    }
+}
+
+#[test]
+fn a_finish_that_the_server_is_still_at_when_the_line_breaks_is_no_lock_lost() {
+    for (finish, status) in [(SUCCEED, Status::Succeeded), (FAIL, Status::Failed)] {
+        let db = Arc::new(TestDb::new());
+        let proxy = Proxy::to(db.url());
+        // Another's transaction holds the first try up, until the second has
+        // found the job still held, and is about to write.
+        let planned = Arc::new(Mutex::new(None::<TestConnection>));
+        let pool = {
+            let (db, planned) = (Arc::clone(&db), Arc::clone(&planned));
+            pool_with(proxy.url(), 1, move |conn| {
+                let (db, planned, mut has_looked) = (Arc::clone(&db), Arc::clone(&planned), false);
+                Log::default().watch_and(conn, move |event| {
+                    let Event::Started(sql) = event else { return };
+                    has_looked |= sql.starts_with("SELECT") && sql.contains("lock_at");
+                    if sql.starts_with("UPDATE")
+                        && has_looked
+                        && let Some(mut other) = planned.lock().unwrap().take()
+                    {
+                        other.batch_execute("ROLLBACK").unwrap();
+                        while row(&db, "a").status != status {}
+                    }
+                });
+            })
+        };
+        Job::create_and_save(&pool, "a", data(json!("old"))).unwrap();
+        let attempt = Job::start(&pool, "a").unwrap();
+        let tracker = sessions::number(&mut pool.get().unwrap());
+        let mut other = TestConnection::establish(db.url()).unwrap();
+        other.batch_execute("BEGIN").unwrap();
+        diesel::update(jobs::table.find("a"))
+            .set(jobs::data.eq(json!("theirs")))
+            .execute(&mut other)
+            .unwrap();
+
+        std::thread::scope(|scope| {
+            let ended = scope.spawn(|| finish(attempt));
+            while !sessions::waits(&mut db.conn(), tracker) && !ended.is_finished() {}
+            *planned.lock().unwrap() = Some(other);
+            proxy.cut_all();
+            ended.join().unwrap().unwrap();
+        });
+
+        let job = row(&db, "a");
+        assert_eq!((job.status, job.lock), (status, None));
+        assert!(planned.lock().unwrap().is_none());
     }
 }
 

@@ -39,3 +39,13 @@ pub fn end(conn: &mut TestConnection, number: i64) {
         .unwrap()
     {}
 }
+
+/// Whether a session executes a statement, as it does while it waits for a lock.
+pub fn waits(conn: &mut TestConnection, number: i64) -> bool {
+    let waits = format!(
+        "EXISTS (SELECT * FROM information_schema.processlist WHERE id = {number} AND command = 'Execute')"
+    );
+    diesel::select(sql::<Bool>(&waits))
+        .get_result(conn)
+        .unwrap()
+}
