@@ -92,7 +92,8 @@ pub enum Error {
     },
     /// The database refused a statement, or a passing fault did not pass.
     #[error(
-        "the database failed on {job}: {source}; nothing was marked that did not happen, a job in hand is ready again when its lock expires"
+        "the database failed on {job}: {}; nothing was marked that did not happen, a job in hand is ready again when its lock expires",
+        chain(source)
     )]
     Database {
         /// Table and key, or the table alone where no one job is meant.
@@ -150,6 +151,14 @@ fn diagnosis(open: u32, max: u32, source: &r2d2::Error) -> String {
     } else {
         format!("{source}; check that the server runs and the URL is right")
     }
+}
+
+/// The error and its sources, for Diesel's own text often leaves out the cause.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let mut texts: Vec<String> = causes.map(ToString::to_string).collect();
+    texts.dedup();
+    texts.join(": ")
 }
 
 fn since(lock_at: Option<DateTime<Utc>>) -> String {

@@ -40,7 +40,7 @@ mod tracked;
 ///         key: (tenant: i64, number: String),       // one column or several, with their Rust types
 ///         status: State,                            // the type of the status codes
 ///         updates: InvoiceUpdates,                  // the columns that the user sets
-///         connections: [SqliteConnection],          // and PgConnection, MysqlConnection
+///         connections: [SqliteConnection],          // PgConnection, MysqlConnection; each may have a #[cfg(…)]
 ///         // All that follows is optional, in this order:
 ///         columns: {                                // own names; run_at only if the table has one
 ///             status: state, create_at: created, update_at: changed, lock: lease, lock_at: lease_at,
@@ -64,7 +64,7 @@ mod tracked;
 /// | `lock` | `Nullable<Text>`, room for 32 characters |
 /// | `lock_at` | as `create_at`, nullable or not |
 /// | `retry` | any integer |
-/// | `errors` | `Json`, `Jsonb` or `Text`, nullable or not; up to 200 KiB |
+/// | `errors` | `Json`, `Jsonb` or `Text`, nullable or not; eleven errors of 16 KiB, escaped: on MySQL `JSON` or `MEDIUMTEXT`, not `TEXT` |
 /// | `run_at` | as `lock_at`; a NULL is due |
 ///
 /// The row type derives `Queryable` and `Selectable`, and need not hold the
@@ -86,7 +86,7 @@ macro_rules! job_table {
         key: $key:tt,
         status: $Status:ty,
         updates: $Updates:ty,
-        connections: [$($Connection:ident),+ $(,)?]
+        connections: [$($(#[$only:meta])* $Connection:ident),+ $(,)?]
         $(, columns: $columns:tt)?
         $(, order_by: $order_by:tt)?
         $(, steps: [$($Step:ty),* $(,)?])?
@@ -96,7 +96,7 @@ macro_rules! job_table {
         $($($crate::__job_table_codes! { $Step })*)?
         $crate::__job_table_columns! {
             [$($columns)?]
-            { $Job [$($table)::+] $key [$Status] [$Updates] [$($Connection)+] [$($order_by)?] [$($field)?] }
+            { $Job [$($table)::+] $key [$Status] [$Updates] [$([$(#[$only])*] $Connection)+] [$($order_by)?] [$($field)?] }
         }
     };
     ($Job:ident in $($table:ident)::+ { $($entries:tt)* }) => {

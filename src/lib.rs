@@ -11,6 +11,7 @@ mod error;
 mod failure;
 mod guard;
 mod job_table;
+mod next;
 mod protocol;
 mod retry;
 mod running;
@@ -40,12 +41,12 @@ pub mod __private {
         ColumnTypes, Columns, ErrorsColumn, HasColumns, IsNoNumber, IsNumber, Probe, RetryColumn,
         TimeColumn,
     };
-    pub use crate::protocol::{RowState, Setback, Step};
     #[cfg(feature = "mysql")]
-    pub use crate::statement::first_ready;
-    pub use crate::statement::{Code, OneOf, one_of, unvarying, update};
+    pub use crate::next::first_ready;
     #[cfg(feature = "postgres")]
-    pub use crate::statement::{Place, update_next};
+    pub use crate::next::{Place, update_next};
+    pub use crate::protocol::{RowState, Setback, Step};
+    pub use crate::statement::{Code, OneOf, one_of, unvarying, update};
     pub use crate::store::{Batch, Claimed, DeadAttempt, claim_again, claim_each};
     pub use {chrono, diesel, serde_json};
 }

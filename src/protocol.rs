@@ -149,6 +149,11 @@ impl<S: Copy + PartialEq> Step<S> {
         })
     }
 
+    /// Whether a row is this step's, and nobody's at the moment.
+    pub fn may_reset(&self, row: &RowState<S>) -> bool {
+        row.lock.is_none() && self.codes().iter().any(|(_, code)| *code == row.status)
+    }
+
     /// Why a row was not reset. A lock refuses it until it is as old as that
     /// of a dead attempt, whoever took it.
     pub fn why_not_reset(&self, row: &RowState<S>) -> Refusal<S> {

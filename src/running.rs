@@ -102,7 +102,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
             })?;
             match decision {
                 Decision::Claimed(claimed) => {
-                    return Ok(Self::hold(pool.clone(), step, token, claimed));
+                    return Ok(Self::hold::<S>(pool.clone(), step, token, claimed));
                 }
                 // The row changed between the two statements: each turn of
                 // this loop is some other worker's progress.
@@ -156,7 +156,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
             let claimed = batch.claimed.into_iter().next();
             match (claimed, bad_row) {
                 (Some(claimed), _) => {
-                    return Ok(Some(Self::hold(pool.clone(), step, token, claimed)));
+                    return Ok(Some(Self::hold::<S>(pool.clone(), step, token, claimed)));
                 }
                 (None, None) => return Ok(None),
                 (None, Some(error)) if passed_over < limit || limit >= MOST_PASSED_OVER => {
@@ -167,8 +167,15 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         }
     }
 
-    fn hold(pool: PoolOf<C>, step: Step<J::Status>, token: String, claimed: Claimed<J>) -> Self {
-        let span = tracing::info_span!("attempt", table = J::TABLE, key = ?claimed.key, attempt = claimed.retry.saturating_add(1));
+    fn hold<S: 'static>(
+        pool: PoolOf<C>,
+        step: Step<J::Status>,
+        token: String,
+        claimed: Claimed<J>,
+    ) -> Self {
+        let step_name = std::any::type_name::<S>().rsplit("::").next();
+        let attempt = claimed.retry.saturating_add(1);
+        let span = tracing::info_span!("attempt", table = J::TABLE, key = ?claimed.key, step = step_name, attempt);
         span.in_scope(|| tracing::info!("started"));
         Self {
             updates: J::Updates::default(),

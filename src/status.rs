@@ -317,10 +317,17 @@ pub trait StatusTracked: Sized + 'static {
         let (key, step) = (key.into(), step::<Self>()?);
         let name = JobName::<Self::Job>(&key);
         let refusal = db.run(&name, |conn, _| {
-            if Self::Job::reset_row(conn, &key, &step)? > 0 {
-                return Ok(None);
+            loop {
+                if Self::Job::reset_row(conn, &key, &step)? > 0 {
+                    return Ok(None);
+                }
+                let row = Self::Job::row_state(conn, &key)?;
+                // Between the two statements the attempt that held it may have
+                // ended, which does not go on for ever.
+                if !row.as_ref().is_some_and(|row| step.may_reset(row)) {
+                    return Ok(Some(row));
+                }
             }
-            Ok(Some(Self::Job::row_state(conn, &key)?))
         })?;
         match refusal {
             None => {
@@ -388,7 +395,10 @@ pub trait StatusTracked: Sized + 'static {
                             source: diesel::result::Error::DeserializationError(_),
                             ..
                         },
-                    ) => unreadable = Some(error),
+                    ) => {
+                        tracing::error!(%error, "cannot be expired, passed over");
+                        unreadable = Some(error);
+                    }
                     Err(error) => return Err(error),
                 }
             }

@@ -104,7 +104,8 @@ fn fail(pool: &DbPool) {
 #[test]
 fn an_attempt_that_succeeds_logs_its_start_and_its_end() {
     let lines = logged(|pool| Job::run_job(pool, "job-1", |_, _| Ok(())).unwrap());
-    let span = r#"attempt{table="jobs" key="job-1" attempt=1}: diesel_status_tracker::running"#;
+    let span =
+        r#"attempt{table="jobs" key="job-1" step="Job" attempt=1}: diesel_status_tracker::running"#;
     assert_eq!(
         lines,
         [
@@ -124,7 +125,7 @@ fn what_the_business_logic_logs_stands_in_the_span_of_its_attempt() {
         .unwrap();
     });
     assert!(
-        lines[1].starts_with(r#"INFO attempt{table="jobs" key="job-1" attempt=1}"#),
+        lines[1].starts_with(r#"INFO attempt{table="jobs" key="job-1" step="Job" attempt=1}"#),
         "{lines:?}"
     );
     assert!(lines[1].ends_with("printing"), "{lines:?}");

@@ -111,6 +111,29 @@ fn a_job_that_ends_at_the_last_moment_does_not_expire() {
 }
 
 #[test]
+fn an_expiry_ends_the_attempt_that_it_has_looked_at_and_no_other() {
+    let scene = Scene::new();
+    let first = Job::start(&scene.other, "a").unwrap();
+    age_lock(&scene.db, "a");
+
+    // At the last moment the first ends, and a second begins, and dies.
+    let (db, other) = (Arc::clone(&scene.db), scene.other.clone());
+    scene.before("UPDATE", move || {
+        first.fail("no paper").unwrap();
+        std::mem::forget(Job::start(&other, "a").unwrap());
+        age_lock(&db, "a");
+    });
+    assert_eq!(Job::expire_locks(&scene.pool).unwrap(), 0);
+
+    scene.assert_done();
+    assert_eq!(row(&scene.db, "a").status, Status::InProgress);
+    assert_eq!(Job::expire_locks(&scene.pool).unwrap(), 1);
+    let job = row(&scene.db, "a");
+    assert_eq!((job.status, job.retry), (Status::Failed, 2));
+    assert_eq!(history(&job)[1..], ["no paper"]);
+}
+
+#[test]
 fn of_two_that_take_an_expired_lock_over_one_gets_it_and_it_counts_once() {
     let scene = Scene::new();
     std::mem::forget(Job::start(&scene.other, "a").unwrap());
