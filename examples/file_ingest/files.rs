@@ -104,27 +104,17 @@ impl Status {
     }
 }
 
-/// An application has its one database and writes `job_table!` once; this
-/// example goes by the features that it is built with.
-macro_rules! tracked_over {
-    ($($connection:ident),+) => {
-        job_table! {
-            FileJob in files {
-                key: (path: String),
-                status: Status,
-                updates: FileUpdates,
-                connections: [$($connection),+],
-                steps: [Checksum, Count],
-            }
-        }
-    };
+// An application has its one database; this example goes by its features.
+job_table! {
+    FileJob in files {
+        key: (path: String),
+        status: Status,
+        updates: FileUpdates,
+        connections: [
+            SqliteConnection,
+            #[cfg(feature = "postgres")] PgConnection,
+            #[cfg(feature = "mysql")] MysqlConnection,
+        ],
+        steps: [Checksum, Count],
+    }
 }
-
-#[cfg(not(any(feature = "postgres", feature = "mysql")))]
-tracked_over!(SqliteConnection);
-#[cfg(all(feature = "postgres", not(feature = "mysql")))]
-tracked_over!(SqliteConnection, PgConnection);
-#[cfg(all(feature = "mysql", not(feature = "postgres")))]
-tracked_over!(SqliteConnection, MysqlConnection);
-#[cfg(all(feature = "postgres", feature = "mysql"))]
-tracked_over!(SqliteConnection, PgConnection, MysqlConnection);
