@@ -3,11 +3,14 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+mod claim;
 pub mod clock;
 mod column;
 mod connection;
+mod create;
 mod database;
 mod error;
+mod expiry;
 mod failure;
 mod guard;
 mod job_table;
@@ -36,6 +39,7 @@ pub mod __private {
     pub mod guard {
         pub use crate::guard::*;
     }
+    pub use crate::claim::{claim_again, claim_each};
     pub use crate::clock::{ago, now};
     pub use crate::column::{
         ColumnTypes, Columns, ErrorsColumn, HasColumns, IsNoNumber, IsNumber, Probe, RetryColumn,
@@ -46,7 +50,7 @@ pub mod __private {
     #[cfg(feature = "postgres")]
     pub use crate::next::{Place, update_next};
     pub use crate::protocol::{RowState, Setback, Step};
-    pub use crate::statement::{Code, OneOf, one_of, unvarying, update};
-    pub use crate::store::{Batch, Claimed, DeadAttempt, claim_again, claim_each};
+    pub use crate::statement::{Code, one_of, unvarying, update};
+    pub use crate::store::{Batch, Claimed, DeadAttempt};
     pub use {chrono, diesel, serde_json};
 }

@@ -69,6 +69,11 @@ pub(crate) fn run<C: TrackerConnection, T>(
     job: &dyn Display,
     mut work: impl FnMut(&mut C, bool) -> Result<T, Fault>,
 ) -> Result<T> {
+    let failed = |source| Fault::Database(source).into_error(job);
+    let unknown = |source| Error::OutcomeUnknown {
+        job: job.to_string(),
+        source,
+    };
     let mut last: Option<DieselError> = None;
     let mut doubtful = false;
     // A pool may be full of connections that died while idle. Each is found
@@ -78,31 +83,15 @@ pub(crate) fn run<C: TrackerConnection, T>(
     loop {
         let mut conn = match checkout(pool, pool.connection_timeout()) {
             Ok(conn) => conn,
-            Err(source) => {
-                return Err(match last {
-                    Some(source) => Error::Database {
-                        job: job.to_string(),
-                        source,
-                    },
-                    None => Error::Pool { source },
-                });
-            }
+            Err(source) => return Err(last.map_or(Error::Pool { source }, failed)),
         };
         let error = match (work(&mut conn, doubtful), last.take()) {
             (Ok(value), _) => return Ok(value),
-            (Err(Fault::Untraceable), Some(source)) => {
-                return Err(Error::OutcomeUnknown {
-                    job: job.to_string(),
-                    source,
-                });
-            }
+            (Err(Fault::Untraceable), Some(source)) => return Err(unknown(source)),
             (Err(Fault::Database(error)), _) => error,
             // Where the connection broke, it may have been at the commit.
             (Err(Fault::Final(source)), _) if judge(&mut *conn, &source) == Verdict::Broken => {
-                return Err(Error::OutcomeUnknown {
-                    job: job.to_string(),
-                    source,
-                });
+                return Err(unknown(source));
             }
             (Err(fault), _) => return Err(fault.into_error(job)),
         };
@@ -116,10 +105,7 @@ pub(crate) fn run<C: TrackerConnection, T>(
         } else {
             tries += 1;
             if verdict == Verdict::Permanent || tries == TRIES {
-                return Err(Error::Database {
-                    job: job.to_string(),
-                    source: error,
-                });
+                return Err(failed(error));
             }
             thread::sleep(pause(tries));
         }

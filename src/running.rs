@@ -1,4 +1,4 @@
-//! One attempt: the guard that `start` returns, and how it ends.
+//! One attempt: the guard that `start` returns, and how the attempt ends.
 
 use std::borrow::Borrow;
 use std::fmt::Debug;
@@ -14,21 +14,13 @@ use tracing::Span;
 use crate::connection::{PoolOf, TrackerConnection};
 use crate::error::{BoxError, Error, Result};
 use crate::failure::Failure;
-use crate::protocol::{Refusal, Setback, Start, Step, Trace};
+use crate::protocol::{Setback, Step, Trace};
 use crate::retry::{self, Fault};
-use crate::store::{Claimed, JobName, JobStore, Tracked, claim_again, claim_or_release};
+use crate::store::{Claimed, JobName, JobStore};
 
 /// How long a guard that is dropped unfinished waits for a connection. Past
 /// that, the lock's expiry does the same work.
 const DROP_WAIT: Duration = Duration::from_secs(1);
-
-/// Rows that cannot be decoded and that a claim of the next job passes over.
-const MOST_PASSED_OVER: usize = 64;
-
-/// How often a claim looks at a row that keeps changing under it. Reached
-/// only where the database and this crate read the row differently, as with
-/// a time in a text format that SQLite does not compare rightly.
-const LOOKS: u32 = 100;
 
 /// A job that this attempt holds.
 ///
@@ -59,123 +51,20 @@ enum Landing {
 }
 
 impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
-    /// Claims the job with this key, or says why not.
-    pub(crate) fn claim<S: 'static>(
-        pool: &PoolOf<C>,
-        key: &J::Key,
-        step: Step<J::Status>,
-    ) -> Result<Self> {
-        let name = JobName::<J>(key);
-        let token = new_token();
-        let mut looks = 0;
-        loop {
-            looks += 1;
-            let decision = retry::run(pool, &name, |conn, _| {
-                if let Some(claimed) = claim_or_release::<S, C, J>(conn, key, &token, &step)? {
-                    return Ok(Decision::Claimed(claimed));
-                }
-                let Some(row) = J::row_state(conn, key)? else {
-                    return Ok(Decision::NotFound);
-                };
-                if row.lock.as_deref() == Some(&token) {
-                    // An earlier try landed, and its answer was lost.
-                    return Ok(J::claimed_row(conn, key, &token)?
-                        .map_or(Decision::Again, Decision::Claimed));
-                }
-                Ok(match step.may_start(&row) {
-                    // The database would have claimed it, had it thought so.
-                    Start::Ready if looks == LOOKS => Decision::Refused(Refusal::NotReady {
-                        status: row.status,
-                        run_at: row.run_at,
-                    }),
-                    Start::Ready => Decision::Again,
-                    Start::Refused(refusal) => Decision::Refused(refusal),
-                    Start::Expired if looks == LOOKS => Decision::Refused(Refusal::Locked {
-                        lock_at: row.lock_at,
-                        expires_at: None,
-                    }),
-                    Start::Expired => {
-                        expire::<J, C>(conn, key, &step)?;
-                        Decision::Again
-                    }
-                })
-            })?;
-            match decision {
-                Decision::Claimed(claimed) => {
-                    return Ok(Self::hold::<S>(pool.clone(), step, token, claimed));
-                }
-                // The row changed between the two statements: each turn of
-                // this loop is some other worker's progress.
-                Decision::Again => {}
-                Decision::NotFound => {
-                    return Err(Error::NotFound {
-                        job: name.to_string(),
-                    });
-                }
-                Decision::Refused(refusal) => {
-                    let error = refused(refusal, name.to_string());
-                    tracing::debug!(job = %name, %error, "refused");
-                    return Err(error);
-                }
-            }
-        }
-    }
-
-    /// Claims the next ready job, `None` when none is free right now.
-    ///
-    /// Rows that cannot be decoded are passed over, so that one of them does
-    /// not stop the table; it is the answer when there is nothing else to do.
-    pub(crate) fn claim_next<S: 'static>(
-        pool: &PoolOf<C>,
-        step: Step<J::Status>,
-    ) -> Result<Option<Self>> {
-        let mut limit = 1;
-        loop {
-            let token = new_token();
-            let batch = retry::run(pool, &J::TABLE, |conn, doubtful| {
-                if doubtful {
-                    // An earlier try may have landed, and its answer been lost.
-                    let batch = claim_again(conn, &token, &step)?;
-                    if !batch.is_empty() {
-                        return Ok(batch);
-                    }
-                }
-                let mut batch = J::claim_rows::<S>(conn, limit, &token, &step)?;
-                for spare in batch.claimed.drain(batch.claimed.len().min(1)..) {
-                    J::release_row(conn, &spare.key, &token, &step)?;
-                }
-                Ok(batch)
-            })?;
-            let passed_over = batch.undecodable.len();
-            let mut bad_row = None;
-            for (key, source) in batch.undecodable {
-                let job = JobName::<J>(&key).to_string();
-                tracing::error!(%job, error = %source, "cannot be decoded, passed over");
-                bad_row.get_or_insert(Error::Database { job, source });
-            }
-            let claimed = batch.claimed.into_iter().next();
-            match (claimed, bad_row) {
-                (Some(claimed), _) => {
-                    return Ok(Some(Self::hold::<S>(pool.clone(), step, token, claimed)));
-                }
-                (None, None) => return Ok(None),
-                (None, Some(error)) if passed_over < limit || limit >= MOST_PASSED_OVER => {
-                    return Err(error);
-                }
-                (None, Some(_)) => limit *= 2,
-            }
-        }
-    }
-
-    fn hold<S: 'static>(
+    /// The guard of what `token` has claimed.
+    pub(crate) fn hold<S: 'static>(
         pool: PoolOf<C>,
         step: Step<J::Status>,
         token: String,
         claimed: Claimed<J>,
     ) -> Self {
-        let step_name = std::any::type_name::<S>().rsplit("::").next();
-        let attempt = claimed.retry.saturating_add(1);
-        let span = tracing::info_span!("attempt", table = J::TABLE, key = ?claimed.key, step = step_name, attempt);
+        let span = tracing::info_span!(
+            "attempt",
+            table = J::TABLE,
+            key = ?claimed.key,
+            step = std::any::type_name::<S>().rsplit("::").next(),
+            attempt = claimed.retry.saturating_add(1),
+        );
         span.in_scope(|| tracing::info!("started"));
         Self {
             updates: J::Updates::default(),
@@ -411,66 +300,6 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         self.span.in_scope(|| tracing::warn!("lock lost"));
         Error::LockLost { job: self.name() }
     }
-}
-
-/// What one look at the row came to.
-enum Decision<J: Tracked> {
-    Claimed(Claimed<J>),
-    Again,
-    NotFound,
-    Refused(Refusal<J::Status>),
-}
-
-/// A refusal as the caller's error.
-pub(crate) fn refused<S: Debug>(refusal: Refusal<S>, job: String) -> Error {
-    match refusal {
-        Refusal::Locked {
-            lock_at,
-            expires_at,
-        } => Error::Locked {
-            job,
-            lock_at,
-            expires_at,
-        },
-        Refusal::AlreadySucceeded => Error::AlreadySucceeded { job },
-        Refusal::Ignored { retry } => Error::Ignored { job, retry },
-        Refusal::NotReady { status, run_at } => Error::NotReady {
-            job,
-            status: format!("{status:?}"),
-            run_at,
-        },
-    }
-}
-
-/// Ends the attempt on this row if its lock has expired, and tells whether it had.
-pub(crate) fn expire<J: JobStore<C>, C: TrackerConnection>(
-    conn: &mut C,
-    key: &J::Key,
-    step: &Step<J::Status>,
-) -> diesel::QueryResult<bool> {
-    let Some(mut dead) = J::dead_attempt(conn, key, step)? else {
-        return Ok(false);
-    };
-    let setback = step.after_failure(dead.retry);
-    let failure = Failure::because(
-        "the lock expired: the worker died, or ran for longer than LOCK_EXPIRE without renewing",
-    );
-    let errors = failure.document(std::mem::take(&mut dead.errors), setback.retry, dead.now);
-    let expired = J::expire_row(conn, &dead, setback, errors, step)? > 0;
-    if expired {
-        let job = JobName::<J>(key);
-        if setback.status == step.ignored {
-            tracing::error!(%job, retry = setback.retry, "lock expired, ignored");
-        } else {
-            tracing::warn!(%job, retry = setback.retry, "lock expired, failed");
-        }
-    }
-    Ok(expired)
-}
-
-/// A fresh fencing token: 32 hexadecimal digits of chance.
-fn new_token() -> String {
-    uuid::Uuid::new_v4().simple().to_string()
 }
 
 impl<J: JobStore<C>, C: TrackerConnection> Deref for RunningJob<J, C> {

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use crate::claim;
 use crate::connection::{PoolOf, TrackerConnection};
+use crate::create;
 use crate::database::Database;
 use crate::error::{BoxError, Error, Result};
+use crate::expiry;
 use crate::protocol::Step;
 use crate::retry::Fault;
-use crate::running::{self, RunningJob};
+use crate::running::RunningJob;
 use crate::store::{JobName, JobStore, Order, ShowsStatus, Tracked};
 
 /// The type of a step's keys.
@@ -16,15 +19,6 @@ pub type KeyOf<S> = <<S as StatusTracked>::Job as Tracked>::Key;
 pub type StatusOf<S> = <<S as StatusTracked>::Job as Tracked>::Status;
 /// The type of a step's updates.
 pub type UpdatesOf<S> = <<S as StatusTracked>::Job as Tracked>::Updates;
-
-/// Rows of one insert: below the parameters that one statement may have on
-/// each database (65,535), with up to 131 columns.
-const INSERT_CHUNK: usize = 500;
-/// Chunks that are kept to be inserted again after a passing error. More
-/// rows than that are not: the memory is bounded, and the error is the caller's.
-const KEPT_CHUNKS: usize = 20;
-/// Dead attempts that are read at once.
-const EXPIRE_CHUNK: usize = 100;
 
 /// One step of tracked work on the rows of a table: five status codes and a
 /// policy. Implementing it provides the calls.
@@ -108,7 +102,7 @@ pub trait StatusTracked: Sized + 'static {
         Self::Job: JobStore<D::Connection>,
     {
         let key = key.into();
-        insert::<Self, D>(db, &key, &updates, |doubtful| {
+        create::one(db, &key, &updates, &step::<Self>()?, |doubtful| {
             if doubtful {
                 Err(Fault::Untraceable)
             } else {
@@ -133,7 +127,7 @@ pub trait StatusTracked: Sized + 'static {
     where
         Self::Job: JobStore<D::Connection>,
     {
-        insert::<Self, D>(db, &key.into(), &updates, |_| Ok(()))
+        create::one(db, &key.into(), &updates, &step::<Self>()?, |_| Ok(()))
     }
 
     /// Inserts `PENDING` rows in few statements and one transaction, and tells
@@ -142,11 +136,11 @@ pub trait StatusTracked: Sized + 'static {
     /// # Errors
     ///
     /// [`Error::OutcomeUnknown`] where an answer was lost and what is found
-    /// does not tell which rows are new: all are there, or none. After any other error nothing was inserted, and the call
-    /// can be made again; up to 10,000 rows, it retries passing errors
-    /// itself.
+    /// does not tell which rows are new: all are there, or none. After any
+    /// other error nothing was inserted, and the call can be made again; up
+    /// to 10,000 rows, it retries passing errors itself.
     fn create_many<D, K>(
-        mut db: D,
+        db: D,
         rows: impl IntoIterator<Item = (K, UpdatesOf<Self>)>,
     ) -> Result<usize>
     where
@@ -154,46 +148,8 @@ pub trait StatusTracked: Sized + 'static {
         K: Into<KeyOf<Self>>,
         Self::Job: JobStore<D::Connection>,
     {
-        let step = step::<Self>()?;
-        let mut rows = rows.into_iter().map(|(key, updates)| (key.into(), updates));
-        let mut next = || -> Vec<_> { rows.by_ref().take(INSERT_CHUNK).collect() };
-        let mut kept = vec![next()];
-        if kept[0].is_empty() {
-            return Ok(0);
-        }
-        let mut repeatable = true;
-        let created = db.run(&Self::Job::TABLE, |conn, doubtful| {
-            let mut given = 0;
-            let created = conn.write_transaction(|conn| {
-                let mut created = 0;
-                for chunk in &kept {
-                    given += chunk.len();
-                    created += Self::Job::insert_rows(conn, chunk, &step)?;
-                }
-                loop {
-                    let chunk = next();
-                    if chunk.is_empty() {
-                        return Ok(created);
-                    }
-                    given += chunk.len();
-                    let inserted = Self::Job::insert_rows(conn, &chunk, &step);
-                    if kept.len() < KEPT_CHUNKS {
-                        kept.push(chunk);
-                    } else {
-                        repeatable = false;
-                    }
-                    created += inserted?;
-                }
-            });
-            match created {
-                Err(Fault::Database(error)) if !repeatable => Err(Fault::Final(error)),
-                // Rows that exist may be those of a try whose answer was lost.
-                Ok(created) if doubtful && created < given => Err(Fault::Untraceable),
-                other => other,
-            }
-        })?;
-        tracing::debug!(table = Self::Job::TABLE, created, "created");
-        Ok(created)
+        let rows = rows.into_iter().map(|(key, updates)| (key.into(), updates));
+        create::many::<D, Self::Job>(db, rows, &step::<Self>()?)
     }
 
     /// Claims the job and returns the guard of the attempt.
@@ -209,7 +165,7 @@ pub trait StatusTracked: Sized + 'static {
     where
         Self::Job: JobStore<C>,
     {
-        RunningJob::claim::<Self>(pool, &key.into(), step::<Self>()?)
+        claim::by_key::<Self, _, _>(pool, &key.into(), step::<Self>()?)
     }
 
     /// Claims the job, runs `work`, and records success together with the
@@ -248,7 +204,7 @@ pub trait StatusTracked: Sized + 'static {
         C: TrackerConnection,
         Self::Job: JobStore<C>,
     {
-        RunningJob::claim_next::<Self>(pool, step::<Self>()?)?
+        claim::next::<Self, _, _>(pool, step::<Self>()?)?
             .map(|job: RunningJob<Self::Job, C>| job.run(work))
             .transpose()
     }
@@ -334,10 +290,8 @@ pub trait StatusTracked: Sized + 'static {
                 tracing::info!(job = %name, "reset");
                 Ok(())
             }
-            Some(None) => Err(Error::NotFound {
-                job: name.to_string(),
-            }),
-            Some(Some(row)) => Err(running::refused(step.why_not_reset(&row), name.to_string())),
+            Some(None) => Err(name.not_found()),
+            Some(Some(row)) => Err(claim::refused(step.why_not_reset(&row), name.to_string())),
         }
     }
 
@@ -372,44 +326,11 @@ pub trait StatusTracked: Sized + 'static {
     /// # Errors
     ///
     /// None of its own. After an error some may have been expired.
-    fn expire_locks<D: Database>(mut db: D) -> Result<usize>
+    fn expire_locks<D: Database>(db: D) -> Result<usize>
     where
         Self::Job: JobStore<D::Connection>,
     {
-        let step = step::<Self>()?;
-        let mut expired = 0;
-        loop {
-            let keys = db.run(&Self::Job::TABLE, |conn, _| {
-                Ok(Self::Job::dead_keys(conn, EXPIRE_CHUNK, &step)?)
-            })?;
-            let (mut ended, mut unreadable) = (0, None);
-            for key in &keys {
-                let one = db.run(&JobName::<Self::Job>(key), |conn, _| {
-                    Ok(running::expire::<Self::Job, _>(conn, key, &step)?)
-                });
-                match one {
-                    Ok(one) => ended += usize::from(one),
-                    // One bad row must not keep the others locked.
-                    Err(
-                        error @ Error::Database {
-                            source: diesel::result::Error::DeserializationError(_),
-                            ..
-                        },
-                    ) => {
-                        tracing::error!(%error, "cannot be expired, passed over");
-                        unreadable = Some(error);
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
-            expired += ended;
-            if let Some(error) = unreadable.filter(|_| ended == 0) {
-                return Err(error);
-            }
-            if ended == 0 || keys.len() < EXPIRE_CHUNK {
-                return Ok(expired);
-            }
-        }
+        expiry::expire_all::<D, Self::Job>(db, &step::<Self>()?)
     }
 
     /// Whether the row was `PENDING` when it was read.
@@ -467,37 +388,9 @@ pub trait StatusTracked: Sized + 'static {
         let name = JobName::<Self::Job>(&key);
         match db.run(&name, |conn, _| Ok(Self::Job::row_state(conn, &key)?))? {
             Some(row) => Ok(step.is_locked(&row)),
-            None => Err(Error::NotFound {
-                job: name.to_string(),
-            }),
+            None => Err(name.not_found()),
         }
     }
-}
-
-/// Inserts one row; `None` where the key exists and `on_conflict`, told
-/// whether an earlier try is in doubt, does not mind.
-fn insert<S, D>(
-    mut db: D,
-    key: &KeyOf<S>,
-    updates: &UpdatesOf<S>,
-    on_conflict: impl Fn(bool) -> Result<(), Fault>,
-) -> Result<Option<S::Job>>
-where
-    S: StatusTracked,
-    D: Database,
-    S::Job: JobStore<D::Connection>,
-{
-    let step = step::<S>()?;
-    let name = JobName::<S::Job>(key);
-    db.run(&name, |conn, doubtful| {
-        let row = S::Job::insert_row(conn, key, updates, &step)?;
-        if row.is_none() {
-            on_conflict(doubtful)?;
-        } else {
-            tracing::debug!(job = %name, "created");
-        }
-        Ok(row)
-    })
 }
 
 /// The constants of `S` as values, checked.

@@ -1,13 +1,12 @@
 //! The seam between the calls and the SQL: one method a statement. The code
 //! that `job_table!` generates implements it, per connection.
 
-use std::collections::VecDeque;
 use std::fmt::{self, Debug, Display};
 
 use chrono::{DateTime, Utc};
-use diesel::result::Error::DeserializationError as Undecodable;
 use serde_json::Value;
 
+use crate::error::Error;
 use crate::protocol::{RowState, Setback, Step};
 
 /// A row type whose table is tracked; implemented by `job_table!` alone.
@@ -44,6 +43,14 @@ pub(crate) struct JobName<'a, J: Tracked>(pub(crate) &'a J::Key);
 impl<J: Tracked> Display for JobName<'_, J> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {:?}", J::TABLE, self.0)
+    }
+}
+
+impl<J: Tracked> JobName<'_, J> {
+    pub(crate) fn not_found(&self) -> Error {
+        Error::NotFound {
+            job: self.to_string(),
+        }
     }
 }
 
@@ -212,78 +219,4 @@ pub trait JobStore<C>: Tracked {
         order: Order,
     ) -> Query<Vec<Self>>;
     fn status_counts(conn: &mut C) -> Query<Vec<(Self::Status, i64)>>;
-}
-
-/// Claims the first `limit` of `candidates` that can still be had. The first
-/// try goes to the first; a claimer that lost it goes on elsewhere, so that
-/// claimers of one list do not run into each other row by row.
-pub fn claim_each<S: 'static, C, J: JobStore<C>>(
-    conn: &mut C,
-    candidates: Vec<J::Key>,
-    limit: usize,
-    token: &str,
-    step: &Step<J::Status>,
-) -> Query<Batch<J>> {
-    let mut candidates = VecDeque::from(candidates);
-    let mut batch = Batch::default();
-    let mut lost = false;
-    while batch.claimed.len() < limit {
-        let Some(key) = candidates.pop_front() else {
-            break;
-        };
-        match claim_or_release::<S, C, J>(conn, &key, token, step) {
-            Ok(Some(claimed)) => batch.claimed.push(claimed),
-            Ok(None) if !lost && !candidates.is_empty() => {
-                lost = true;
-                candidates.rotate_left(any_number_of(token) % candidates.len());
-            }
-            Ok(None) => {}
-            Err(error @ Undecodable(_)) => batch.undecodable.push((key, error)),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(batch)
-}
-
-/// What `token` holds, after a claim whose rows could not all be decoded.
-pub fn claim_again<C, J: JobStore<C>>(
-    conn: &mut C,
-    token: &str,
-    step: &Step<J::Status>,
-) -> Query<Batch<J>> {
-    let mut batch = Batch::default();
-    for key in J::claimed_keys(conn, token, step)? {
-        match J::claimed_row(conn, &key, token) {
-            Ok(claimed) => batch.claimed.extend(claimed),
-            Err(error @ Undecodable(_)) => {
-                J::release_row(conn, &key, token, step)?;
-                batch.undecodable.push((key, error));
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(batch)
-}
-
-/// Claims one row. Where the claim may have landed and the row could not be
-/// read, it is given back: nobody is going to work on it.
-pub(crate) fn claim_or_release<S: 'static, C, J: JobStore<C>>(
-    conn: &mut C,
-    key: &J::Key,
-    token: &str,
-    step: &Step<J::Status>,
-) -> Query<Option<Claimed<J>>> {
-    J::claim_row::<S>(conn, key, token, step).inspect_err(|_| {
-        if let Err(error) = J::release_row(conn, key, token, step) {
-            // The first error is the one to report; the lock expires.
-            tracing::debug!(job = %JobName::<J>(key), %error, "not released");
-        }
-    })
-}
-
-/// A number by chance: the token's digits are nothing else.
-fn any_number_of(token: &str) -> usize {
-    token.bytes().fold(0, |sum: usize, byte| {
-        sum.wrapping_mul(31).wrapping_add(byte.into())
-    })
 }

@@ -28,6 +28,20 @@ macro_rules! track {
     };
 }
 
+/// The usual codes, for a row type that is its own step.
+macro_rules! codes {
+    ($Job:ident) => {
+        impl ::diesel_status_tracker::StatusTracked for $Job {
+            type Job = $Job;
+            const PENDING: i32 = 10;
+            const IN_PROGRESS: i32 = 20;
+            const FAILED: i32 = 30;
+            const SUCCEEDED: i32 = 40;
+            const IGNORED: i32 = 50;
+        }
+    };
+}
+
 /// A row type that reads nothing but the key, and a type of updates.
 macro_rules! row {
     ($vis:vis $Row:ident, $Updates:ident of $table:path { $key:ident, $set:ident }) => {
@@ -215,14 +229,7 @@ mod shadowed_names {
         steps: [Job], status_field: none,
     }
 
-    impl diesel_status_tracker::StatusTracked for Job {
-        type Job = Job;
-        const PENDING: i32 = 10;
-        const IN_PROGRESS: i32 = 20;
-        const FAILED: i32 = 30;
-        const SUCCEEDED: i32 = 40;
-        const IGNORED: i32 = 50;
-    }
+    codes! { Job }
 }
 
 /// The user's types have names that the expansion uses.
@@ -284,14 +291,7 @@ mod names_of_the_expansion {
         status_field: none,
     }
 
-    impl diesel_status_tracker::StatusTracked for Row {
-        type Job = Row;
-        const PENDING: i32 = 10;
-        const IN_PROGRESS: i32 = 20;
-        const FAILED: i32 = 30;
-        const SUCCEEDED: i32 = 40;
-        const IGNORED: i32 = 50;
-    }
+    codes! { Row }
 }
 
 /// All columns are imported, and every variable of the expansion has the name of one.
@@ -310,14 +310,7 @@ mod imported_columns {
         status_field: none,
     }
 
-    impl diesel_status_tracker::StatusTracked for Job {
-        type Job = Job;
-        const PENDING: i32 = 10;
-        const IN_PROGRESS: i32 = 20;
-        const FAILED: i32 = 30;
-        const SUCCEEDED: i32 = 40;
-        const IGNORED: i32 = 50;
-    }
+    codes! { Job }
 }
 
 /// Columns of the usual names are imported one by one.
@@ -365,14 +358,7 @@ mod without_prelude {
         steps: [Job], status_field: none,
     }
 
-    impl ::diesel_status_tracker::StatusTracked for Job {
-        type Job = Job;
-        const PENDING: i32 = 10;
-        const IN_PROGRESS: i32 = 20;
-        const FAILED: i32 = 30;
-        const SUCCEEDED: i32 = 40;
-        const IGNORED: i32 = 50;
-    }
+    codes! { Job }
 
     track! {
         Composite in crate::schema::names::update { key: (key: ::std::string::String, conn: i64), status: i32, updates: CompositeUpdates, }

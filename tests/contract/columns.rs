@@ -42,6 +42,45 @@ macro_rules! age_lock {
 }
 pub(super) use age_lock;
 
+/// [`Shape::seen`] of a table of visits, whose errors are nullable JSON.
+macro_rules! seen {
+    ($visits:ident, $Status:ty, $Retry:ty) => {
+        fn seen(conn: &mut TestConnection) -> Seen<Self> {
+            let row: ($Status, Option<String>, $Retry, Option<serde_json::Value>) = $visits::table
+                .select((
+                    $visits::status,
+                    $visits::lock,
+                    $visits::retry,
+                    $visits::errors,
+                ))
+                .get_result(conn)
+                .unwrap();
+            (row.0, row.1, row.2.into(), row.3.unwrap())
+        }
+    };
+}
+pub(super) use seen;
+
+/// Holds that the one job of a table waits for its time, and no longer.
+macro_rules! assert_waits_for_its_time {
+    ($Job:ident in $table:ident by $run_at:ident, $db:expr, $pool:expr) => {
+        let set = |at: diesel_status_tracker::clock::Clock<_>| {
+            diesel::update($table::table)
+                .set($table::$run_at.eq(at))
+                .execute(&mut *$db.conn())
+                .unwrap();
+        };
+
+        let minute = std::time::Duration::from_secs(60);
+        set(diesel_status_tracker::clock::from_now(minute));
+        assert_eq!($Job::run_next($pool, |_, _| Ok(())).unwrap(), None);
+        let instant = std::time::Duration::from_millis(1);
+        set(diesel_status_tracker::clock::ago(instant));
+        assert_eq!($Job::run_next($pool, |_, _| Ok(())).unwrap(), Some(()));
+    };
+}
+pub(super) use assert_waits_for_its_time;
+
 /// A job's life in a database of its own.
 pub fn live<S: Shape>()
 where

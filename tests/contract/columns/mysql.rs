@@ -2,10 +2,9 @@
 
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
-use diesel_status_tracker::{StatusTracked, clock};
-use serde_json::Value;
+use diesel_status_tracker::StatusTracked;
 
-use super::columns::{Seen, Shape, age_lock, live};
+use super::columns::{Seen, Shape, age_lock, assert_waits_for_its_time, live, seen};
 use super::database::{TestConnection, TestDb, far_east};
 use super::jobs::Status;
 
@@ -47,13 +46,7 @@ impl Shape for Visit {
         u64::MAX
     }
 
-    fn seen(conn: &mut TestConnection) -> Seen<Self> {
-        let row: (Status, Option<String>, u8, Option<Value>) = visits::table
-            .select((visits::status, visits::lock, visits::retry, visits::errors))
-            .get_result(conn)
-            .unwrap();
-        (row.0, row.1, row.2.into(), row.3.unwrap())
-    }
+    seen! { visits, Status, u8 }
 
     age_lock! { visits, lock_at }
 }
@@ -70,15 +63,5 @@ fn datetimes_are_compared_rightly() {
     far_east(&mut pool.get().unwrap());
     let visit = Visit::create_and_save(&pool, 1_u64, VisitUpdates::default()).unwrap();
     assert!(Visit::is_pending(&visit) && visit.create_at <= chrono::Utc::now().naive_utc());
-    let set = |at: clock::Clock<_>| {
-        diesel::update(visits::table)
-            .set(visits::not_before.eq(at))
-            .execute(&mut *db.conn())
-            .unwrap();
-    };
-
-    set(clock::from_now(std::time::Duration::from_secs(60)));
-    assert_eq!(Visit::run_next(&pool, |_, _| Ok(())).unwrap(), None);
-    set(clock::ago(std::time::Duration::from_millis(1)));
-    assert_eq!(Visit::run_next(&pool, |_, _| Ok(())).unwrap(), Some(()));
+    assert_waits_for_its_time!(Visit in visits by not_before, db, &pool);
 }

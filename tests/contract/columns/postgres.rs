@@ -2,10 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel_status_tracker::{StatusTracked, clock};
-use serde_json::Value;
+use diesel_status_tracker::StatusTracked;
 
-use super::columns::{Seen, Shape, age_lock, live};
+use super::columns::{Seen, Shape, age_lock, assert_waits_for_its_time, live, seen};
 use super::database::{TestConnection, TestDb, far_east};
 use super::jobs::Status;
 
@@ -75,13 +74,7 @@ impl Shape for Visit {
         5_000_000_000
     }
 
-    fn seen(conn: &mut TestConnection) -> Seen<Self> {
-        let row: (Stage, Option<String>, i32, Option<Value>) = visits::table
-            .select((visits::status, visits::lock, visits::retry, visits::errors))
-            .get_result(conn)
-            .unwrap();
-        (row.0, row.1, row.2.into(), row.3.unwrap())
-    }
+    seen! { visits, Stage, i32 }
 
     age_lock! { visits, lock_at }
 }
@@ -98,17 +91,7 @@ fn times_with_a_zone_are_compared_rightly() {
     far_east(&mut pool.get().unwrap());
     let visit = Visit::create_and_save(&pool, 1, VisitUpdates::default()).unwrap();
     assert!(Visit::is_pending(&visit) && visit.create_at <= Utc::now());
-    let set = |at: clock::Clock<_>| {
-        diesel::update(visits::table)
-            .set(visits::not_before.eq(at))
-            .execute(&mut *db.conn())
-            .unwrap();
-    };
-
-    set(clock::from_now(std::time::Duration::from_secs(60)));
-    assert_eq!(Visit::run_next(&pool, |_, _| Ok(())).unwrap(), None);
-    set(clock::ago(std::time::Duration::from_millis(1)));
-    assert_eq!(Visit::run_next(&pool, |_, _| Ok(())).unwrap(), Some(()));
+    assert_waits_for_its_time!(Visit in visits by not_before, db, &pool);
 }
 
 /// Names that the statement which claims the next rows uses itself.

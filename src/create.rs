@@ -1,0 +1,82 @@
+//! New rows: one, or many in few statements.
+
+use crate::connection::TrackerConnection;
+use crate::database::Database;
+use crate::error::Result;
+use crate::protocol::Step;
+use crate::retry::Fault;
+use crate::store::{JobName, JobStore};
+
+/// Rows of one insert: below the parameters that one statement may have on
+/// each database (65,535), with up to 131 columns.
+const INSERT_CHUNK: usize = 500;
+/// Chunks that are kept to be inserted again after a passing error. More
+/// rows than that are not: the memory is bounded, and the error is the caller's.
+const KEPT_CHUNKS: usize = 20;
+
+/// Inserts one row; `None` where the key exists and `on_conflict`, told
+/// whether an earlier try is in doubt, does not mind.
+pub(crate) fn one<D: Database, J: JobStore<D::Connection>>(
+    mut db: D,
+    key: &J::Key,
+    updates: &J::Updates,
+    step: &Step<J::Status>,
+    on_conflict: impl Fn(bool) -> Result<(), Fault>,
+) -> Result<Option<J>> {
+    let name = JobName::<J>(key);
+    db.run(&name, |conn, doubtful| {
+        let row = J::insert_row(conn, key, updates, step)?;
+        if row.is_none() {
+            on_conflict(doubtful)?;
+        } else {
+            tracing::debug!(job = %name, "created");
+        }
+        Ok(row)
+    })
+}
+
+/// Inserts rows in one transaction, and counts the new ones.
+pub(crate) fn many<D: Database, J: JobStore<D::Connection>>(
+    mut db: D,
+    mut rows: impl Iterator<Item = (J::Key, J::Updates)>,
+    step: &Step<J::Status>,
+) -> Result<usize> {
+    let mut next = || -> Vec<_> { rows.by_ref().take(INSERT_CHUNK).collect() };
+    let mut kept = vec![next()];
+    if kept[0].is_empty() {
+        return Ok(0);
+    }
+    let mut repeatable = true;
+    let created = db.run(&J::TABLE, |conn, doubtful| {
+        let mut given = 0;
+        let created = conn.write_transaction(|conn| {
+            let mut created = 0;
+            for chunk in &kept {
+                given += chunk.len();
+                created += J::insert_rows(conn, chunk, step)?;
+            }
+            loop {
+                let chunk = next();
+                if chunk.is_empty() {
+                    return Ok(created);
+                }
+                given += chunk.len();
+                let inserted = J::insert_rows(conn, &chunk, step);
+                if kept.len() < KEPT_CHUNKS {
+                    kept.push(chunk);
+                } else {
+                    repeatable = false;
+                }
+                created += inserted?;
+            }
+        });
+        match created {
+            Err(Fault::Database(error)) if !repeatable => Err(Fault::Final(error)),
+            // Rows that exist may be those of a try whose answer was lost.
+            Ok(created) if doubtful && created < given => Err(Fault::Untraceable),
+            other => other,
+        }
+    })?;
+    tracing::debug!(table = J::TABLE, created, "created");
+    Ok(created)
+}
