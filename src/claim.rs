@@ -1,7 +1,8 @@
-//! How an attempt begins: one job by its key, or the next one.
+//! How an attempt begins: one job by its key, or the next ones.
 
 use std::collections::VecDeque;
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use diesel::QueryResult;
 use diesel::result::Error::DeserializationError as Undecodable;
@@ -14,7 +15,7 @@ use crate::retry;
 use crate::running::RunningJob;
 use crate::store::{Batch, Claimed, JobName, JobStore, Tracked};
 
-/// Rows that cannot be decoded and that a claim of the next job passes over.
+/// Rows that cannot be decoded and that a claim of the next jobs passes over.
 const MOST_PASSED_OVER: usize = 64;
 
 /// How often a claim looks at a row that keeps changing under it. Reached
@@ -67,14 +68,16 @@ pub(crate) fn by_key<S: 'static, J: JobStore<C>, C: TrackerConnection>(
                     expires_at: None,
                 }),
                 Start::Expired => {
-                    expiry::expire::<J, C>(conn, key, &step)?;
+                    if let Some(setback) = expiry::expire::<J, C>(conn, key, &step)? {
+                        expiry::log::<J>(key, &setback, &step);
+                    }
                     Decision::Again
                 }
             })
         })?;
         match decision {
             Decision::Claimed(claimed) => {
-                return Ok(RunningJob::hold::<S>(pool.clone(), step, token, claimed));
+                return Ok(RunningJob::hold::<S>(pool.clone(), step, token, claimed).started());
             }
             // The row changed between the two statements: each turn of
             // this loop is some other worker's progress.
@@ -89,15 +92,24 @@ pub(crate) fn by_key<S: 'static, J: JobStore<C>, C: TrackerConnection>(
     }
 }
 
-/// Claims the next ready job, `None` when none is free right now.
+/// The next ready jobs, as far as they could be had.
+pub(crate) struct Next<J: JobStore<C>, C: TrackerConnection> {
+    /// In order, none of them started.
+    pub jobs: Vec<RunningJob<J, C>>,
+    /// Why a row that would have been next was passed over.
+    pub unreadable: Option<Error>,
+}
+
+/// Claims up to `wanted` ready jobs, fewer when fewer are free right now.
 ///
 /// Rows that cannot be decoded are passed over, so that one of them does
-/// not stop the table; it is the answer when there is nothing else to do.
+/// not stop the table.
 pub(crate) fn next<S: 'static, J: JobStore<C>, C: TrackerConnection>(
     pool: &PoolOf<C>,
+    wanted: usize,
     step: Step<J::Status>,
-) -> Result<Option<RunningJob<J, C>>> {
-    let mut limit = 1;
+) -> Result<Next<J, C>> {
+    let mut limit = wanted;
     loop {
         let token = new_token();
         let batch = retry::run(pool, &J::TABLE, |conn, doubtful| {
@@ -109,34 +121,29 @@ pub(crate) fn next<S: 'static, J: JobStore<C>, C: TrackerConnection>(
                 }
             }
             let mut batch = J::claim_rows::<S>(conn, limit, &token, &step)?;
-            for spare in batch.claimed.drain(batch.claimed.len().min(1)..) {
-                J::release_row(conn, &spare.key, &token, &step)?;
+            for spare in batch.claimed.drain(batch.claimed.len().min(wanted)..) {
+                let status = step.released(spare.retry);
+                J::release_rows(conn, &[spare.key], &token, status)?;
             }
             Ok(batch)
         })?;
         let passed_over = batch.undecodable.len();
-        let mut bad_row = None;
+        let mut unreadable = None;
         for (key, source) in batch.undecodable {
             let job = JobName::<J>(&key).to_string();
             tracing::error!(%job, error = %source, "cannot be decoded, passed over");
-            bad_row.get_or_insert(Error::Database { job, source });
+            unreadable.get_or_insert(Error::Database { job, source });
         }
-        let claimed = batch.claimed.into_iter().next();
-        match (claimed, bad_row) {
-            (Some(claimed), _) => {
-                return Ok(Some(RunningJob::hold::<S>(
-                    pool.clone(),
-                    step,
-                    token,
-                    claimed,
-                )));
-            }
-            (None, None) => return Ok(None),
-            (None, Some(error)) if passed_over < limit || limit >= MOST_PASSED_OVER => {
-                return Err(error);
-            }
-            (None, Some(_)) => limit *= 2,
+        let nothing_else = batch.claimed.is_empty() && passed_over > 0;
+        if nothing_else && passed_over == limit && limit < MOST_PASSED_OVER {
+            limit *= 2;
+            continue;
         }
+        let hold = |claimed| RunningJob::hold::<S>(pool.clone(), step, token.clone(), claimed);
+        return Ok(Next {
+            jobs: batch.claimed.into_iter().map(hold).collect(),
+            unreadable,
+        });
     }
 }
 
@@ -162,14 +169,85 @@ pub(crate) fn refused<S: Debug>(refusal: Refusal<S>, job: String) -> Error {
 }
 
 /// A fresh fencing token: 32 hexadecimal digits of chance.
-fn new_token() -> String {
-    uuid::Uuid::new_v4().simple().to_string()
+fn new_token() -> Arc<str> {
+    uuid::Uuid::new_v4().simple().to_string().into()
+}
+
+/// Candidates that are read to spare: others read the same list at the same time.
+fn spare(limit: usize) -> usize {
+    limit.max(16)
+}
+
+/// Claims the first `limit` rows of the list that `read` reads, one by one;
+/// several of them in one transaction.
+pub fn claim_by_key<S: 'static, C: TrackerConnection, J: JobStore<C>>(
+    conn: &mut C,
+    limit: usize,
+    token: &str,
+    step: &Step<J::Status>,
+    mut read: impl FnMut(&mut C, usize) -> QueryResult<Vec<J::Key>>,
+) -> QueryResult<Batch<J>> {
+    loop {
+        let mut claim = |conn: &mut C| -> QueryResult<_> {
+            let keys = read(conn, limit + spare(limit))?;
+            let all_gone = keys.is_empty();
+            let batch = claim_each::<S, C, J>(conn, keys, limit, token, step)?;
+            Ok((batch, all_gone))
+        };
+        let (batch, all_gone) = if limit > 1 {
+            conn.write_transaction(claim)?
+        } else {
+            claim(conn)?
+        };
+        if all_gone || !batch.is_empty() {
+            return Ok(batch);
+        }
+    }
+}
+
+/// Claims the first `limit` rows of the list that `read` reads; several of
+/// them by `claim`, in one go, which returns those that it got.
+pub fn claim_by_keys<S: 'static, C: TrackerConnection, J: JobStore<C>>(
+    conn: &mut C,
+    limit: usize,
+    token: &str,
+    step: &Step<J::Status>,
+    mut read: impl FnMut(&mut C, usize) -> QueryResult<Vec<J::Key>>,
+    mut claim: impl FnMut(&mut C, &[J::Key]) -> QueryResult<Vec<Claimed<J>>>,
+) -> QueryResult<Batch<J>> {
+    if limit == 1 {
+        return claim_by_key::<S, C, J>(conn, limit, token, step, read);
+    }
+    loop {
+        let keys = read(conn, limit + spare(limit))?;
+        if keys.is_empty() {
+            return Ok(Batch::default());
+        }
+        let mut candidates = VecDeque::from(keys);
+        let mut batch = Batch::default();
+        while batch.claimed.len() < limit && !candidates.is_empty() {
+            let wanted = (limit - batch.claimed.len()).min(candidates.len());
+            let keys: Vec<_> = candidates.drain(..wanted).collect();
+            let mut got = match claim(conn, &keys) {
+                Err(Undecodable(_)) => return claim_again(conn, token, step),
+                other => other?,
+            };
+            got.sort_by_cached_key(|claimed| keys.iter().position(|key| *key == claimed.key));
+            if got.is_empty() && !candidates.is_empty() {
+                candidates.rotate_left(any_number_of(token) % candidates.len());
+            }
+            batch.claimed.extend(got);
+        }
+        if !batch.is_empty() {
+            return Ok(batch);
+        }
+    }
 }
 
 /// Claims the first `limit` of `candidates` that can still be had. The first
 /// try goes to the first; a claimer that lost it goes on elsewhere, so that
 /// claimers of one list do not run into each other row by row.
-pub fn claim_each<S: 'static, C, J: JobStore<C>>(
+fn claim_each<S: 'static, C, J: JobStore<C>>(
     conn: &mut C,
     candidates: Vec<J::Key>,
     limit: usize,
@@ -208,7 +286,7 @@ pub fn claim_again<C, J: JobStore<C>>(
         match J::claimed_row(conn, &key, token) {
             Ok(claimed) => batch.claimed.extend(claimed),
             Err(error @ Undecodable(_)) => {
-                J::release_row(conn, &key, token, step)?;
+                J::release_rows(conn, std::slice::from_ref(&key), token, step.pending)?;
                 batch.undecodable.push((key, error));
             }
             Err(error) => return Err(error),
@@ -226,7 +304,8 @@ fn claim_or_release<S: 'static, C, J: JobStore<C>>(
     step: &Step<J::Status>,
 ) -> QueryResult<Option<Claimed<J>>> {
     J::claim_row::<S>(conn, key, token, step).inspect_err(|_| {
-        if let Err(error) = J::release_row(conn, key, token, step) {
+        let key_alone = std::slice::from_ref(key);
+        if let Err(error) = J::release_rows(conn, key_alone, token, step.pending) {
             // The first error is the one to report; the lock expires.
             tracing::debug!(job = %JobName::<J>(key), %error, "not released");
         }

@@ -1,5 +1,6 @@
 //! Diesel's three connections, with what the tracker has to know of each.
 
+use diesel::QueryResult;
 use diesel::connection::{AnsiTransactionManager, Connection, TransactionManager};
 use diesel::r2d2::{ConnectionManager, Pool, R2D2Connection};
 
@@ -10,9 +11,11 @@ pub(crate) type PoolOf<C> = Pool<ConnectionManager<C>>;
 pub trait TrackerConnection:
     R2D2Connection + Connection<TransactionManager = AnsiTransactionManager> + Send + 'static
 {
-    /// Parts of the messages of errors that pass by themselves, where Diesel
-    /// tells no more than `Unknown`.
-    const PASSING: &'static [&'static str];
+    /// Parts of the messages of errors by which one transaction made way for
+    /// another, where Diesel tells no more than `Unknown`.
+    const CONFLICTS: &'static [&'static str];
+    /// The same for other errors that pass by themselves.
+    const PASSING: &'static [&'static str] = &[];
 
     /// Has the pool throw this connection away instead of handing it out
     /// again. With `test_on_check_out(false)` a pool keeps dead connections.
@@ -28,11 +31,26 @@ pub trait TrackerConnection:
     ) -> Result<T, E> {
         self.transaction(work)
     }
+
+    /// `work`, then `mark`, in one transaction that commits both or neither:
+    /// also where `work` swallowed an error at which the database ended the
+    /// transaction by itself.
+    fn both_or_neither<W>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> QueryResult<W>,
+        mark: impl FnOnce(&mut Self, W) -> QueryResult<()>,
+    ) -> QueryResult<()> {
+        // PostgreSQL refuses all that follows such an error, `mark` too.
+        self.write_transaction(|conn| {
+            let done = work(conn)?;
+            mark(conn, done)
+        })
+    }
 }
 
 #[cfg(feature = "sqlite")]
 impl TrackerConnection for diesel::SqliteConnection {
-    const PASSING: &'static [&'static str] = &["is locked"]; // the database, a table, the schema
+    const CONFLICTS: &'static [&'static str] = &["is locked"]; // the database, a table, the schema
 
     fn write_transaction<T, E: From<diesel::result::Error>>(
         &mut self,
@@ -47,23 +65,63 @@ impl TrackerConnection for diesel::SqliteConnection {
             self.transaction(work)
         }
     }
+
+    fn both_or_neither<W>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> QueryResult<W>,
+        mark: impl FnOnce(&mut Self, W) -> QueryResult<()>,
+    ) -> QueryResult<()> {
+        self.write_transaction(|conn| {
+            let done = in_savepoint(conn, work)?;
+            mark(conn, done)
+        })
+    }
 }
 
 #[cfg(feature = "postgres")]
 impl TrackerConnection for diesel::PgConnection {
-    const PASSING: &'static [&'static str] = &[
-        "deadlock detected",                            // 40P01
-        "canceling statement due to lock timeout",      // 55P03
-        "could not obtain lock",                        // 55P03
-        "canceling statement due to statement timeout", // 57014
+    const CONFLICTS: &'static [&'static str] = &[
+        "deadlock detected",                       // 40P01
+        "canceling statement due to lock timeout", // 55P03
+        "could not obtain lock",                   // 55P03
     ];
+    const PASSING: &'static [&'static str] = &["canceling statement due to statement timeout"]; // 57014
 }
 
 #[cfg(feature = "mysql")]
 impl TrackerConnection for diesel::MysqlConnection {
-    const PASSING: &'static [&'static str] = &[
+    const CONFLICTS: &'static [&'static str] = &[
         "Deadlock found",                     // 1213
         "Lock wait timeout exceeded",         // 1205
         "Record has changed since last read", // 1020, MariaDB's snapshot isolation
     ];
+
+    fn both_or_neither<W>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> QueryResult<W>,
+        mark: impl FnOnce(&mut Self, W) -> QueryResult<()>,
+    ) -> QueryResult<()> {
+        use diesel::connection::SimpleConnection;
+        // What `work` writes after a deadlock would be committed at once.
+        self.batch_execute("SET autocommit = 0")?;
+        let done = self.write_transaction(|conn| {
+            let done = in_savepoint(conn, work)?;
+            mark(conn, done)
+        });
+        if self.batch_execute("SET autocommit = 1").is_err() {
+            self.evict();
+        }
+        done
+    }
+}
+
+/// `work` in a savepoint, whose end fails if the transaction is another by
+/// then: SQLite and MySQL end one by themselves, and say so only to whoever
+/// sent the statement.
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
+fn in_savepoint<C: TrackerConnection, W>(
+    conn: &mut C,
+    work: impl FnOnce(&mut C) -> QueryResult<W>,
+) -> QueryResult<W> {
+    conn.transaction(work)
 }

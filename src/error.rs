@@ -90,6 +90,16 @@ pub enum Error {
         /// What the business logic returned.
         source: BoxError,
     },
+    /// The job was given back with no attempt counted: the business logic
+    /// returned [`Retry::release`](crate::Retry::release), or its transaction
+    /// made way for another.
+    #[error("{job} was released, no attempt counted, and is ready again: {source}")]
+    Released {
+        /// Table and key.
+        job: String,
+        /// What the business logic, or the database, returned.
+        source: BoxError,
+    },
     /// The database refused a statement, or a passing fault did not pass.
     #[error(
         "the database failed on {job}: {}; nothing was marked that did not happen, a job in hand is ready again when its lock expires",
@@ -154,11 +164,23 @@ fn diagnosis(open: u32, max: u32, source: &r2d2::Error) -> String {
 }
 
 /// The error and its sources, for Diesel's own text often leaves out the cause.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    let mut texts: Vec<String> = causes.map(ToString::to_string).collect();
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut texts: Vec<String> = causes(error).map(ToString::to_string).collect();
     texts.dedup();
     texts.join(": ")
+}
+
+/// The error, its source, the source of that, and so on.
+pub(crate) fn causes<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(
+        Some(error),
+        |error: &&'a (dyn std::error::Error + 'static)| {
+            let error: &'a (dyn std::error::Error + 'static) = *error;
+            error.source()
+        },
+    )
 }
 
 fn since(lock_at: Option<DateTime<Utc>>) -> String {

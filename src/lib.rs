@@ -3,35 +3,44 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+pub mod backoff;
+mod bulk;
 mod claim;
 pub mod clock;
 mod column;
 mod connection;
 mod create;
 mod database;
+mod ending;
 mod error;
 mod expiry;
 mod failure;
 mod guard;
 mod job_table;
+mod lease;
 mod next;
 mod protocol;
 mod retry;
 mod running;
+mod signal;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod statement;
 mod status;
 mod status_codes;
 mod store;
+mod transaction;
+mod transition;
 
 pub use connection::TrackerConnection;
 pub use database::Database;
 pub use error::{BoxError, Error, PoolTimeout, Result};
 pub use running::RunningJob;
+pub use signal::Retry;
 pub use status::{KeyOf, StatusOf, StatusTracked, UpdatesOf};
 pub use status_codes::UnknownCode;
 pub use store::{JobStore, Order, ShowsStatus, Tracked};
+pub use transition::Transition;
 
 /// What the generated code names. Not part of the API.
 #[doc(hidden)]
@@ -39,8 +48,8 @@ pub mod __private {
     pub mod guard {
         pub use crate::guard::*;
     }
-    pub use crate::claim::{claim_again, claim_each};
-    pub use crate::clock::{ago, now};
+    pub use crate::claim::{claim_again, claim_by_key, claim_by_keys};
+    pub use crate::clock::{ago, from_now, now};
     pub use crate::column::{
         ColumnTypes, Columns, ErrorsColumn, HasColumns, IsNoNumber, IsNumber, Probe, RetryColumn,
         TimeColumn,
@@ -50,7 +59,7 @@ pub mod __private {
     #[cfg(feature = "postgres")]
     pub use crate::next::{Place, update_next};
     pub use crate::protocol::{RowState, Setback, Step};
-    pub use crate::statement::{Code, one_of, unvarying, update};
-    pub use crate::store::{Batch, Claimed, DeadAttempt};
+    pub use crate::statement::{Code, any_of, bound, one_of, padded, unvarying, update};
+    pub use crate::store::{Batch, Claimed, DeadAttempt, Renewed};
     pub use {chrono, diesel, serde_json};
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use crate::signal::Wish;
+
 /// One step's status codes and policy, as values.
 #[derive(Debug, Clone, Copy)]
 #[allow(missing_docs)]
@@ -17,6 +19,9 @@ pub struct Step<S: 'static> {
     pub more_pending: &'static [S],
     pub lock_expire: Duration,
     pub max_retry: i32,
+    pub retry_delay: Option<fn(i32) -> Duration>,
+    /// Whether the table can make a job wait.
+    pub has_run_at: bool,
 }
 
 /// What a row says about its job, with the database's time when it was read.
@@ -66,6 +71,8 @@ pub enum Refusal<S> {
 pub struct Setback<S> {
     pub status: S,
     pub retry: i32,
+    /// How long the job is to wait.
+    pub delay: Option<Duration>,
 }
 
 /// What became of a finish whose answer was lost.
@@ -175,15 +182,31 @@ impl<S: Copy + PartialEq> Step<S> {
         row.lock.is_some() && self.expires_at(row).is_none_or(|at| at >= row.now)
     }
 
-    /// What follows from one more failure after `retry` failures in a row.
-    pub fn after_failure(&self, retry: i32) -> Setback<S> {
+    /// What follows from one more failure after `retry` failures in a row,
+    /// whose error asked for `wish`.
+    pub fn after_failure(&self, retry: i32, wish: Option<Wish>) -> Setback<S> {
         let retry = retry.saturating_add(1);
-        let status = if retry >= self.max_retry {
-            self.ignored
-        } else {
-            self.failed
+        if retry >= self.max_retry || wish == Some(Wish::Never) {
+            return Setback {
+                status: self.ignored,
+                retry,
+                delay: None,
+            };
+        }
+        let delay = match wish {
+            Some(Wish::After(delay)) => Some(delay),
+            _ => self.retry_delay.map(|delay| delay(retry)),
         };
-        Setback { status, retry }
+        Setback {
+            status: self.failed,
+            retry,
+            delay: delay.filter(|_| self.has_run_at),
+        }
+    }
+
+    /// The status of a job that is given back after `retry` failures in a row.
+    pub fn released(&self, retry: i32) -> S {
+        if retry > 0 { self.failed } else { self.pending }
     }
 
     /// What became of a finish that was to write `status` for the attempt

@@ -8,13 +8,14 @@ use std::time::Duration;
 use diesel::r2d2::{ConnectionManager, PooledConnection};
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
+use crate::backoff;
 use crate::connection::{PoolOf, TrackerConnection};
 use crate::error::{Error, PoolTimeout, Result};
 
 /// Pauses between the tries, doubled from the first to the longest: about
 /// four seconds in all, which spans a deadlock, a lock's wait, the switch of
 /// a proxy. A caller who wants to wait for longer has the error to loop on.
-const TRIES: u32 = 10;
+const TRIES: i32 = 10;
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -54,7 +55,7 @@ impl Fault {
 
 /// What to do about a database error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
+pub(crate) enum Verdict {
     /// It stays: the statement itself is at fault.
     Permanent,
     /// The database rolled the statement back; it may succeed now.
@@ -107,7 +108,7 @@ pub(crate) fn run<C: TrackerConnection, T>(
             if verdict == Verdict::Permanent || tries == TRIES {
                 return Err(failed(error));
             }
-            thread::sleep(pause(tries));
+            thread::sleep(backoff::exponential(FIRST_PAUSE, LONGEST_PAUSE, tries));
         }
         tracing::warn!(%job, %error, "database error, trying again");
         last = Some(error);
@@ -128,7 +129,7 @@ pub(crate) fn checkout<C: TrackerConnection>(
 }
 
 /// Judges an error of `conn`, and evicts the connection if it is gone.
-fn judge<C: TrackerConnection>(conn: &mut C, error: &DieselError) -> Verdict {
+pub(crate) fn judge<C: TrackerConnection>(conn: &mut C, error: &DieselError) -> Verdict {
     let verdict = match error {
         DieselError::DatabaseError(kind, information) => match kind {
             DatabaseErrorKind::SerializationFailure => Verdict::Passing,
@@ -140,8 +141,9 @@ fn judge<C: TrackerConnection>(conn: &mut C, error: &DieselError) -> Verdict {
             // connection on MySQL: ask the connection, then the message.
             DatabaseErrorKind::Unknown if conn.ping().is_err() => Verdict::Broken,
             DatabaseErrorKind::Unknown
-                if C::PASSING
+                if C::CONFLICTS
                     .iter()
+                    .chain(C::PASSING)
                     .any(|part| information.message().contains(part)) =>
             {
                 Verdict::Passing
@@ -157,14 +159,4 @@ fn judge<C: TrackerConnection>(conn: &mut C, error: &DieselError) -> Verdict {
         conn.evict();
     }
     verdict
-}
-
-/// The pause before try `n`, between half and the whole of its nominal
-/// length, so that workers that failed together do not return together.
-fn pause(n: u32) -> Duration {
-    let nominal = FIRST_PAUSE
-        .saturating_mul(2_u32.saturating_pow(n - 1))
-        .min(LONGEST_PAUSE);
-    let chance = uuid::Uuid::new_v4().as_bytes()[0];
-    nominal.mul_f32(0.5 + f32::from(chance) / 512.0)
 }

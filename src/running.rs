@@ -1,22 +1,27 @@
-//! One attempt: the guard that `start` returns, and how the attempt ends.
+//! One attempt: the guard that `start` returns.
 
+use std::any::Any;
 use std::borrow::Borrow;
 use std::fmt::Debug;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::Value;
 use tracing::Span;
 
 use crate::connection::{PoolOf, TrackerConnection};
+use crate::ending::{Ending, Landing};
 use crate::error::{BoxError, Error, Result};
 use crate::failure::Failure;
-use crate::protocol::{Setback, Step, Trace};
-use crate::retry::{self, Fault};
+use crate::lease::Lease;
+use crate::protocol::Step;
+use crate::retry;
+use crate::signal::{Wish, wish_of};
 use crate::store::{Claimed, JobName, JobStore};
+use crate::transition::Transition;
 
 /// How long a guard that is dropped unfinished waits for a connection. Past
 /// that, the lock's expiry does the same work.
@@ -32,22 +37,23 @@ const DROP_WAIT: Duration = Duration::from_secs(1);
 pub struct RunningJob<J: JobStore<C>, C: TrackerConnection> {
     /// What [`succeed`](Self::succeed) writes together with the success mark.
     pub updates: J::Updates,
-    pool: PoolOf<C>,
-    step: Step<J::Status>,
-    token: String,
-    claimed: Claimed<J>,
-    /// When the lock was last written; `None` while that is in doubt.
-    lock_at: Mutex<Option<DateTime<Utc>>>,
+    pub(crate) pool: PoolOf<C>,
+    pub(crate) step: Step<J::Status>,
+    pub(crate) lease: Arc<Lease<J::Key>>,
+    job: J,
+    retry: i32,
+    errors: Value,
+    lock_at: Option<DateTime<Utc>>,
     claimed_at: Instant,
-    lost: AtomicBool,
-    finished: bool,
-    span: Span,
+    /// What it came to, `None` before its end.
+    pub(crate) ended: Option<Transition>,
+    pub(crate) span: Span,
 }
 
-/// How a fenced write ended.
-enum Landing {
-    Landed,
-    Lost,
+/// Why the business logic did not succeed.
+pub(crate) enum Trouble {
+    Error(BoxError),
+    Panic(Box<dyn Any + Send>),
 }
 
 impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
@@ -55,7 +61,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
     pub(crate) fn hold<S: 'static>(
         pool: PoolOf<C>,
         step: Step<J::Status>,
-        token: String,
+        token: Arc<str>,
         claimed: Claimed<J>,
     ) -> Self {
         let span = tracing::info_span!(
@@ -65,19 +71,25 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
             step = std::any::type_name::<S>().rsplit("::").next(),
             attempt = claimed.retry.saturating_add(1),
         );
-        span.in_scope(|| tracing::info!("started"));
         Self {
             updates: J::Updates::default(),
-            lock_at: Mutex::new(claimed.lock_at),
+            lease: Arc::new(Lease::new(claimed.key, token, claimed.lock_at)),
+            job: claimed.job,
+            retry: claimed.retry,
+            errors: claimed.errors,
+            lock_at: claimed.lock_at,
             claimed_at: Instant::now(),
-            lost: AtomicBool::new(false),
-            finished: false,
+            ended: None,
             pool,
             step,
-            token,
-            claimed,
             span,
         }
+    }
+
+    /// Says that the attempt begins.
+    pub(crate) fn started(self) -> Self {
+        self.span.in_scope(|| tracing::info!("started"));
+        self
     }
 
     /// Runs the business logic and records how it ended.
@@ -85,41 +97,70 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         mut self,
         work: impl FnOnce(&Self, &mut J::Updates) -> Result<T, BoxError>,
     ) -> Result<T> {
+        let (ending, result) = self.perform(work);
+        match result {
+            Ok(value) => self.end(&ending, false).map(|()| value),
+            Err(trouble) => Err(self.end_in_trouble(&ending, trouble)),
+        }
+    }
+
+    /// Runs the business logic; nothing is recorded yet.
+    pub(crate) fn perform<T>(
+        &mut self,
+        work: impl FnOnce(&Self, &mut J::Updates) -> Result<T, BoxError>,
+    ) -> (Ending<J>, Result<T, Trouble>) {
         let mut updates = std::mem::take(&mut self.updates);
-        let span = self.span.clone();
-        let ended = span.in_scope(|| catch_unwind(AssertUnwindSafe(|| work(&self, &mut updates))));
-        match ended {
-            Ok(Ok(value)) => {
-                self.updates = updates;
-                self.succeed()?;
-                Ok(value)
+        let done = self
+            .span
+            .in_scope(|| catch_unwind(AssertUnwindSafe(|| work(self, &mut updates))));
+        let trouble = match done {
+            Ok(Ok(value)) => return (Ending::Success(updates), Ok(value)),
+            Ok(Err(error)) => Trouble::Error(error),
+            Err(panic) => Trouble::Panic(panic),
+        };
+        (self.ending_after(&trouble), Err(trouble))
+    }
+
+    /// Records an end in trouble, and returns the caller's error; a panic
+    /// goes on.
+    pub(crate) fn end_in_trouble(&mut self, ending: &Ending<J>, trouble: Trouble) -> Error {
+        let recorded = self.end(ending, false);
+        match (trouble, recorded) {
+            (Trouble::Error(source), Ok(())) => self.failed(source),
+            (Trouble::Error(source), Err(error)) => {
+                self.span.in_scope(|| tracing::error!(error = %source, "failed, but the failure could not be recorded"));
+                error
             }
-            Ok(Err(source)) => {
-                let job = self.name();
-                self.finish_failed(&Failure::of(&*source)).inspect_err(|_| {
-                    span.in_scope(|| tracing::error!(error = %source, "failed, but the failure could not be recorded"));
-                })?;
-                Err(Error::Failed { job, source })
-            }
-            Err(panic) => {
-                let failure = Failure::of_panic(&*panic);
-                if let Err(error) = self.finish_failed(&failure) {
-                    span.in_scope(|| tracing::error!(panic = failure.summary(), %error, "panicked, but the failure could not be recorded"));
+            (Trouble::Panic(panic), recorded) => {
+                if let Err(error) = recorded {
+                    let panic = Failure::of_panic(&*panic);
+                    self.span.in_scope(|| tracing::error!(panic = panic.summary(), %error, "panicked, but the failure could not be recorded"));
                 }
                 resume_unwind(panic)
             }
         }
     }
 
-    /// The attempt's fencing token, as the row's lock column holds it.
-    pub fn lock(&self) -> &str {
-        &self.token
+    /// The business logic's error as the caller's, once its end is recorded.
+    pub(crate) fn failed(&self, source: BoxError) -> Error {
+        let job = self.name();
+        if self.ended == Some(Transition::Released) {
+            Error::Released { job, source }
+        } else {
+            Error::Failed { job, source }
+        }
     }
 
-    /// Whether a call of this guard has found the lock lost. It asks nothing;
-    /// [`renew`](Self::renew) does.
+    /// The attempt's fencing token, as the row's lock column holds it.
+    pub fn lock(&self) -> &str {
+        &self.lease.token
+    }
+
+    /// Whether the lock is known to be lost: a call of this guard has found
+    /// it so, or the worker that renews it. It asks
+    /// nothing; [`renew`](Self::renew) does.
     pub fn is_lost(&self) -> bool {
-        self.lost.load(Ordering::Acquire)
+        self.lease.is_lost()
     }
 
     /// Takes the lock for another `LOCK_EXPIRE` from now.
@@ -130,7 +171,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
     /// another worker may have the job. [`Error::Database`] and
     /// [`Error::Pool`] leave the lock as it was.
     pub fn renew(&self) -> Result<()> {
-        self.renew_by(|conn| J::renew_row(conn, &self.claimed.key, &self.token))
+        self.renew_by(|conn| J::renew_row(conn, &self.lease.key, &self.lease.token))
     }
 
     /// Writes `updates` now, and takes the lock for another `LOCK_EXPIRE`: a
@@ -140,7 +181,9 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
     ///
     /// As [`renew`](Self::renew); the updates are written or not, never in part.
     pub fn save(&self, updates: impl Borrow<J::Updates>) -> Result<()> {
-        self.renew_by(|conn| J::save_row(conn, &self.claimed.key, &self.token, updates.borrow()))
+        self.renew_by(|conn| {
+            J::save_row(conn, &self.lease.key, &self.lease.token, updates.borrow())
+        })
     }
 
     /// Marks the job as succeeded, together with [`updates`](Self::updates).
@@ -154,112 +197,102 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
     /// changed since.
     pub fn succeed(mut self) -> Result<()> {
         let updates = std::mem::take(&mut self.updates);
-        self.finished = true;
-        self.fenced(self.step.succeeded, |conn| {
-            J::succeed_row(conn, &self.claimed.key, &self.token, &updates, &self.step)
-        })?;
-        self.span.in_scope(|| tracing::info!("succeeded"));
-        Ok(())
+        self.end(&Ending::Success(updates), false)
     }
 
     /// Records a failed attempt: one more retry, or ignored at `MAX_RETRY`.
-    /// The updates are dropped.
+    /// The updates are dropped. A [`Retry`](crate::Retry) among the error and
+    /// its sources is honoured.
     ///
     /// # Errors
     ///
     /// As [`succeed`](Self::succeed).
     pub fn fail(mut self, error: impl Into<BoxError>) -> Result<()> {
-        self.finish_failed(&Failure::of(&*error.into()))
+        let ending = self.ending_after(&Trouble::Error(error.into()));
+        self.end(&ending, false)
     }
 
-    fn name(&self) -> String {
-        JobName::<J>(&self.claimed.key).to_string()
+    pub(crate) fn name(&self) -> String {
+        JobName::<J>(&self.lease.key).to_string()
     }
 
-    fn finish_failed(&mut self, failure: &Failure) -> Result<()> {
-        self.finished = true;
-        let setback = self.setback();
-        let errors = self.errors(failure, setback.retry);
-        self.fenced(setback.status, |conn| {
-            J::fail_row(
-                conn,
-                &self.claimed.key,
-                &self.token,
-                setback,
-                errors.clone(),
-            )
-        })?;
-        self.log_setback(failure, setback);
-        Ok(())
+    /// What the claim read.
+    pub(crate) fn job(&self) -> &J {
+        &self.job
     }
 
-    fn setback(&self) -> Setback<J::Status> {
-        self.step.after_failure(self.claimed.retry)
+    /// Gives the job back, with no attempt counted.
+    pub(crate) fn release(&self) -> Ending<J> {
+        Ending::Release(self.released_status())
     }
 
-    /// The document for the row. Its stamp is the database's time of the
-    /// claim and what has passed here since, so that it does not depend on
-    /// this machine's clock being right.
-    fn errors(&self, failure: &Failure, attempt: i32) -> serde_json::Value {
+    pub(crate) fn released_status(&self) -> J::Status {
+        self.step.released(self.retry)
+    }
+
+    pub(crate) fn ending_after(&self, trouble: &Trouble) -> Ending<J> {
+        match trouble {
+            Trouble::Error(error) => {
+                match wish_of(&**error) {
+                    Some(Wish::Release) => self.release(),
+                    wish => {
+                        if matches!(wish, Some(Wish::After(_))) && !self.step.has_run_at {
+                            self.span.in_scope(|| {
+                            tracing::warn!("`Retry::after` needs a `run_at` column; it is ready again at once");
+                        });
+                        }
+                        self.failure(Failure::of(&**error), wish)
+                    }
+                }
+            }
+            Trouble::Panic(panic) => self.failure(Failure::of_panic(&**panic), None),
+        }
+    }
+
+    /// A failed attempt. The stamp of its document is the database's time of
+    /// the claim and what has passed here since, so that it does not depend
+    /// on this machine's clock being right.
+    fn failure(&self, failure: Failure, wish: Option<Wish>) -> Ending<J> {
+        let setback = self.step.after_failure(self.retry, wish);
         let passed = TimeDelta::from_std(self.claimed_at.elapsed()).unwrap_or_default();
-        let at = self.claimed.lock_at.unwrap_or_default() + passed;
-        failure.document(self.claimed.errors.clone(), attempt, at)
+        let at = self.lock_at.unwrap_or_default() + passed;
+        Ending::Failure {
+            errors: failure.document(self.errors.clone(), setback.retry, at),
+            failure,
+            setback,
+        }
     }
 
-    fn log_setback(&self, failure: &Failure, setback: Setback<J::Status>) {
-        self.span.in_scope(|| {
-            if setback.status == self.step.ignored {
-                tracing::error!(error = failure.summary(), retry = setback.retry, "ignored");
-            } else {
-                tracing::warn!(error = failure.summary(), retry = setback.retry, "failed");
-            }
-        });
-    }
-
-    /// Ends the attempt by `write`, which sets `status`.
-    fn fenced(
-        &self,
-        status: J::Status,
-        mut write: impl FnMut(&mut C) -> diesel::QueryResult<usize>,
-    ) -> Result<()> {
-        let key = &self.claimed.key;
-        let landing = retry::run(&self.pool, &JobName::<J>(key), |conn, doubtful| {
-            if doubtful && let Some(landing) = self.landing(conn, status)? {
-                return Ok(landing);
-            }
-            if write(conn)? > 0 {
-                return Ok(Landing::Landed);
-            }
-            // The server may have been at an earlier try all the while, and
-            // have ended it since the row was looked at.
-            let earlier = if doubtful {
-                self.landing(conn, status)?
-            } else {
-                None
-            };
-            Ok(earlier.unwrap_or(Landing::Lost))
+    /// Ends the attempt. `doubtful`: an earlier try may have landed.
+    pub(crate) fn end(&mut self, ending: &Ending<J>, doubtful: bool) -> Result<()> {
+        // Whatever comes, it is not for the drop to try once more.
+        self.ended = Some(Transition::Lost);
+        let landing = retry::run(&self.pool, &JobName::<J>(&self.lease.key), |conn, again| {
+            ending.write_once(conn, &self.lease, &self.step, doubtful || again)
         })?;
         match landing {
-            Landing::Landed => Ok(()),
+            Landing::Landed => {
+                self.landed(ending);
+                Ok(())
+            }
             Landing::Lost => Err(self.lock_lost()),
         }
     }
 
-    /// What became of an earlier try to write `status`: `None` if the attempt
-    /// still holds the row.
-    fn landing(&self, conn: &mut C, status: J::Status) -> Result<Option<Landing>, Fault> {
-        let Some(row) = J::row_state(conn, &self.claimed.key)? else {
-            return Err(Fault::Untraceable);
+    /// Notes that the end is written.
+    pub(crate) fn landed(&mut self, ending: &Ending<J>) {
+        let transition = ending.transition(&self.step);
+        self.ended = Some(transition);
+        let why = match ending {
+            Ending::Failure { failure, .. } => failure.summary(),
+            _ => "",
         };
-        match self
-            .step
-            .trace(&row, &self.token, self.last_lock_at(), status)
-        {
-            Trace::Landed => Ok(Some(Landing::Landed)),
-            Trace::StillHeld => Ok(None),
-            Trace::Overtaken => Ok(Some(Landing::Lost)),
-            Trace::Gone => Err(Fault::Untraceable),
-        }
+        self.span.in_scope(|| match transition {
+            Transition::Succeeded => tracing::info!("succeeded"),
+            Transition::Ignored { retry } => tracing::error!(error = why, retry, "ignored"),
+            Transition::Failed { retry } => tracing::warn!(error = why, retry, "failed"),
+            _ => tracing::info!("released"),
+        });
     }
 
     /// Writes the lock's time by `write`, and remembers it.
@@ -268,35 +301,26 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         mut write: impl FnMut(&mut C) -> diesel::QueryResult<Option<Option<DateTime<Utc>>>>,
     ) -> Result<()> {
         // Until the answer is here, the row may bear either time.
-        let before = std::mem::take(&mut *self.lock_time());
-        let renewed = retry::run(&self.pool, &JobName::<J>(&self.claimed.key), |conn, _| {
+        let before = self.lease.doubt();
+        let renewed = retry::run(&self.pool, &JobName::<J>(&self.lease.key), |conn, _| {
             Ok(write(conn)?)
         });
         match renewed {
             Ok(Some(lock_at)) => {
-                *self.lock_time() = lock_at;
+                self.lease.set_lock_at(lock_at);
                 self.span.in_scope(|| tracing::debug!("lock renewed"));
                 Ok(())
             }
             Ok(None) => {
-                *self.lock_time() = before;
+                self.lease.set_lock_at(before);
                 Err(self.lock_lost())
             }
             Err(error) => Err(error),
         }
     }
 
-    fn last_lock_at(&self) -> Option<DateTime<Utc>> {
-        *self.lock_time()
-    }
-
-    fn lock_time(&self) -> std::sync::MutexGuard<'_, Option<DateTime<Utc>>> {
-        // A time is whole or not written: poison says nothing about it.
-        self.lock_at.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn lock_lost(&self) -> Error {
-        self.lost.store(true, Ordering::Release);
+    pub(crate) fn lock_lost(&self) -> Error {
+        self.lease.lose();
         self.span.in_scope(|| tracing::warn!("lock lost"));
         Error::LockLost { job: self.name() }
     }
@@ -306,7 +330,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Deref for RunningJob<J, C> {
     type Target = J;
 
     fn deref(&self) -> &J {
-        &self.claimed.job
+        &self.job
     }
 }
 
@@ -321,7 +345,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Debug for RunningJob<J, C> {
 
 impl<J: JobStore<C>, C: TrackerConnection> Drop for RunningJob<J, C> {
     fn drop(&mut self) {
-        if self.finished {
+        if self.ended.is_some() {
             return;
         }
         let failure = Failure::because(if std::thread::panicking() {
@@ -329,22 +353,13 @@ impl<J: JobStore<C>, C: TrackerConnection> Drop for RunningJob<J, C> {
         } else {
             "the job was dropped unfinished: neither `succeed` nor `fail` was called"
         });
-        let setback = self.setback();
-        let errors = self.errors(&failure, setback.retry);
+        let ending = self.failure(failure, None);
         let recorded = retry::checkout(&self.pool, DROP_WAIT)
             .map_err(BoxError::from)
-            .and_then(|mut conn| {
-                Ok(J::fail_row(
-                    &mut conn,
-                    &self.claimed.key,
-                    &self.token,
-                    setback,
-                    errors,
-                )?)
-            });
+            .and_then(|mut conn| Ok(ending.write(&mut *conn, &self.lease, &self.step)?));
         match recorded {
             Ok(0) => self.span.in_scope(|| tracing::warn!("lock lost")),
-            Ok(_) => self.log_setback(&failure, setback),
+            Ok(_) => self.landed(&ending),
             Err(error) => self.span.in_scope(|| {
                 tracing::error!(%error, "dropped unfinished, which could not be recorded; its lock will expire");
             }),

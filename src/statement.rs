@@ -9,8 +9,8 @@ use std::marker::PhantomData;
 
 use diesel::backend::Backend;
 use diesel::expression::{
-    AppearsOnTable, NonAggregate, SelectableExpression, TypedExpressionType, ValidGrouping,
-    is_aggregate,
+    AppearsOnTable, AsExpression, NonAggregate, SelectableExpression, TypedExpressionType,
+    ValidGrouping, is_aggregate,
 };
 use diesel::prelude::*;
 use diesel::query_builder::{AsChangeset, AstPass, Query, QueryFragment, QueryId};
@@ -177,6 +177,43 @@ where
     OneOf { column, codes }
 }
 
+/// The rows for which one of `predicates`, all of one shape, holds; see [`any_of`].
+#[derive(Debug)]
+pub struct AnyOf<P>(Vec<P>);
+
+/// The rows for which one of `predicates` holds, of which there is at least one.
+pub fn any_of<P: Expression>(predicates: Vec<P>) -> AnyOf<P>
+where
+    P::SqlType: BoolOrNullableBool,
+{
+    AnyOf(predicates)
+}
+
+/// `value` as it is compared with `column`.
+pub fn bound<C, V>(_column: C, value: V) -> V::Expression
+where
+    C: Expression,
+    C::SqlType: SqlType + TypedExpressionType,
+    V: AsExpression<C::SqlType>,
+{
+    value.as_expression()
+}
+
+/// A list that is longer than `items`, its last item repeated, so that the
+/// lists of a statement have few lengths and each text stays prepared. The
+/// lengths are those that people choose for a batch: 1, 2, 5, 10, 20, 50, …
+pub fn padded<T>(items: &[T]) -> Vec<&T> {
+    let mut length = 1;
+    while length < items.len() {
+        length = match length.to_string().as_bytes()[0] {
+            b'2' => length / 2 * 5,
+            _ => length * 2,
+        };
+    }
+    let last = items.last().into_iter();
+    items.iter().chain(last.cycle()).take(length).collect()
+}
+
 /// A status code: as a number in the SQL where it is known as one, else bound.
 ///
 /// PostgreSQL and SQLite use a partial index on the ready rows only where the
@@ -204,6 +241,16 @@ impl<C: Expression, E> Expression for OneOf<C, E> {
 }
 
 impl<C, E, QS> AppearsOnTable<QS> for OneOf<C, E> where C: AppearsOnTable<QS> {}
+
+impl<P: Expression> Expression for AnyOf<P> {
+    type SqlType = Bool;
+}
+
+impl<P, QS> AppearsOnTable<QS> for AnyOf<P> where P: AppearsOnTable<QS> {}
+
+impl<P, GroupBy> ValidGrouping<GroupBy> for AnyOf<P> {
+    type IsAggregate = is_aggregate::No;
+}
 
 impl<C, E, GroupBy> ValidGrouping<GroupBy> for OneOf<C, E> {
     type IsAggregate = is_aggregate::No;
@@ -233,6 +280,21 @@ where
     }
 }
 
+impl<P, DB> QueryFragment<DB> for AnyOf<P>
+where
+    DB: Backend,
+    P: QueryFragment<DB>,
+{
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
+        for (n, predicate) in self.0.iter().enumerate() {
+            out.push_sql(if n == 0 { "((" } else { ") OR (" });
+            predicate.walk_ast(out.reborrow())?;
+        }
+        out.push_sql("))");
+        Ok(())
+    }
+}
+
 impl<S, ST, DB> QueryFragment<DB> for Code<S, ST>
 where
     DB: Backend + HasSqlType<ST>,
@@ -251,6 +313,12 @@ where
 
 // The number of codes and their kind vary: the text is the cache's key.
 impl<C, E> QueryId for OneOf<C, E> {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+// So does the number of predicates.
+impl<P> QueryId for AnyOf<P> {
     type QueryId = ();
     const HAS_STATIC_QUERY_ID: bool = false;
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::bulk;
 use crate::claim;
 use crate::connection::{PoolOf, TrackerConnection};
 use crate::create;
@@ -85,6 +86,11 @@ pub trait StatusTracked: Sized + 'static {
     /// Failures in a row, crashes included, after which a job is ignored.
     /// 3 by default.
     const MAX_RETRY: i32 = 3;
+    /// How long a job waits after its failure number `retry` in a row, crashes
+    /// included, before it is ready again; see [`backoff`](crate::backoff).
+    /// `None` by default: it is ready at once. The table needs a `run_at`
+    /// column: without one, a step that sets this does not compile.
+    const RETRY_DELAY: Option<fn(retry: i32) -> Duration> = None;
 
     /// Inserts a `PENDING` row and returns it.
     ///
@@ -175,8 +181,8 @@ pub trait StatusTracked: Sized + 'static {
     /// # Errors
     ///
     /// Those of [`start`](Self::start) before `work` runs. Then
-    /// [`Error::Failed`] with the error of `work`, or what
-    /// [`RunningJob::succeed`] returns.
+    /// [`Error::Failed`] or [`Error::Released`] with the error of `work`, see
+    /// [`Retry`](crate::Retry); or what [`RunningJob::succeed`] returns.
     fn run_job<C, T>(
         pool: &PoolOf<C>,
         key: impl Into<KeyOf<Self>>,
@@ -204,9 +210,70 @@ pub trait StatusTracked: Sized + 'static {
         C: TrackerConnection,
         Self::Job: JobStore<C>,
     {
-        claim::next::<Self, _, _>(pool, step::<Self>()?)?
-            .map(|job: RunningJob<Self::Job, C>| job.run(work))
-            .transpose()
+        let mut next = Self::claim_next(pool, 1)?;
+        next.pop().map(|job| job.run(work)).transpose()
+    }
+
+    /// Claims up to `n` ready jobs in one go, in the order of `job_table!`,
+    /// each with a guard of its own. What others are about to claim is not
+    /// waited for. Fewer, or none, when fewer are free right now: some may be
+    /// held that will be ready again.
+    ///
+    /// All locks begin at once: `LOCK_EXPIRE` has to cover the time until the
+    /// last of the jobs is done, or [`renew`](RunningJob::renew) those that
+    /// wait, as the worker does.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`], naming the row, when all that is ready cannot be
+    /// decoded into the row type.
+    fn claim_next<C: TrackerConnection>(
+        pool: &PoolOf<C>,
+        n: usize,
+    ) -> Result<Vec<RunningJob<Self::Job, C>>>
+    where
+        Self::Job: JobStore<C>,
+    {
+        let step = step::<Self>()?;
+        if n == 0 {
+            return Ok(Vec::new());
+        }
+        let next = claim::next::<Self, Self::Job, C>(pool, n, step)?;
+        match next.unreadable {
+            Some(error) if next.jobs.is_empty() => Err(error),
+            _ => Ok(next.jobs.into_iter().map(RunningJob::started).collect()),
+        }
+    }
+
+    /// Claims the job, then runs `work` in a transaction that commits
+    /// together with the success mark, or not at all: what `work` writes on
+    /// the connection that it is given happens exactly once, however often
+    /// the job is attempted, by however many workers, and whenever one dies.
+    ///
+    /// An error or a panic of `work`, a lost lock or a failed commit rolls
+    /// all of it back; a failure is then recorded as by
+    /// [`run_job`](Self::run_job). So is an error that `work` swallowed and
+    /// that broke the transaction.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`start`](Self::start) before `work` runs. Then
+    /// [`Error::Failed`] with the error of `work` or of the commit;
+    /// [`Error::Released`] where the database rolled the transaction back for
+    /// the sake of another (a deadlock, a serialization failure, a lock that
+    /// was not to be had in time), or the connection broke at the end: no
+    /// attempt is counted, and the job is ready again; [`Error::LockLost`]
+    /// when the attempt was expired or overtaken.
+    fn run_job_in_transaction<C, T>(
+        pool: &PoolOf<C>,
+        key: impl Into<KeyOf<Self>>,
+        work: impl FnOnce(&mut C, &Self::Job, &mut UpdatesOf<Self>) -> Result<T, BoxError>,
+    ) -> Result<T>
+    where
+        C: TrackerConnection,
+        Self::Job: JobStore<C>,
+    {
+        Self::start(pool, key)?.run_in_transaction(work)
     }
 
     /// Reads a row, `None` where no row has the key.
@@ -274,7 +341,7 @@ pub trait StatusTracked: Sized + 'static {
         let name = JobName::<Self::Job>(&key);
         let refusal = db.run(&name, |conn, _| {
             loop {
-                if Self::Job::reset_row(conn, &key, &step)? > 0 {
+                if Self::Job::reset_rows(conn, std::slice::from_ref(&key), &step)? > 0 {
                     return Ok(None);
                 }
                 let row = Self::Job::row_state(conn, &key)?;
@@ -308,14 +375,39 @@ pub trait StatusTracked: Sized + 'static {
         Self::Job: JobStore<D::Connection>,
     {
         let step = step::<Self>()?;
-        let mut count = 0;
-        for key in keys {
-            let key = key.into();
-            count += db.run(&JobName::<Self::Job>(&key), |conn, _| {
-                Ok(Self::Job::reset_row(conn, &key, &step)?)
-            })?;
-        }
-        Ok(count)
+        bulk::each_chunk(
+            keys.into_iter().map(Into::into),
+            |keys: &[KeyOf<Self>]| {
+                db.run(&Self::Job::TABLE, |conn, _| {
+                    Ok(Self::Job::reset_rows(conn, keys, &step)?)
+                })
+            },
+        )
+    }
+
+    /// Deletes the rows that have one of `statuses`, that nobody holds, and
+    /// that have not changed for the time `unchanged_for`; tells how many
+    /// they were. For tables that should not grow for ever:
+    /// `Job::prune(&pool, &[Job::SUCCEEDED, Job::IGNORED], a_month)`.
+    ///
+    /// It deletes in chunks, each a short transaction of its own where `db`
+    /// is a pool. An index on the finished rows keeps it from reading all
+    /// others, as the README shows.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`] where a row of another table refers to one of the
+    /// rows. After an error some may have been deleted.
+    fn prune<D: Database>(
+        db: D,
+        statuses: &[StatusOf<Self>],
+        unchanged_for: Duration,
+    ) -> Result<usize>
+    where
+        Self::Job: JobStore<D::Connection>,
+    {
+        step::<Self>()?;
+        bulk::prune::<D, Self::Job>(db, statuses, unchanged_for)
     }
 
     /// Ends the attempts of this step whose lock has expired, and tells how
@@ -330,7 +422,7 @@ pub trait StatusTracked: Sized + 'static {
     where
         Self::Job: JobStore<D::Connection>,
     {
-        expiry::expire_all::<D, Self::Job>(db, &step::<Self>()?)
+        expiry::expire_all::<D, Self::Job>(db, &step::<Self>()?, |_, _| {})
     }
 
     /// Whether the row was `PENDING` when it was read.
@@ -395,6 +487,12 @@ pub trait StatusTracked: Sized + 'static {
 
 /// The constants of `S` as values, checked.
 fn step<S: StatusTracked>() -> Result<Step<StatusOf<S>>> {
+    const {
+        assert!(
+            S::RETRY_DELAY.is_none() || S::Job::HAS_RUN_AT,
+            "a step sets RETRY_DELAY, but its table has no `run_at` to make a job wait: add the column, and name it in `columns: {{ run_at: … }}` of `job_table!`"
+        );
+    }
     let step = Step {
         pending: S::PENDING,
         in_progress: S::IN_PROGRESS,
@@ -404,6 +502,8 @@ fn step<S: StatusTracked>() -> Result<Step<StatusOf<S>>> {
         more_pending: S::MORE_PENDING,
         lock_expire: S::LOCK_EXPIRE,
         max_retry: S::MAX_RETRY,
+        retry_delay: S::RETRY_DELAY,
+        has_run_at: S::Job::HAS_RUN_AT,
     };
     let problem = if let Some((one, other)) = step.clash() {
         format!(

@@ -2,6 +2,7 @@
 //! that `job_table!` generates implements it, per connection.
 
 use std::fmt::{self, Debug, Display};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -17,13 +18,15 @@ use crate::protocol::{RowState, Setback, Step};
 )]
 pub trait Tracked: Sized {
     /// The key, as the calls take it.
-    type Key: Clone + Debug + Send + Sync + 'static;
+    type Key: Clone + PartialEq + Debug + Send + Sync + 'static;
     /// The type of the status codes.
     type Status: Copy + PartialEq + Debug + Send + Sync + 'static;
     /// The columns that the user sets.
     type Updates: Default;
     /// The table's name, for people.
     const TABLE: &'static str;
+    /// Whether `job_table!` names a `run_at` column, which makes a job wait.
+    const HAS_RUN_AT: bool;
     /// A tracked column that `Updates` sets, if there is one.
     fn tracked_column_in_updates() -> Option<&'static str>;
 }
@@ -111,6 +114,15 @@ pub struct DeadAttempt<J: Tracked> {
     pub now: DateTime<Utc>,
 }
 
+/// A lock that was renewed.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub struct Renewed<K> {
+    pub key: K,
+    pub lock: String,
+    pub lock_at: Option<DateTime<Utc>>,
+}
+
 type Query<T> = diesel::QueryResult<T>;
 
 /// The statements on the table of `Self` over connection `C`. Those that
@@ -171,12 +183,21 @@ pub trait JobStore<C>: Tracked {
         setback: Setback<Self::Status>,
         errors: Value,
     ) -> Query<usize>;
-    /// Gives a claimed row back unworked.
-    fn release_row(
+    /// Marks rows as succeeded that set nothing else.
+    fn succeed_rows(
         conn: &mut C,
-        key: &Self::Key,
+        keys: &[Self::Key],
         token: &str,
         step: &Step<Self::Status>,
+    ) -> Query<usize>;
+    /// Whether `updates` would not set any column.
+    fn sets_nothing(updates: &Self::Updates) -> Query<bool>;
+    /// Gives claimed rows back unworked, with this status.
+    fn release_rows(
+        conn: &mut C,
+        keys: &[Self::Key],
+        token: &str,
+        status: Self::Status,
     ) -> Query<usize>;
     /// Renews the lock and tells its new time, `None` when the fence refused.
     fn renew_row(
@@ -184,6 +205,13 @@ pub trait JobStore<C>: Tracked {
         key: &Self::Key,
         token: &str,
     ) -> Query<Option<Option<DateTime<Utc>>>>;
+    /// Renews all locks on `keys` that are one of `tokens`, and tells which
+    /// those are, with their new times.
+    fn renew_rows(
+        conn: &mut C,
+        keys: &[Self::Key],
+        tokens: &[&str],
+    ) -> Query<Vec<Renewed<Self::Key>>>;
     /// Writes updates in mid-run, and renews the lock.
     fn save_row(
         conn: &mut C,
@@ -192,7 +220,8 @@ pub trait JobStore<C>: Tracked {
         updates: &Self::Updates,
     ) -> Query<Option<Option<DateTime<Utc>>>>;
 
-    /// The keys of up to `limit` rows of the step whose lock has expired.
+    /// The keys of up to `limit` rows of the step whose lock has expired, the
+    /// oldest lock first.
     fn dead_keys(conn: &mut C, limit: usize, step: &Step<Self::Status>) -> Query<Vec<Self::Key>>;
     /// The expired lock on one row of the step, if there is one.
     fn dead_attempt(
@@ -208,8 +237,26 @@ pub trait JobStore<C>: Tracked {
         errors: Value,
         step: &Step<Self::Status>,
     ) -> Query<usize>;
-    /// Back to pending, unless somebody holds the row or it is another step's.
-    fn reset_row(conn: &mut C, key: &Self::Key, step: &Step<Self::Status>) -> Query<usize>;
+    /// Back to pending, but for rows that somebody holds or that are another step's.
+    fn reset_rows(conn: &mut C, keys: &[Self::Key], step: &Step<Self::Status>) -> Query<usize>;
+
+    /// Whether a row is ready, locked by a transaction or not.
+    fn has_ready_row(conn: &mut C, step: &Step<Self::Status>) -> Query<bool>;
+    /// The keys of up to `limit` rows that nobody holds, with one of
+    /// `statuses`, and that have not changed for the time `unchanged_for`.
+    fn stale_keys(
+        conn: &mut C,
+        limit: usize,
+        statuses: &[Self::Status],
+        unchanged_for: Duration,
+    ) -> Query<Vec<Self::Key>>;
+    /// Deletes those of the rows that are still as [`stale_keys`](Self::stale_keys) found them.
+    fn delete_stale_rows(
+        conn: &mut C,
+        keys: &[Self::Key],
+        statuses: &[Self::Status],
+        unchanged_for: Duration,
+    ) -> Query<usize>;
 
     fn row(conn: &mut C, key: &Self::Key) -> Query<Option<Self>>;
     fn rows_by_status(

@@ -95,6 +95,22 @@ macro_rules! __job_table_changed {
     };
 }
 
+/// The same for several rows.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __job_table_changed_rows {
+    (mysql $statement:expr, $columns:expr, $conn:expr, $again:expr) => {
+        if $crate::__private::diesel::RunQueryDsl::execute($statement, $conn)? == 0 {
+            ::core::result::Result::Ok(::std::vec::Vec::new())
+        } else {
+            $crate::__private::diesel::RunQueryDsl::load($again, $conn)
+        }
+    };
+    ($other:ident $statement:expr, $columns:expr, $conn:expr, $again:expr) => {
+        $crate::__private::diesel::RunQueryDsl::load($statement.returning($columns), $conn)
+    };
+}
+
 /// Inserts one row and returns it, `None` where the key exists.
 #[doc(hidden)]
 #[macro_export]
@@ -226,7 +242,7 @@ macro_rules! __job_table_first_keys {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __job_table_claim_rows {
-    (postgres $table:expr, $changes:expr, $candidates:ident, $first_keys:ident, $key:expr, $key_names:expr, $claimed:ident, $decode:expr, $limit:ident, $token:ident, $step:ident, $conn:ident) => {{
+    (postgres $table:expr, $changes:expr, $candidates:ident, $claim_keys:ident, $claimed_keys:ident, $first_keys:ident, $key:expr, $key_names:expr, $claimed:ident, $decode:expr, $limit:ident, $token:ident, $step:ident, $conn:ident) => {{
         let claim_ = $crate::__private::update_next(
             $table,
             $changes,
@@ -253,25 +269,51 @@ macro_rules! __job_table_claim_rows {
             undecodable: ::std::vec::Vec::new(),
         })
     }};
-    // Read without locks, then claim by key: SQLite has one writer, and on
-    // MySQL locks on ranges of rows deadlock.
-    ($other:ident $table:expr, $changes:expr, $candidates:ident, $first_keys:ident, $key:expr, $key_names:expr, $claimed:ident, $decode:expr, $limit:ident, $token:ident, $step:ident, $conn:ident) => {
-        loop {
-            // Some to spare: others read the same list at the same time.
-            let spare_ = 16;
-            let keys_ = keys_of($crate::__private::diesel::RunQueryDsl::load(
-                $first_keys!($limit + spare_),
-                $conn,
-            )?);
-            if keys_.is_empty() {
-                return ::core::result::Result::Ok(::core::default::Default::default());
-            }
-            let batch_ = $crate::__private::claim_each::<JobTableStep, _, _>(
-                $conn, keys_, $limit, $token, $step,
-            )?;
-            if !batch_.is_empty() {
-                return ::core::result::Result::Ok(batch_);
-            }
-        }
+    // One writer at a time, so nobody comes in between; several rows are one
+    // transaction, and one wait for the disk.
+    (sqlite $table:expr, $changes:expr, $candidates:ident, $claim_keys:ident, $claimed_keys:ident, $first_keys:ident, $key:expr, $key_names:expr, $claimed:ident, $decode:expr, $limit:ident, $token:ident, $step:ident, $conn:ident) => {
+        $crate::__private::claim_by_key::<JobTableStep, Connection, Row>(
+            $conn,
+            $limit,
+            $token,
+            $step,
+            |conn_, limit_| {
+                ::core::result::Result::Ok(keys_of($crate::__private::diesel::RunQueryDsl::load(
+                    $first_keys!(limit_),
+                    conn_,
+                )?))
+            },
+        )
+    };
+    // Read without locks, then claim by key: locks on ranges of rows deadlock.
+    (mysql $table:expr, $changes:expr, $candidates:ident, $claim_keys:ident, $claimed_keys:ident, $first_keys:ident, $key:expr, $key_names:expr, $claimed:ident, $decode:expr, $limit:ident, $token:ident, $step:ident, $conn:ident) => {
+        $crate::__private::claim_by_keys::<JobTableStep, Connection, Row>(
+            $conn,
+            $limit,
+            $token,
+            $step,
+            |conn_, limit_| {
+                ::core::result::Result::Ok(keys_of($crate::__private::diesel::RunQueryDsl::load(
+                    $first_keys!(limit_),
+                    conn_,
+                )?))
+            },
+            |conn_, keys_| {
+                if $crate::__private::diesel::RunQueryDsl::execute($claim_keys!(keys_), conn_)? == 0
+                {
+                    return ::core::result::Result::Ok(::std::vec::Vec::new());
+                }
+                let rows_ =
+                    $crate::__private::diesel::RunQueryDsl::load($claimed_keys!(keys_), conn_)?;
+                ::core::result::Result::Ok(::core::iter::Iterator::collect(
+                    ::core::iter::Iterator::map(
+                        <::std::vec::Vec<ClaimedRow> as ::core::iter::IntoIterator>::into_iter(
+                            rows_,
+                        ),
+                        $decode,
+                    ),
+                ))
+            },
+        )
     };
 }

@@ -71,6 +71,23 @@ macro_rules! __job_table_key {
         $columns.key.$first.eq(&$key.$first)$(.and($columns.key.$column.eq(&$key.$column)))+
     };
 
+    // Is this one of the rows with these keys?
+    (@is_any $columns:expr, $keys:expr, ($column:ident : $Key:ty $(,)?)) => {
+        $crate::__private::one_of(
+            $columns.key.$column,
+            ::core::iter::Iterator::collect(::core::iter::Iterator::map(
+                ::core::iter::IntoIterator::into_iter($crate::__private::padded($keys)),
+                |key_| $crate::__private::bound($columns.key.$column, key_),
+            )),
+        )
+    };
+    (@is_any $columns:expr, $keys:expr, ($($columns_of_key:tt)+)) => {
+        $crate::__private::any_of(::core::iter::Iterator::collect(::core::iter::Iterator::map(
+            ::core::iter::IntoIterator::into_iter($crate::__private::padded($keys)),
+            |key_| $crate::__job_table_key!(@is $columns, key_, ($($columns_of_key)+)),
+        )))
+    };
+
     // The values of a new row.
     (@values $columns:expr, $key:expr, ($column:ident : $Key:ty $(,)?)) => { ($columns.key.$column.eq($key),) };
     (@values $columns:expr, $key:expr, ($($column:ident : $Key:ty),+ $(,)?)) => {

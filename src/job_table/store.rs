@@ -20,13 +20,14 @@ macro_rules! __job_table_store {
             };
             use $crate::__private::{
                 self as __private, Batch, Claimed, Code, ColumnTypes, DeadAttempt, ErrorsColumn, HasColumns, IsNoNumber as _,
-                IsNumber as _, Probe, RetryColumn, RowState, Setback, Step, TimeColumn, guard,
+                IsNumber as _, Probe, Renewed, RetryColumn, RowState, Setback, Step, TimeColumn, guard,
             };
             use $crate::__private::chrono::{DateTime, Utc};
             use $crate::__private::diesel::{self, QueryResult};
             use $crate::__private::serde_json::Value;
             use ::core::option::Option::{self, None, Some};
             use ::core::result::Result::Ok;
+            use ::core::time::Duration;
             use ::std::string::String;
             use ::std::vec::Vec;
 
@@ -60,6 +61,7 @@ macro_rules! __job_table_store {
                 Status, Option<String>, <LockAtType as TimeColumn>::Value, <RetryType as RetryColumn>::Value, <NowType as TimeColumn>::Value
                 $(, $crate::__job_table_run_at!(@value $run_at))?
             );
+            type RenewedRow = (KeyRow, Option<String>, <LockAtType as TimeColumn>::Value);
             type DeadRow = (
                 KeyRow, Option<String>, <RetryType as RetryColumn>::Value, <ErrorsType as ErrorsColumn>::Value, <NowType as TimeColumn>::Value,
             );
@@ -142,6 +144,7 @@ macro_rules! __job_table_store {
             macro_rules! dead { () => { (key!(), COLUMNS.lock, COLUMNS.retry, COLUMNS.errors, __private::now::<NowType>()) } }
             macro_rules! order { () => { $crate::__job_table_order!(COLUMNS [$($($order),+)?]) } }
             macro_rules! is { ($key:expr) => { $crate::__job_table_key!(@is COLUMNS, $key, $key_columns) } }
+            macro_rules! is_any { ($keys:expr) => { $crate::__job_table_key!(@is_any COLUMNS, $keys, $key_columns) } }
             macro_rules! held { ($key:expr, $token:expr) => { is!($key).and(COLUMNS.lock.eq($token)) } }
             macro_rules! ready { ($step:expr) => { ready_in!($step.ready()) } }
             macro_rules! ready_in { ($statuses:expr) => {
@@ -153,10 +156,21 @@ macro_rules! __job_table_store {
                     .and(__private::one_of(COLUMNS.status, codes_of([$step.in_progress])))
                     .and(COLUMNS.lock_at.lt(__private::ago($step.lock_expire)))
             } }
+            macro_rules! stale { ($statuses:expr, $unchanged_for:expr) => {
+                COLUMNS.lock.is_null()
+                    .and(__private::one_of(COLUMNS.status, codes_of(::core::iter::Iterator::copied($statuses.iter()))))
+                    .and(COLUMNS.update_at.lt(__private::ago($unchanged_for)))
+            } }
             macro_rules! claim { ($step:expr, $token:expr) => { (
                 COLUMNS.status.eq($step.in_progress),
                 COLUMNS.lock.eq($token),
                 COLUMNS.lock_at.eq(__private::now()),
+                COLUMNS.update_at.eq(__private::now()),
+            ) } }
+            macro_rules! success { ($step:expr) => { (
+                COLUMNS.status.eq($step.succeeded),
+                COLUMNS.lock.eq(None::<&str>),
+                COLUMNS.retry.eq(<RetryType as RetryColumn>::write(0)),
                 COLUMNS.update_at.eq(__private::now()),
             ) } }
             macro_rules! setback { ($setback:expr, $errors:expr) => { (
@@ -165,6 +179,7 @@ macro_rules! __job_table_store {
                 COLUMNS.retry.eq(<RetryType as RetryColumn>::write($setback.retry)),
                 COLUMNS.errors.eq(<ErrorsType as ErrorsColumn>::write($errors)),
                 COLUMNS.update_at.eq(__private::now()),
+                $($setback.delay.map(|delay_| $crate::__job_table_run_at!(@column $run_at COLUMNS).eq(__private::from_now(delay_))),)?
             ) } }
             macro_rules! renew { ($changes:expr, $key:expr, $token:expr, $conn:expr) => { {
                 let lock_at_: Option<<LockAtType as TimeColumn>::Value> = $crate::__job_table_changed! {
@@ -213,8 +228,14 @@ macro_rules! __job_table_store {
                             $backend candidates!(), table!(), key!(), step_.ready(), ready_in, order!(), $limit
                         }
                     } }
+                    macro_rules! claim_keys { ($keys:expr) => {
+                        __private::update(table!(), claim!(step_, token_), is_any!($keys).and(ready!(step_)))
+                    } }
+                    macro_rules! claimed_keys { ($keys:expr) => {
+                        table!().select(claimed!()).filter(is_any!($keys).and(COLUMNS.lock.eq(token_)))
+                    } }
                     $crate::__job_table_claim_rows! {
-                        $backend table!(), claim!(step_, token_), candidates, first_keys, key!(), $crate::__job_table_key!(@names $key_columns),
+                        $backend table!(), claim!(step_, token_), candidates, claim_keys, claimed_keys, first_keys, key!(), $crate::__job_table_key!(@names $key_columns),
                         claimed, claimed_of, limit_, token_, step_, conn_
                     }
                 }
@@ -246,27 +267,52 @@ macro_rules! __job_table_store {
                 }
 
                 fn succeed_row(conn_: &mut Connection, key_: &Key, token_: &str, updates_: &Updates, step_: &Step<Status>) -> QueryResult<::core::primitive::usize> {
-                    let changes_ = (
-                        COLUMNS.status.eq(step_.succeeded),
-                        COLUMNS.lock.eq(None::<&str>),
-                        COLUMNS.retry.eq(<RetryType as RetryColumn>::write(0)),
-                        COLUMNS.update_at.eq(__private::now()),
-                        updates_,
-                    );
-                    execute!(__private::update(table!(), changes_, held!(key_, token_)), conn_)
+                    execute!(__private::update(table!(), (success!(step_), updates_), held!(key_, token_)), conn_)
+                }
+
+                fn succeed_rows(conn_: &mut Connection, keys_: &[Key], token_: &str, step_: &Step<Status>) -> QueryResult<::core::primitive::usize> {
+                    execute!(__private::update(table!(), success!(step_), is_any!(keys_).and(COLUMNS.lock.eq(token_))), conn_)
+                }
+
+                fn sets_nothing(updates_: &Updates) -> QueryResult<::core::primitive::bool> {
+                    let changes_ = diesel::query_builder::AsChangeset::as_changeset(updates_);
+                    diesel::query_builder::QueryFragment::<Backend>::is_noop(&changes_, &::core::default::Default::default())
                 }
 
                 fn fail_row(conn_: &mut Connection, key_: &Key, token_: &str, setback_: Setback<Status>, errors_: Value) -> QueryResult<::core::primitive::usize> {
                     execute!(__private::update(table!(), setback!(setback_, errors_), held!(key_, token_)), conn_)
                 }
 
-                fn release_row(conn_: &mut Connection, key_: &Key, token_: &str, step_: &Step<Status>) -> QueryResult<::core::primitive::usize> {
-                    let changes_ = (COLUMNS.status.eq(step_.pending), COLUMNS.lock.eq(None::<&str>), COLUMNS.update_at.eq(__private::now()));
-                    execute!(__private::update(table!(), changes_, held!(key_, token_)), conn_)
+                fn release_rows(conn_: &mut Connection, keys_: &[Key], token_: &str, status_: Status) -> QueryResult<::core::primitive::usize> {
+                    let changes_ = (COLUMNS.status.eq(status_), COLUMNS.lock.eq(None::<&str>), COLUMNS.update_at.eq(__private::now()));
+                    execute!(__private::update(table!(), changes_, is_any!(keys_).and(COLUMNS.lock.eq(token_))), conn_)
                 }
 
                 fn renew_row(conn_: &mut Connection, key_: &Key, token_: &str) -> QueryResult<Option<Option<DateTime<Utc>>>> {
                     renew!(COLUMNS.lock_at.eq(__private::now()), key_, token_, conn_)
+                }
+
+                fn renew_rows(conn_: &mut Connection, keys_: &[Key], tokens_: &[&str]) -> QueryResult<Vec<Renewed<Key>>> {
+                    macro_rules! held_by_us { () => { is_any!(keys_).and(__private::one_of(
+                        COLUMNS.lock,
+                        ::core::iter::Iterator::collect(::core::iter::Iterator::map(
+                            ::core::iter::IntoIterator::into_iter(__private::padded(tokens_)),
+                            |token_| __private::bound(COLUMNS.lock, *token_),
+                        )),
+                    )) } }
+                    let rows_: Vec<RenewedRow> = $crate::__job_table_changed_rows! {
+                        $backend __private::update(table!(), COLUMNS.lock_at.eq(__private::now()), held_by_us!()),
+                        (key!(), COLUMNS.lock, COLUMNS.lock_at), conn_,
+                        table!().select((key!(), COLUMNS.lock, COLUMNS.lock_at)).filter(held_by_us!())
+                    }?;
+                    Ok(::core::iter::Iterator::collect(::core::iter::Iterator::map(
+                        ::core::iter::IntoIterator::into_iter(rows_),
+                        |row_| Renewed {
+                            key: key_of(row_.0),
+                            lock: row_.1.unwrap_or_default(),
+                            lock_at: <LockAtType as TimeColumn>::read(row_.2),
+                        },
+                    )))
                 }
 
                 fn save_row(conn_: &mut Connection, key_: &Key, token_: &str, updates_: &Updates) -> QueryResult<Option<Option<DateTime<Utc>>>> {
@@ -275,7 +321,7 @@ macro_rules! __job_table_store {
 
                 fn dead_keys(conn_: &mut Connection, limit_: ::core::primitive::usize, step_: &Step<Status>) -> QueryResult<Vec<Key>> {
                     let limit_ = ::core::convert::TryFrom::try_from(limit_).unwrap_or(::core::primitive::i64::MAX);
-                    Ok(keys_of(load!(table!().select(key!()).filter(expired!(step_)).limit(limit_), conn_)?))
+                    Ok(keys_of(load!(table!().select(key!()).filter(expired!(step_)).order_by(COLUMNS.lock_at).limit(limit_), conn_)?))
                 }
 
                 fn dead_attempt(conn_: &mut Connection, key_: &Key, step_: &Step<Status>) -> QueryResult<Option<DeadAttempt<Self>>> {
@@ -287,7 +333,7 @@ macro_rules! __job_table_store {
                     execute!(__private::update(table!(), setback!(setback_, errors_), held!(&dead_.key, &dead_.lock).and(expired!(step_))), conn_)
                 }
 
-                fn reset_row(conn_: &mut Connection, key_: &Key, step_: &Step<Status>) -> QueryResult<::core::primitive::usize> {
+                fn reset_rows(conn_: &mut Connection, keys_: &[Key], step_: &Step<Status>) -> QueryResult<::core::primitive::usize> {
                     let changes_ = (
                         COLUMNS.status.eq(step_.pending),
                         COLUMNS.lock.eq(None::<&str>),
@@ -297,7 +343,21 @@ macro_rules! __job_table_store {
                     );
                     let own_ = __private::one_of(COLUMNS.status, codes_of(step_.codes().map(|(_, code_)| code_)));
                     let free_ = COLUMNS.lock.is_null().or(COLUMNS.lock_at.is_null()).or(COLUMNS.lock_at.lt(__private::ago(step_.lock_expire)));
-                    execute!(__private::update(table!(), changes_, is!(key_).and(own_).and(free_)), conn_)
+                    execute!(__private::update(table!(), changes_, is_any!(keys_).and(own_).and(free_)), conn_)
+                }
+
+                fn has_ready_row(conn_: &mut Connection, step_: &Step<Status>) -> QueryResult<::core::primitive::bool> {
+                    let found_: Option<KeyRow> = find!(table!().select(key!()).filter(ready!(step_)).limit(1), conn_)?;
+                    Ok(found_.is_some())
+                }
+
+                fn stale_keys(conn_: &mut Connection, limit_: ::core::primitive::usize, statuses_: &[Status], unchanged_for_: Duration) -> QueryResult<Vec<Key>> {
+                    let limit_ = ::core::convert::TryFrom::try_from(limit_).unwrap_or(::core::primitive::i64::MAX);
+                    Ok(keys_of(load!(table!().select(key!()).filter(stale!(statuses_, unchanged_for_)).limit(limit_), conn_)?))
+                }
+
+                fn delete_stale_rows(conn_: &mut Connection, keys_: &[Key], statuses_: &[Status], unchanged_for_: Duration) -> QueryResult<::core::primitive::usize> {
+                    execute!(diesel::delete(table!().filter(is_any!(keys_).and(stale!(statuses_, unchanged_for_)))), conn_)
                 }
 
                 fn row(conn_: &mut Connection, key_: &Key) -> QueryResult<Option<Self>> {

@@ -29,6 +29,7 @@ macro_rules! __job_table_tracked {
                 type Status = $Status;
                 type Updates = $Updates;
                 const TABLE: &'static str = $crate::__job_table_name!($table);
+                const HAS_RUN_AT: ::core::primitive::bool = $crate::__job_table_or_unit!(@is_named $run_at);
 
                 fn tracked_column_in_updates() -> ::core::option::Option<&'static str> {
                     static FOUND: ::std::sync::OnceLock<::core::option::Option<&'static str>> = ::std::sync::OnceLock::new();
@@ -152,6 +153,8 @@ macro_rules! __job_table_key_columns {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __job_table_or_unit {
+    (@is_named []) => { false };
+    (@is_named [$column:ident]) => { true };
     (@type $table:tt) => { () };
     (@value) => { () };
     (@guard $Column:ident) => { () };
@@ -215,6 +218,10 @@ macro_rules! __job_table_codes {
                 <$Step>::SUCCEEDED as i64,
                 <$Step>::IGNORED as i64,
             ];
+            ::core::assert!(
+                <$Step>::RETRY_DELAY.is_none() || <<$Step as StatusTracked>::Job as $crate::Tracked>::HAS_RUN_AT,
+                ::core::concat!("step `", ::core::stringify!($Step), "` sets RETRY_DELAY, but its table has no `run_at` to make a job wait: add the column, and name it in `columns: {{ run_at: … }}` of `job_table!`")
+            );
             let mut one_ = 0;
             while one_ < 5 {
                 let mut other_ = one_ + 1;

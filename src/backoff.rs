@@ -1,0 +1,51 @@
+//! How long to wait before the next try.
+//!
+//! For [`StatusTracked::RETRY_DELAY`](crate::StatusTracked::RETRY_DELAY):
+//!
+//! ```
+//! use std::time::Duration;
+//! use diesel_status_tracker::backoff;
+//!
+//! const EVERY_MINUTE: Option<fn(i32) -> Duration> = Some(|_| backoff::constant(Duration::from_secs(60)));
+//! // 1 s, 2 s, 4 s, … an hour at the most.
+//! const LONGER_AND_LONGER: Option<fn(i32) -> Duration> =
+//!     Some(|retry| backoff::exponential(Duration::from_secs(1), Duration::from_secs(3600), retry));
+//! ```
+
+use std::time::Duration;
+
+/// About `delay`: by chance between half of it and the whole, so that jobs
+/// that failed together do not come back together.
+///
+/// ```
+/// # use std::time::Duration; use diesel_status_tracker::backoff;
+/// let minute = Duration::from_secs(60);
+/// let delay = backoff::constant(minute);
+/// assert!(minute / 2 <= delay && delay <= minute);
+/// ```
+#[must_use]
+pub fn constant(delay: Duration) -> Duration {
+    let chance = uuid::Uuid::new_v4().as_bytes()[0];
+    delay.mul_f64(0.5 + f64::from(chance) / 510.0)
+}
+
+/// After the first failure (`retry` 1) about `first`, then twice as long each
+/// time, never longer than `cap`; each by chance between half of that and the
+/// whole, as [`constant`].
+///
+/// ```
+/// # use std::time::Duration; use diesel_status_tracker::backoff;
+/// let (first, cap) = (Duration::from_secs(1), Duration::from_secs(60));
+/// let third = backoff::exponential(first, cap, 3);
+/// assert!(first * 2 <= third && third <= first * 4);
+/// assert!(backoff::exponential(first, cap, i32::MAX) <= cap);
+/// ```
+#[must_use]
+pub fn exponential(first: Duration, cap: Duration, retry: i32) -> Duration {
+    let doublings = u32::try_from(retry.saturating_sub(1)).unwrap_or(0);
+    constant(
+        first
+            .saturating_mul(2_u32.saturating_pow(doublings))
+            .min(cap),
+    )
+}

@@ -1,0 +1,32 @@
+//! What can become of a job.
+
+/// A step in the life of a job, as an observer sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Transition {
+    /// An attempt has begun.
+    Started,
+    /// The attempt succeeded, and that is recorded.
+    Succeeded,
+    /// The attempt failed; the job is going to be tried again.
+    Failed {
+        /// Failures in a row, this one included.
+        retry: i32,
+    },
+    /// The attempt failed, and the job is left alone from now on.
+    Ignored {
+        /// Failures in a row, this one included.
+        retry: i32,
+    },
+    /// The job was given back, with no attempt counted.
+    Released,
+    /// The attempt lost its lock, or could not be recorded: what it did
+    /// through this crate was dropped, and the job is another's.
+    Lost,
+    /// The lock of somebody's dead attempt has expired, which is one more
+    /// failure of the job.
+    Expired {
+        /// Failures in a row, this one included.
+        retry: i32,
+    },
+}
