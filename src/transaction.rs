@@ -8,10 +8,11 @@ use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
 use crate::connection::TrackerConnection;
 use crate::ending::{Ending, Landing, landing};
-use crate::error::{BoxError, Result, causes};
+use crate::error::{BoxError, Error, Result, causes};
 use crate::retry::{self, Fault, Verdict};
 use crate::running::{RunningJob, Trouble};
 use crate::store::{JobName, JobStore};
+use crate::transition::Transition;
 
 /// How far the transaction has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,22 +25,25 @@ enum Stage {
 }
 
 /// What the transaction came to.
-enum Outcome<T> {
+pub(crate) enum Outcome<T> {
+    /// It landed, the success mark with it.
     Committed(T),
+    /// Rolled back: the job is another's.
     LockLost,
     /// Rolled back, for the job's own fault.
     Failed(Trouble),
-    /// Rolled back to make way for another transaction, or with the connection.
-    MadeWay(BoxError),
-    /// The connection broke at the commit.
-    Unknown(T, DieselError),
+    /// Rolled back to make way for another transaction, or with the
+    /// connection. `doubtful`: the job may have been released by now.
+    MadeWay { source: BoxError, doubtful: bool },
+    /// The database was not to be had.
+    Unreached(Error),
 }
 
-/// What became of a commit whose answer was lost.
-enum Traced {
-    Committed,
-    Released,
-    Lost,
+/// What came of one try.
+enum Try<T> {
+    Over(Outcome<T>),
+    /// The connection broke at the commit.
+    CommitUnknown(T, DieselError),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -65,40 +69,52 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         mut self,
         work: impl FnOnce(&mut C, &J, &mut J::Updates) -> Result<T, BoxError>,
     ) -> Result<T> {
-        match self.transact(work)? {
-            Outcome::Committed(value) => {
-                self.landed(&Ending::Success(J::Updates::default()));
-                Ok(value)
-            }
+        match self.transact(work) {
+            Outcome::Committed(value) => Ok(value),
             Outcome::LockLost => Err(self.lock_lost()),
             Outcome::Failed(trouble) => {
                 let ending = self.ending_after(&trouble);
                 Err(self.end_in_trouble(&ending, trouble))
             }
-            Outcome::MadeWay(source) => {
+            Outcome::MadeWay { source, doubtful } => {
                 let release = self.release();
-                self.end(&release, false)?;
+                self.end(&release, doubtful)?;
                 Err(self.failed(source))
             }
-            Outcome::Unknown(value, source) => match self.trace_commit()? {
-                Traced::Committed => {
-                    self.landed(&Ending::Success(J::Updates::default()));
-                    Ok(value)
-                }
-                Traced::Released => {
-                    let release = self.release();
-                    self.landed(&release);
-                    Err(self.failed(source.into()))
-                }
-                Traced::Lost => Err(self.lock_lost()),
-            },
+            Outcome::Unreached(error) => Err(error),
         }
     }
 
-    fn transact<T>(
+    /// Runs the transaction. A success is recorded then, all else is not.
+    pub(crate) fn transact<T>(
         &mut self,
         work: impl FnOnce(&mut C, &J, &mut J::Updates) -> Result<T, BoxError>,
-    ) -> Result<Outcome<T>> {
+    ) -> Outcome<T> {
+        let outcome = match self.try_once(work) {
+            Ok(Try::Over(outcome)) => outcome,
+            Ok(Try::CommitUnknown(value, source)) => match self.trace_commit() {
+                Ok(true) => Outcome::Committed(value),
+                Ok(false) => Outcome::MadeWay {
+                    source: source.into(),
+                    doubtful: true,
+                },
+                Err(error) => Outcome::Unreached(error),
+            },
+            Err(error) => Outcome::Unreached(error),
+        };
+        match outcome {
+            Outcome::Committed(_) => self.landed(&Ending::Success(J::Updates::default())),
+            // It did not fail: its drop has nothing to record.
+            Outcome::Unreached(_) | Outcome::LockLost => self.ended = Some(Transition::Lost),
+            Outcome::Failed(_) | Outcome::MadeWay { .. } => {}
+        }
+        outcome
+    }
+
+    fn try_once<T>(
+        &mut self,
+        work: impl FnOnce(&mut C, &J, &mut J::Updates) -> Result<T, BoxError>,
+    ) -> Result<Try<T>> {
         let updates = std::mem::take(&mut self.updates);
         // Taken once a transaction has begun: the work is never run twice.
         let mut work = Some((work, updates));
@@ -132,29 +148,33 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
                     Ok(())
                 },
             );
-            let error = match (done, value.take(), trouble) {
-                (Ok(()), Some(value), _) => return Ok(Outcome::Committed(value)),
-                (_, _, Some(trouble)) => {
-                    return Ok(match trouble {
-                        Trouble::Error(error) if made_way::<C>(&*error) => Outcome::MadeWay(error),
-                        trouble => Outcome::Failed(trouble),
-                    });
+            let error = match (done, trouble) {
+                (Ok(()), _) => match value.take() {
+                    Some(value) => return Ok(Try::Over(Outcome::Committed(value))),
+                    None => DieselError::NotInTransaction,
+                },
+                (Err(_), Some(Trouble::Error(source))) if made_way::<C>(&*source) => {
+                    let doubtful = false;
+                    return Ok(Try::Over(Outcome::MadeWay { source, doubtful }));
                 }
-                (Err(error), done, None) => {
-                    value = done;
-                    error
-                }
-                (Ok(()), None, None) => DieselError::NotInTransaction,
+                (Err(_), Some(trouble)) => return Ok(Try::Over(Outcome::Failed(trouble))),
+                (Err(error), None) => error,
             };
             if stage.get() == Stage::LockLost {
-                return Ok(Outcome::LockLost);
+                return Ok(Try::Over(Outcome::LockLost));
             }
             if stage.get() == Stage::Beginning {
                 return Err(Fault::Database(error));
             }
-            Ok(match (retry::judge(conn, &error), stage.get(), value) {
-                (Verdict::Broken, Stage::Committing, Some(value)) => Outcome::Unknown(value, error),
-                (Verdict::Passing | Verdict::Broken, ..) => Outcome::MadeWay(error.into()),
+            let verdict = retry::judge(conn, &error);
+            Ok(Try::Over(match (verdict, stage.get(), value) {
+                (Verdict::Broken, Stage::Committing, Some(value)) => {
+                    return Ok(Try::CommitUnknown(value, error));
+                }
+                (Verdict::Passing | Verdict::Broken, ..) => Outcome::MadeWay {
+                    source: error.into(),
+                    doubtful: false,
+                },
                 (Verdict::Permanent, Stage::Working, _) => {
                     Outcome::Failed(Trouble::Error(EndedEarly(error).into()))
                 }
@@ -162,30 +182,23 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
                     Outcome::Failed(Trouble::Error(EndedEarly(error).into()))
                 }
                 (Verdict::Permanent, ..) => Outcome::Failed(Trouble::Error(error.into())),
-            })
+            }))
         })
     }
 
-    /// Finds out what became of the commit, by giving the job back: a server
+    /// Finds out whether the commit landed, by giving the job back: a server
     /// that is still at the commit has the row locked, and keeps this waiting.
-    fn trace_commit(&self) -> Result<Traced> {
-        let released = self.release();
+    fn trace_commit(&self) -> Result<bool> {
+        let release = self.release();
         retry::run(&self.pool, &JobName::<J>(&self.lease.key), |conn, again| {
-            if released.write(conn, &self.lease, &self.step)? > 0 {
-                return Ok(Traced::Released);
+            if release.write(conn, &self.lease, &self.step)? > 0 {
+                return Ok(false);
             }
-            let status = self.released_status();
-            if again
-                && let Ok(Some(Landing::Landed)) =
-                    landing::<J, C>(conn, &self.lease, &self.step, status)
-            {
-                return Ok(Traced::Released);
+            let mut landed = |status| landing::<J, C>(conn, &self.lease, &self.step, status);
+            if again && matches!(landed(self.released_status()), Ok(Some(Landing::Landed))) {
+                return Ok(false);
             }
-            let commit = landing::<J, C>(conn, &self.lease, &self.step, self.step.succeeded)?;
-            Ok(match commit {
-                Some(Landing::Landed) => Traced::Committed,
-                _ => Traced::Lost,
-            })
+            Ok(landed(self.step.succeeded)? == Some(Landing::Landed))
         })
     }
 }
