@@ -14,7 +14,10 @@ pub trait TrackerConnection:
     /// Parts of the messages of errors by which one transaction made way for
     /// another, where Diesel tells no more than `Unknown`.
     const CONFLICTS: &'static [&'static str];
-    /// The same for other errors that pass by themselves.
+    /// How many connections of one process can write at the same time without
+    /// waiting for each other.
+    const WRITERS: usize = usize::MAX;
+    /// The same as `CONFLICTS` for other errors that pass by themselves.
     const PASSING: &'static [&'static str] = &[];
 
     /// Has the pool throw this connection away instead of handing it out
@@ -50,6 +53,7 @@ pub trait TrackerConnection:
 
 #[cfg(feature = "sqlite")]
 impl TrackerConnection for diesel::SqliteConnection {
+    const WRITERS: usize = 1;
     const CONFLICTS: &'static [&'static str] = &["is locked"]; // the database, a table, the schema
 
     fn write_transaction<T, E: From<diesel::result::Error>>(

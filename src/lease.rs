@@ -13,6 +13,8 @@ pub(crate) struct Lease<K> {
     /// When the lock was last written; `None` while that is in doubt.
     lock_at: Mutex<Option<DateTime<Utc>>>,
     lost: AtomicBool,
+    /// Its end is being written: no renewal is to come in between.
+    ending: AtomicBool,
 }
 
 impl<K> Lease<K> {
@@ -22,7 +24,16 @@ impl<K> Lease<K> {
             token,
             lock_at: Mutex::new(lock_at),
             lost: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
         }
+    }
+
+    pub fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Acquire)
+    }
+
+    pub fn set_ending(&self, ending: bool) {
+        self.ending.store(ending, Ordering::Release);
     }
 
     pub fn is_lost(&self) -> bool {

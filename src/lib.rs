@@ -31,6 +31,7 @@ mod status_codes;
 mod store;
 mod transaction;
 mod transition;
+mod worker;
 
 pub use connection::TrackerConnection;
 pub use database::Database;
@@ -41,6 +42,7 @@ pub use status::{KeyOf, StatusOf, StatusTracked, UpdatesOf};
 pub use status_codes::UnknownCode;
 pub use store::{JobStore, Order, ShowsStatus, Tracked};
 pub use transition::Transition;
+pub use worker::{Event, Observer, Summary, Worker, WorkerHandle};
 
 /// What the generated code names. Not part of the API.
 #[doc(hidden)]

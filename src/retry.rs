@@ -131,8 +131,7 @@ pub(crate) fn checkout<C: TrackerConnection>(
 /// Judges an error of `conn`, and evicts the connection if it is gone.
 pub(crate) fn judge<C: TrackerConnection>(conn: &mut C, error: &DieselError) -> Verdict {
     let verdict = match error {
-        DieselError::DatabaseError(kind, information) => match kind {
-            DatabaseErrorKind::SerializationFailure => Verdict::Passing,
+        DieselError::DatabaseError(kind, _) => match kind {
             // A server that has become a read-only replica stays one.
             DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::ReadOnlyTransaction => {
                 Verdict::Broken
@@ -140,14 +139,7 @@ pub(crate) fn judge<C: TrackerConnection>(conn: &mut C, error: &DieselError) -> 
             // Diesel has no kind for most transient errors, nor for a lost
             // connection on MySQL: ask the connection, then the message.
             DatabaseErrorKind::Unknown if conn.ping().is_err() => Verdict::Broken,
-            DatabaseErrorKind::Unknown
-                if C::CONFLICTS
-                    .iter()
-                    .chain(C::PASSING)
-                    .any(|part| information.message().contains(part)) =>
-            {
-                Verdict::Passing
-            }
+            _ if is_passing::<C>(error) => Verdict::Passing,
             _ => Verdict::Permanent,
         },
         DieselError::BrokenTransactionManager | DieselError::RollbackErrorOnCommit { .. } => {
@@ -159,4 +151,24 @@ pub(crate) fn judge<C: TrackerConnection>(conn: &mut C, error: &DieselError) -> 
         conn.evict();
     }
     verdict
+}
+
+/// Whether the database rolled back what it was asked for, and may do it the
+/// next time.
+pub(crate) fn is_passing<C: TrackerConnection>(error: &DieselError) -> bool {
+    is_conflict::<C>(error) || is_one_of(error, C::PASSING)
+}
+
+/// Whether it did so for the sake of another transaction.
+pub(crate) fn is_conflict<C: TrackerConnection>(error: &DieselError) -> bool {
+    matches!(
+        error,
+        DieselError::DatabaseError(DatabaseErrorKind::SerializationFailure, _)
+    ) || is_one_of(error, C::CONFLICTS)
+}
+
+/// Whether it is an error without a kind, and with one of these in its message.
+fn is_one_of(error: &DieselError, parts: &[&str]) -> bool {
+    matches!(error, DieselError::DatabaseError(DatabaseErrorKind::Unknown, information)
+        if parts.iter().any(|part| information.message().contains(part)))
 }

@@ -13,6 +13,7 @@ use crate::protocol::Step;
 use crate::retry::Fault;
 use crate::running::RunningJob;
 use crate::store::{JobName, JobStore, Order, ShowsStatus, Tracked};
+use crate::worker::Worker;
 
 /// The type of a step's keys.
 pub type KeyOf<S> = <<S as StatusTracked>::Job as Tracked>::Key;
@@ -243,6 +244,28 @@ pub trait StatusTracked: Sized + 'static {
             Some(error) if next.jobs.is_empty() => Err(error),
             _ => Ok(next.jobs.into_iter().map(RunningJob::started).collect()),
         }
+    }
+
+    /// Works off the ready jobs with threads of its own, see [`Worker`].
+    ///
+    /// ```no_run
+    /// # use diesel::prelude::*; use diesel_status_tracker::{JobStore, StatusTracked};
+    /// # fn main() {}
+    /// # #[cfg(feature = "sqlite")]
+    /// # fn drain<Job: StatusTracked<Job = Job> + JobStore<SqliteConnection> + Send>(
+    /// #     pool: diesel::r2d2::Pool<diesel::r2d2::ConnectionManager<SqliteConnection>>) -> Result<(), diesel_status_tracker::Error>
+    /// # where diesel_status_tracker::UpdatesOf<Job>: Send {
+    /// let summary = Job::worker(&pool).threads(4).batch(10).run_until_empty(|job, updates| {
+    ///     Ok(()) // the work
+    /// })?;
+    /// println!("{summary}");
+    /// # Ok(()) }
+    /// ```
+    fn worker<C: TrackerConnection>(pool: &PoolOf<C>) -> Worker<Self, C>
+    where
+        Self::Job: JobStore<C>,
+    {
+        Worker::new(pool.clone())
     }
 
     /// Claims the job, then runs `work` in a transaction that commits
@@ -486,7 +509,7 @@ pub trait StatusTracked: Sized + 'static {
 }
 
 /// The constants of `S` as values, checked.
-fn step<S: StatusTracked>() -> Result<Step<StatusOf<S>>> {
+pub(crate) fn step<S: StatusTracked>() -> Result<Step<StatusOf<S>>> {
     const {
         assert!(
             S::RETRY_DELAY.is_none() || S::Job::HAS_RUN_AT,

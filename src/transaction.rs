@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::error::Error as StdError;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use diesel::result::Error as DieselError;
 
 use crate::connection::TrackerConnection;
 use crate::ending::{Ending, Landing, landing};
@@ -210,13 +210,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
 fn made_way<C: TrackerConnection>(error: &(dyn StdError + 'static)) -> bool {
     causes(error)
         .filter_map(|error| error.downcast_ref::<DieselError>())
-        .any(|error| match error {
-            DieselError::DatabaseError(DatabaseErrorKind::SerializationFailure, _) => true,
-            DieselError::DatabaseError(DatabaseErrorKind::Unknown, information) => C::CONFLICTS
-                .iter()
-                .any(|part| information.message().contains(part)),
-            _ => false,
-        })
+        .any(retry::is_conflict::<C>)
 }
 
 /// PostgreSQL's answer to whatever follows an error in a transaction.

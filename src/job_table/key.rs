@@ -71,8 +71,10 @@ macro_rules! __job_table_key {
         $columns.key.$first.eq(&$key.$first)$(.and($columns.key.$column.eq(&$key.$column)))+
     };
 
-    // Is this one of the rows with these keys?
-    (@is_any $columns:expr, $keys:expr, ($column:ident : $Key:ty $(,)?)) => {
+    // Is this one of the rows with these keys? PostgreSQL takes them as one
+    // array; the others need a list, whose length the text shows.
+    (@is_any postgres $columns:expr, $keys:expr, ($column:ident : $Key:ty $(,)?)) => { $columns.key.$column.eq_any($keys) };
+    (@is_any $backend:ident $columns:expr, $keys:expr, ($column:ident : $Key:ty $(,)?)) => {
         $crate::__private::one_of(
             $columns.key.$column,
             ::core::iter::Iterator::collect(::core::iter::Iterator::map(
@@ -81,7 +83,7 @@ macro_rules! __job_table_key {
             )),
         )
     };
-    (@is_any $columns:expr, $keys:expr, ($($columns_of_key:tt)+)) => {
+    (@is_any $backend:ident $columns:expr, $keys:expr, ($($columns_of_key:tt)+)) => {
         $crate::__private::any_of(::core::iter::Iterator::collect(::core::iter::Iterator::map(
             ::core::iter::IntoIterator::into_iter($crate::__private::padded($keys)),
             |key_| $crate::__job_table_key!(@is $columns, key_, ($($columns_of_key)+)),

@@ -144,7 +144,7 @@ macro_rules! __job_table_store {
             macro_rules! dead { () => { (key!(), COLUMNS.lock, COLUMNS.retry, COLUMNS.errors, __private::now::<NowType>()) } }
             macro_rules! order { () => { $crate::__job_table_order!(COLUMNS [$($($order),+)?]) } }
             macro_rules! is { ($key:expr) => { $crate::__job_table_key!(@is COLUMNS, $key, $key_columns) } }
-            macro_rules! is_any { ($keys:expr) => { $crate::__job_table_key!(@is_any COLUMNS, $keys, $key_columns) } }
+            macro_rules! is_any { ($keys:expr) => { $crate::__job_table_key!(@is_any $backend COLUMNS, $keys, $key_columns) } }
             macro_rules! held { ($key:expr, $token:expr) => { is!($key).and(COLUMNS.lock.eq($token)) } }
             macro_rules! ready { ($step:expr) => { ready_in!($step.ready()) } }
             macro_rules! ready_in { ($statuses:expr) => {

@@ -1,0 +1,51 @@
+//! Draining a table with a worker, against a program by hand that claims `n`
+//! and finishes `n` with one statement each, prepared once:
+//! `scripts/with-servers cargo bench --all-features --bench drain`.
+//!
+//! Both have four threads and as many jobs, which do nothing, and take turns
+//! within one run. Arguments choose what is measured:
+//!
+//! ```text
+//! cargo bench --bench drain -- [--jobs 40000] [--batch 1,100,1000] [--finished 0] [--updates] [--rounds 5] [--database postgres]
+//! ```
+//!
+//! `--finished` puts so many finished rows into the table first; `--updates`
+//! has each job set a JSON column.
+
+mod drain {
+    pub mod by_hand;
+    pub mod options;
+    pub mod table;
+}
+
+use drain::by_hand;
+use drain::options::Options;
+use drain::table;
+
+/// Threads of the worker, and of the program by hand.
+const THREADS: usize = 4;
+
+fn main() {
+    let options = Options::read();
+    println!(
+        "{} jobs{}, {} finished rows, {THREADS} threads; jobs per second, medians of {} rounds",
+        options.jobs,
+        if options.updates {
+            " that set a JSON column"
+        } else {
+            ""
+        },
+        options.finished,
+        options.rounds
+    );
+    println!(
+        "{:<12} {:>6} {:>10} {:>10} {:>16}",
+        "database", "batch", "worker", "by hand", "worker / by hand"
+    );
+    #[cfg(feature = "sqlite")]
+    table::sqlite::contest(&options, by_hand::sqlite);
+    #[cfg(feature = "postgres")]
+    table::postgres::contest(&options, by_hand::postgres);
+    #[cfg(feature = "mysql")]
+    table::mysql::contest(&options, by_hand::mysql);
+}

@@ -1,0 +1,279 @@
+//! Working off a table: threads, batches, renewal, graceful shutdown.
+
+mod crew;
+mod desk;
+mod finish;
+mod observer;
+mod shutdown;
+mod upkeep;
+
+use std::fmt::{self, Debug};
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use crate::connection::{PoolOf, TrackerConnection};
+use crate::error::{BoxError, Error, Result};
+use crate::running::RunningJob;
+use crate::status::{StatusTracked, UpdatesOf, step};
+use crate::store::{JobStore, Tracked};
+use crate::transaction::Outcome;
+use crew::{Crew, Ran};
+use desk::Settings;
+
+pub use observer::{Event, Observer, Summary};
+pub use shutdown::WorkerHandle;
+
+/// Works off the ready jobs of a step with threads of its own; made by
+/// [`StatusTracked::worker`].
+///
+/// It claims jobs in batches and hands them to its threads; it renews the
+/// locks of all that it has in hand, so that a job may run for longer than
+/// [`LOCK_EXPIRE`](StatusTracked::LOCK_EXPIRE), and tells a job whose lock is
+/// lost ([`RunningJob::is_lost`]); it ends the dead attempts of others; when
+/// the database goes away it waits for it, and finishes then what it has in
+/// hand. Any number of workers, on any number of machines, share one table.
+///
+/// The ends of jobs are written in groups. A worker that is killed loses the
+/// marks that it had not written yet, those of
+/// [`finish_within`](Self::finish_within) at the most: these jobs run again
+/// when their locks expire, as do those that were running.
+///
+/// It uses a connection for each claim and each group of ends, and none while
+/// a job runs: as many connections as threads, and two, never wait.
+pub struct Worker<S: StatusTracked, C: TrackerConnection> {
+    pool: PoolOf<C>,
+    settings: Settings,
+    observer: Option<Arc<dyn Observer>>,
+    handle: WorkerHandle,
+    step: PhantomData<fn() -> S>,
+}
+
+impl<S: StatusTracked, C: TrackerConnection> Worker<S, C>
+where
+    S::Job: JobStore<C>,
+{
+    pub(crate) fn new(pool: PoolOf<C>) -> Self {
+        Self {
+            pool,
+            settings: Settings {
+                threads: thread::available_parallelism().map_or(1, usize::from),
+                batch: 1,
+                poll_every: Duration::from_secs(1),
+                finish_within: Duration::from_millis(10),
+                until_empty: false,
+                writers: C::WRITERS,
+            },
+            observer: None,
+            handle: WorkerHandle::default(),
+            step: PhantomData,
+        }
+    }
+
+    /// How many jobs run at a time. By default as many as the machine has
+    /// processors; more where jobs wait for others, as for a web service.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.settings.threads = threads.max(1);
+        self
+    }
+
+    /// How many jobs are claimed at a time, and how many ends are written
+    /// without waiting for more. 1 by default.
+    ///
+    /// More is faster for short jobs: 100 for jobs of milliseconds. For long
+    /// ones leave it: what one worker has claimed, no other can begin.
+    #[must_use]
+    pub fn batch(mut self, jobs: usize) -> Self {
+        self.settings.batch = jobs.max(1);
+        self
+    }
+
+    /// How long to wait, when nothing was ready, before looking again. A
+    /// second by default.
+    #[must_use]
+    pub fn poll_every(mut self, pause: Duration) -> Self {
+        self.settings.poll_every = pause;
+        self
+    }
+
+    /// How long the end of a job waits at the most to be written together
+    /// with others. 10 milliseconds by default. The end of a lone job is
+    /// written at once.
+    #[must_use]
+    pub fn finish_within(mut self, time: Duration) -> Self {
+        self.settings.finish_within = time;
+        self
+    }
+
+    /// Is told of each transition.
+    #[must_use]
+    pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
+        self.observer = Some(Arc::new(observer));
+        self
+    }
+
+    /// What stops this worker, from any thread.
+    pub fn handle(&self) -> WorkerHandle {
+        self.handle.clone()
+    }
+}
+
+impl<S, C> Worker<S, C>
+where
+    S: StatusTracked,
+    S::Job: JobStore<C> + Send + 'static,
+    UpdatesOf<S>: Send,
+    C: TrackerConnection,
+{
+    /// Runs `work` for each ready job, until it is shut down by its
+    /// [`handle`](Self::handle). Updates, errors, [`Retry`](crate::Retry) and
+    /// panics of `work` are treated as by [`StatusTracked::run_job`].
+    ///
+    /// # Errors
+    ///
+    /// Those of its first look at the table: [`Error::Database`],
+    /// [`Error::Pool`], [`Error::Misconfigured`]. From then on it logs errors
+    /// and goes on.
+    pub fn run(
+        self,
+        work: impl Fn(&RunningJob<S::Job, C>, &mut UpdatesOf<S>) -> Result<(), BoxError> + Sync,
+    ) -> Result<Summary> {
+        self.work(perform::<S, C>(&work))
+    }
+
+    /// The same, until nothing is ready: neither a job, nor one that another
+    /// is just at. Jobs that others hold, and those whose time lies ahead,
+    /// are not waited for. One that is always released never lets it end.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    pub fn run_until_empty(
+        mut self,
+        work: impl Fn(&RunningJob<S::Job, C>, &mut UpdatesOf<S>) -> Result<(), BoxError> + Sync,
+    ) -> Result<Summary> {
+        self.settings.until_empty = true;
+        self.work(perform::<S, C>(&work))
+    }
+
+    /// Runs `work` for each ready job in a transaction of its own, which
+    /// commits together with the success mark, until it is shut down; see
+    /// [`StatusTracked::run_job_in_transaction`].
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    pub fn run_in_transaction(
+        self,
+        work: impl Fn(&mut C, &S::Job, &mut UpdatesOf<S>) -> Result<(), BoxError> + Sync,
+    ) -> Result<Summary> {
+        self.work(transact::<S, C>(&work))
+    }
+
+    /// The same, until nothing is ready, as [`run_until_empty`](Self::run_until_empty).
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    pub fn run_in_transaction_until_empty(
+        mut self,
+        work: impl Fn(&mut C, &S::Job, &mut UpdatesOf<S>) -> Result<(), BoxError> + Sync,
+    ) -> Result<Summary> {
+        self.settings.until_empty = true;
+        self.work(transact::<S, C>(&work))
+    }
+
+    fn work(self, run: impl Fn(RunningJob<S::Job, C>) -> Ran<S::Job, C> + Sync) -> Result<Summary> {
+        let step = step::<S>()?;
+        let span = tracing::info_span!(
+            "worker",
+            table = S::Job::TABLE,
+            step = std::any::type_name::<S>().rsplit("::").next(),
+        );
+        let _entered = span.enter();
+        let crew = Arc::new(Crew::new(self.pool, step, self.settings, self.observer));
+        let running = self.handle.begin({
+            let crew = Arc::clone(&crew);
+            move || crew.shut_down()
+        });
+        if self.handle.is_shut_down() {
+            crew.shut_down();
+        }
+        tracing::info!("working");
+        crew.expire()?;
+        crew.claim_first::<S>()?;
+        crew::work::<S, _, _>(&crew, &run).map_err(|error| Error::Misconfigured {
+            job: S::Job::TABLE.into(),
+            problem: format!("the machine gives no more threads: {error}"),
+        })?;
+        let summary = crew.summary();
+        tracing::info!("done: {summary}");
+        drop(running);
+        Ok(summary)
+    }
+}
+
+/// Runs one job.
+fn perform<S: StatusTracked, C: TrackerConnection>(
+    work: &(impl Fn(&RunningJob<S::Job, C>, &mut UpdatesOf<S>) -> Result<(), BoxError> + Sync),
+) -> impl Fn(RunningJob<S::Job, C>) -> Ran<S::Job, C> + Sync
+where
+    S::Job: JobStore<C>,
+{
+    move |mut job| {
+        let (ending, _) = job.perform(work);
+        Ran::Due(job, ending)
+    }
+}
+
+/// Runs one job in a transaction.
+fn transact<S: StatusTracked, C: TrackerConnection>(
+    work: &(impl Fn(&mut C, &S::Job, &mut UpdatesOf<S>) -> Result<(), BoxError> + Sync),
+) -> impl Fn(RunningJob<S::Job, C>) -> Ran<S::Job, C> + Sync
+where
+    S::Job: JobStore<C>,
+{
+    move |mut job| {
+        // Where one transaction keeps all others out, a renewal would wait
+        // for it, and nobody can expire the lock meanwhile.
+        job.lease.set_ending(C::WRITERS == 1);
+        let outcome = job.transact(work);
+        job.lease.set_ending(false);
+        match outcome {
+            Outcome::Committed(()) => Ran::Over(job),
+            Outcome::LockLost => {
+                job.lock_lost();
+                Ran::Over(job)
+            }
+            Outcome::Failed(trouble) => {
+                let ending = job.ending_after(&trouble);
+                Ran::Due(job, ending)
+            }
+            Outcome::MadeWay { doubtful, .. } => {
+                let release = job.release();
+                if doubtful {
+                    Ran::Doubtful(job, release)
+                } else {
+                    Ran::Due(job, release)
+                }
+            }
+            Outcome::Unreached(error) => {
+                tracing::error!(%error, "the transaction could not be had");
+                job.ended = None;
+                let release = job.release();
+                Ran::Doubtful(job, release)
+            }
+        }
+    }
+}
+
+impl<S: StatusTracked, C: TrackerConnection> Debug for Worker<S, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker")
+            .field("table", &<S::Job as Tracked>::TABLE)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}

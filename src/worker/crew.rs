@@ -1,0 +1,437 @@
+//! The threads of a worker, and what they share.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::desk::{Desk, Found, Settings, Task, Who};
+use super::finish::{self, Finish};
+use super::observer::{Event, Observer, Summary};
+use super::upkeep::{self, Leases};
+use crate::backoff;
+use crate::connection::{PoolOf, TrackerConnection};
+use crate::error::Result;
+use crate::expiry;
+use crate::protocol::Step;
+use crate::retry;
+use crate::running::RunningJob;
+use crate::store::JobStore;
+use crate::transition::Transition;
+use crate::{claim, ending::Ending};
+
+/// Pauses after errors of the database, beside those between the tries of
+/// each statement.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// What came of a job that was run.
+pub(super) enum Ran<J: JobStore<C>, C: TrackerConnection> {
+    /// Its end is to be written.
+    Due(RunningJob<J, C>, Ending<J>),
+    /// The same, where it may have been written by now.
+    Doubtful(RunningJob<J, C>, Ending<J>),
+    /// Its end is written, or lost.
+    Over(RunningJob<J, C>),
+}
+
+/// What the threads share.
+pub(super) struct Crew<J: JobStore<C>, C: TrackerConnection> {
+    pub pool: PoolOf<C>,
+    pub step: Step<J::Status>,
+    settings: Settings,
+    desk: Mutex<Desk<RunningJob<J, C>, Finish<J, C>>>,
+    /// Waited on by the hands, and by the keeper.
+    hands: Condvar,
+    keeper: Condvar,
+    /// Waited on between two rounds of upkeep.
+    upkeep: Condvar,
+    leases: Leases<J::Key>,
+    observer: Option<Arc<dyn Observer>>,
+    summary: Mutex<Summary>,
+    failed_claims: AtomicI32,
+    failed_finishes: AtomicI32,
+}
+
+impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
+    pub fn new(
+        pool: PoolOf<C>,
+        step: Step<J::Status>,
+        settings: Settings,
+        observer: Option<Arc<dyn Observer>>,
+    ) -> Self {
+        Self {
+            desk: Mutex::new(Desk::new(settings.clone(), Instant::now())),
+            pool,
+            step,
+            settings,
+            hands: Condvar::new(),
+            keeper: Condvar::new(),
+            upkeep: Condvar::new(),
+            leases: Leases::default(),
+            observer,
+            summary: Mutex::new(Summary::default()),
+            failed_claims: AtomicI32::new(0),
+            failed_finishes: AtomicI32::new(0),
+        }
+    }
+
+    pub fn summary(&self) -> Summary {
+        *self.summary.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Claims no more, and gives back what is not begun.
+    pub fn shut_down(&self) {
+        let mut desk = self.desk();
+        let now = Instant::now();
+        for job in desk.shut_down() {
+            let release = job.release();
+            desk.put_due(Finish::new(job, release, None), now);
+        }
+        drop(desk);
+        self.wake_all();
+    }
+
+    /// One of the threads that run jobs, which `run` does.
+    pub fn hand<S: 'static>(&self, run: &impl Fn(RunningJob<J, C>) -> Ran<J, C>) {
+        let mut desk = self.desk();
+        loop {
+            let now = Instant::now();
+            match desk.next(Who::Hand, now) {
+                Task::Run(job) => {
+                    drop(desk);
+                    self.observe(&job, Transition::Started, Duration::ZERO);
+                    let ran = run(job.started());
+                    desk = self.ran(ran, now);
+                }
+                Task::Finish(group) => {
+                    mark_ending(&group);
+                    drop(desk);
+                    desk = self.finish(group);
+                }
+                Task::Claim { quiet } => {
+                    drop(desk);
+                    desk = self.claim::<S>(quiet);
+                }
+                Task::Wait(time) => {
+                    desk.idle += 1;
+                    desk = wait(&self.hands, desk, time);
+                    desk.idle -= 1;
+                }
+                Task::Stop => break,
+            }
+        }
+        drop(desk);
+        self.wake_all();
+    }
+
+    /// The thread that writes what is due while all hands are at work.
+    pub fn keep(&self) {
+        let mut desk = self.desk();
+        loop {
+            match desk.next(Who::Keeper, Instant::now()) {
+                Task::Finish(group) => {
+                    mark_ending(&group);
+                    drop(desk);
+                    desk = self.finish(group);
+                }
+                Task::Stop => return,
+                Task::Wait(time) => desk = wait(&self.keeper, desk, time),
+                Task::Run(_) | Task::Claim { .. } => unreachable!("these are for the hands"),
+            }
+        }
+    }
+
+    /// The thread that renews locks and ends dead attempts, until the others
+    /// are done.
+    pub fn keep_up(&self) {
+        let interval = (self.step.lock_expire / 3).max(Duration::from_millis(1));
+        let mut failures = 0;
+        let mut desk = self.desk();
+        let mut next = Instant::now() + interval;
+        loop {
+            if desk.is_over() {
+                return;
+            }
+            let left = next.saturating_duration_since(Instant::now());
+            if !left.is_zero() {
+                desk = wait(&self.upkeep, desk, Some(left));
+                continue;
+            }
+            // Ends that are being written now are left out, and no other is
+            // begun until this is done.
+            desk.set_renewing(true);
+            let leases = self.leases.standing();
+            drop(desk);
+            let renewed = upkeep::renew::<J, C>(&self.pool, &leases);
+            drop(leases);
+            self.desk().set_renewing(false);
+            self.wake_all();
+            let done = renewed.and_then(|()| self.expire());
+            next = Instant::now()
+                + match done {
+                    Ok(()) => {
+                        failures = 0;
+                        interval
+                    }
+                    Err(error) => {
+                        failures += 1;
+                        tracing::error!(%error, "locks are neither renewed nor expired");
+                        backoff::exponential(FIRST_PAUSE, LONGEST_PAUSE, failures).min(interval)
+                    }
+                };
+            desk = self.desk();
+        }
+    }
+
+    /// Ends the dead attempts of others.
+    pub fn expire(&self) -> Result<()> {
+        let mut expired = false;
+        expiry::expire_all::<_, J>(&self.pool, &self.step, |key, retry| {
+            expired = true;
+            self.tell(&Event {
+                table: J::TABLE,
+                key,
+                transition: Transition::Expired { retry },
+                elapsed: Duration::ZERO,
+            });
+        })?;
+        if expired {
+            self.desk().poll(Instant::now());
+            self.wake_all();
+        }
+        Ok(())
+    }
+
+    /// The first claim, whose error is the caller's: the table is there, and
+    /// the database can be had.
+    pub fn claim_first<S: 'static>(&self) -> Result<()> {
+        let task = self.desk().next(Who::Hand, Instant::now());
+        match task {
+            Task::Claim { quiet } => self.try_claim::<S>(quiet),
+            _ => Ok(()),
+        }
+    }
+
+    fn claim<S: 'static>(
+        &self,
+        quiet: bool,
+    ) -> MutexGuard<'_, Desk<RunningJob<J, C>, Finish<J, C>>> {
+        if let Err(error) = self.try_claim::<S>(quiet) {
+            let failures = self.failed_claims.fetch_add(1, Ordering::Relaxed) + 1;
+            let pause = backoff::exponential(FIRST_PAUSE, LONGEST_PAUSE, failures);
+            tracing::error!(%error, ?pause, "no jobs could be claimed");
+            self.desk().fail_claim(pause, Instant::now());
+        }
+        self.desk()
+    }
+
+    fn try_claim<S: 'static>(&self, quiet: bool) -> Result<()> {
+        let wanted = self.settings.batch;
+        let next = claim::next::<S, J, C>(&self.pool, wanted, self.step)?;
+        let mut found = match next.jobs.len() {
+            0 => Found::Nothing,
+            n if n < wanted => Found::Some,
+            _ => Found::Enough,
+        };
+        if next.unreadable.is_some() {
+            self.summary
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .unreadable += 1;
+        } else if found == Found::Nothing && quiet && self.settings.until_empty {
+            // A claim skips rows that another is just at.
+            let ready = retry::run(&self.pool, &J::TABLE, |conn, _| {
+                Ok(J::has_ready_row(conn, &self.step)?)
+            })?;
+            if ready {
+                found = Found::Contended;
+            }
+        }
+        self.failed_claims.store(0, Ordering::Relaxed);
+        self.leases.add(next.jobs.iter().map(|job| &job.lease));
+        let now = Instant::now();
+        let mut desk = self.desk();
+        desk.end_claim(found, quiet, backoff::constant(FIRST_PAUSE), now);
+        if desk.is_shutting_down() {
+            for job in next.jobs {
+                let release = job.release();
+                desk.put_due(Finish::new(job, release, None), now);
+            }
+        } else {
+            desk.claimed(next.jobs);
+        }
+        self.wake(&desk);
+        Ok(())
+    }
+
+    /// Takes note of a job that was run from `begun` on.
+    fn ran(
+        &self,
+        ran: Ran<J, C>,
+        begun: Instant,
+    ) -> MutexGuard<'_, Desk<RunningJob<J, C>, Finish<J, C>>> {
+        let now = Instant::now();
+        let (job, ending, doubtful) = match ran {
+            Ran::Due(job, ending) => (job, ending, false),
+            Ran::Doubtful(job, ending) => (job, ending, true),
+            Ran::Over(job) => {
+                self.over(&job, now - begun);
+                drop(job);
+                let mut desk = self.desk();
+                desk.ran(now - begun, now);
+                self.wake(&desk);
+                return desk;
+            }
+        };
+        let mut due = Finish::new(job, ending, Some(begun));
+        due.doubtful = doubtful;
+        let is_release = matches!(due.ending, Ending::Release(_));
+        let mut desk = self.desk();
+        if is_release {
+            desk.hold_off(now);
+        }
+        let is_first = desk.put_due(due, now);
+        desk.ran(now - begun, now);
+        if is_first {
+            self.keeper.notify_one();
+        }
+        desk
+    }
+
+    fn finish(
+        &self,
+        mut group: Vec<Finish<J, C>>,
+    ) -> MutexGuard<'_, Desk<RunningJob<J, C>, Finish<J, C>>> {
+        finish::write(&mut group, &self.step);
+        let is_last_chance = self.desk().is_shutting_down();
+        let mut put_back = Vec::new();
+        for mut finish in group {
+            finish.job.lease.set_ending(false);
+            if finish.job.ended.is_none() && is_last_chance && finish.tries > 1 {
+                tracing::error!(job = finish.job.name(), "given up; its lock will expire");
+                finish.job.ended = Some(Transition::Lost);
+            }
+            if finish.job.ended.is_none() {
+                put_back.push(finish);
+            } else {
+                let elapsed = finish.begun.map(|begun| begun.elapsed());
+                self.over(&finish.job, elapsed.unwrap_or_default());
+            }
+        }
+        let pause = if put_back.is_empty() {
+            self.failed_finishes.store(0, Ordering::Relaxed);
+            Duration::ZERO
+        } else {
+            let failures = self.failed_finishes.fetch_add(1, Ordering::Relaxed) + 1;
+            backoff::exponential(FIRST_PAUSE, LONGEST_PAUSE, failures)
+        };
+        let mut desk = self.desk();
+        desk.end_finish(put_back, pause, Instant::now());
+        self.wake(&desk);
+        desk
+    }
+
+    /// Tells what became of a job.
+    fn over(&self, job: &RunningJob<J, C>, elapsed: Duration) {
+        self.observe(job, job.ended.unwrap_or(Transition::Lost), elapsed);
+    }
+
+    fn observe(&self, job: &RunningJob<J, C>, transition: Transition, elapsed: Duration) {
+        self.tell(&Event {
+            table: J::TABLE,
+            key: &job.lease.key,
+            transition,
+            elapsed,
+        });
+    }
+
+    fn tell(&self, event: &Event<'_>) {
+        if event.transition != Transition::Started {
+            self.summary
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .add(event.transition);
+        }
+        let Some(observer) = &self.observer else {
+            return;
+        };
+        if catch_unwind(AssertUnwindSafe(|| observer.observe(event))).is_err() {
+            tracing::error!(?event, "the observer panicked");
+        }
+    }
+
+    fn desk(&self) -> MutexGuard<'_, Desk<RunningJob<J, C>, Finish<J, C>>> {
+        // No user code runs under this lock.
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Something has changed that others may wait for.
+    fn wake(&self, desk: &Desk<RunningJob<J, C>, Finish<J, C>>) {
+        if desk.is_over() {
+            self.wake_all();
+        } else if desk.idle > 0 {
+            self.hands.notify_all();
+        }
+        self.keeper.notify_one();
+    }
+
+    fn wake_all(&self) {
+        self.hands.notify_all();
+        self.keeper.notify_all();
+        self.upkeep.notify_all();
+    }
+}
+
+/// Keeps renewals away from these jobs. Under the desk's lock, where renewals
+/// choose theirs.
+fn mark_ending<J: JobStore<C>, C: TrackerConnection>(group: &[Finish<J, C>]) {
+    group
+        .iter()
+        .for_each(|finish| finish.job.lease.set_ending(true));
+}
+
+fn wait<'a, T>(
+    condvar: &Condvar,
+    guard: MutexGuard<'a, T>,
+    time: Option<Duration>,
+) -> MutexGuard<'a, T> {
+    match time {
+        Some(time) => {
+            condvar
+                .wait_timeout(guard, time)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0
+        }
+        None => condvar.wait(guard).unwrap_or_else(PoisonError::into_inner),
+    }
+}
+
+/// Runs the threads until the work is over; fails where the machine has no
+/// threads to give.
+pub(super) fn work<S, J, C>(
+    crew: &Crew<J, C>,
+    run: &(impl Fn(RunningJob<J, C>) -> Ran<J, C> + Sync),
+) -> std::io::Result<()>
+where
+    S: 'static,
+    J: JobStore<C> + Send,
+    J::Updates: Send,
+    C: TrackerConnection,
+{
+    let named = |name: &str| thread::Builder::new().name(format!("{} {name}", J::TABLE));
+    thread::scope(|scope| {
+        let upkeep = named("upkeep").spawn_scoped(scope, || crew.keep_up());
+        let mut started = upkeep.map(|_| ());
+        for n in 1..=crew.settings.threads {
+            let hand = named(&n.to_string()).spawn_scoped(scope, || crew.hand::<S>(run));
+            started = started.and(hand.map(|_| ()));
+        }
+        if started.is_err() {
+            crew.shut_down();
+        }
+        crew.keep();
+        started
+    })
+}

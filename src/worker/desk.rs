@@ -1,0 +1,277 @@
+//! What a worker's threads have at hand, and what each is to do next: pure
+//! decisions, no database and no clock.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crate::bulk;
+
+/// Work that is claimed ahead, while another claim is under way, is no more
+/// than what the threads do in this time: enough to hide a claim, and too
+/// little to keep jobs from other workers.
+const AHEAD: Duration = Duration::from_millis(10);
+
+/// How a worker works.
+#[derive(Debug, Clone)]
+pub(super) struct Settings {
+    pub threads: usize,
+    /// Jobs of one claim, and ends that are written without waiting for more.
+    pub batch: usize,
+    pub poll_every: Duration,
+    /// How long an end waits for others to be written with.
+    pub finish_within: Duration,
+    pub until_empty: bool,
+    /// Statements that the database takes at a time.
+    pub writers: usize,
+}
+
+/// Who asks for something to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Who {
+    /// One of the threads that run jobs.
+    Hand,
+    /// The one that writes ends which are due while all hands are at work.
+    Keeper,
+}
+
+/// What to do next.
+#[derive(Debug, PartialEq)]
+pub(super) enum Task<Job, End> {
+    Run(Job),
+    Finish(Vec<End>),
+    /// `quiet`: nothing else is under way in this worker.
+    Claim {
+        quiet: bool,
+    },
+    /// Until something happens, or this time has passed.
+    Wait(Option<Duration>),
+    Stop,
+}
+
+/// What a claim came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    /// As many jobs as it asked for.
+    Enough,
+    /// Fewer.
+    Some,
+    /// None, though some are ready: others are at them.
+    Contended,
+    /// None is ready.
+    Nothing,
+}
+
+/// The jobs and ends at hand.
+#[derive(Debug)]
+pub(super) struct Desk<Job, End> {
+    settings: Settings,
+    waiting: VecDeque<Job>,
+    due: Vec<End>,
+    due_since: Instant,
+    running: usize,
+    claiming: usize,
+    finishing: usize,
+    /// Hands that wait for something to do.
+    pub idle: usize,
+    /// Seconds that a job takes, the last ones weighing most.
+    job_takes: f64,
+    /// The table has fewer ready jobs than a claim asks for.
+    sparse: bool,
+    /// Nothing was ready when nothing was under way.
+    dry: bool,
+    claim_from: Instant,
+    finish_from: Instant,
+    renewing: bool,
+    shutting_down: bool,
+}
+
+impl<Job, End> Desk<Job, End> {
+    pub fn new(settings: Settings, now: Instant) -> Self {
+        Self {
+            settings,
+            waiting: VecDeque::new(),
+            due: Vec::new(),
+            due_since: now,
+            running: 0,
+            claiming: 0,
+            finishing: 0,
+            idle: 0,
+            job_takes: f64::INFINITY,
+            sparse: false,
+            dry: false,
+            claim_from: now,
+            finish_from: now,
+            renewing: false,
+            shutting_down: false,
+        }
+    }
+
+    pub fn next(&mut self, who: Who, now: Instant) -> Task<Job, End> {
+        let is_hand = who == Who::Hand;
+        if self.may_finish(now) && self.should_finish(is_hand, now) {
+            self.finishing += 1;
+            let group = self.due.len().min(bulk::CHUNK);
+            return Task::Finish(self.due.drain(..group).collect());
+        }
+        if is_hand {
+            if let Some(job) = self.waiting.pop_front() {
+                self.running += 1;
+                return Task::Run(job);
+            }
+            if self.may_claim(now) {
+                let quiet = self.is_quiet();
+                self.claiming += 1;
+                return Task::Claim { quiet };
+            }
+        }
+        if self.is_over() {
+            return Task::Stop;
+        }
+        let due = (!self.due.is_empty() && !self.renewing && !self.is_at_limit())
+            .then(|| self.finish_from.max(self.overdue_from()));
+        let claim = (is_hand && self.wants_claim()).then_some(self.claim_from);
+        let next = due.into_iter().chain(claim).min();
+        Task::Wait(next.map(|at| at.saturating_duration_since(now)))
+    }
+
+    /// A job has come to its end, which is to be written, after this time.
+    pub fn ran(&mut self, took: Duration, now: Instant) {
+        self.running -= 1;
+        let took = took.as_secs_f64();
+        self.job_takes = if self.job_takes.is_finite() {
+            self.job_takes * 0.9 + took * 0.1
+        } else {
+            took
+        };
+        self.recheck(now);
+    }
+
+    /// This end is to be written; tells whether it is the only one.
+    pub fn put_due(&mut self, end: End, now: Instant) -> bool {
+        if self.due.is_empty() {
+            self.due_since = now;
+        }
+        self.due.push(end);
+        self.due.len() == 1
+    }
+
+    /// These jobs were claimed.
+    pub fn claimed(&mut self, jobs: impl IntoIterator<Item = Job>) {
+        self.waiting.extend(jobs);
+    }
+
+    /// A claim came to its end.
+    pub fn end_claim(&mut self, found: Found, quiet: bool, pause: Duration, now: Instant) {
+        self.claiming -= 1;
+        self.sparse = found != Found::Enough;
+        self.dry = found == Found::Nothing && quiet;
+        match found {
+            Found::Enough | Found::Some => {}
+            Found::Contended => self.claim_from = now + pause,
+            Found::Nothing => self.claim_from = now + self.settings.poll_every,
+        }
+    }
+
+    /// A claim failed; the next is to wait for so long.
+    pub fn fail_claim(&mut self, pause: Duration, now: Instant) {
+        self.claiming -= 1;
+        self.claim_from = now + pause;
+    }
+
+    /// A group of ends was written, but for those that were put back: they
+    /// wait for so long.
+    pub fn end_finish(&mut self, put_back: Vec<End>, pause: Duration, now: Instant) {
+        self.finishing -= 1;
+        if !put_back.is_empty() {
+            self.finish_from = now + pause;
+            self.due.extend(put_back);
+        }
+        self.due_since = now;
+        self.recheck(now);
+    }
+
+    /// A job was given back because its time has not come: no more is
+    /// claimed for a while.
+    pub fn hold_off(&mut self, now: Instant) {
+        self.claim_from = self.claim_from.max(now + self.settings.poll_every);
+    }
+
+    /// There may be something to claim.
+    pub fn poll(&mut self, now: Instant) {
+        self.claim_from = now;
+        self.dry = false;
+    }
+
+    /// Takes the claimed jobs that are not begun.
+    pub fn shut_down(&mut self) -> Vec<Job> {
+        self.shutting_down = true;
+        self.waiting.drain(..).collect()
+    }
+
+    pub fn is_shutting_down(&self) -> bool {
+        self.shutting_down
+    }
+
+    /// Keeps ends from being written while locks are renewed: both change
+    /// several rows, and could wait for each other.
+    pub fn set_renewing(&mut self, renewing: bool) {
+        self.renewing = renewing;
+    }
+
+    /// No more is going to happen.
+    pub fn is_over(&self) -> bool {
+        let is_at_end = self.shutting_down || (self.settings.until_empty && self.dry);
+        is_at_end && self.is_quiet()
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.waiting.is_empty()
+            && self.due.is_empty()
+            && self.running + self.claiming + self.finishing == 0
+    }
+
+    /// Where the worker ends with the last job, it looks at once whether
+    /// that was it.
+    fn recheck(&mut self, now: Instant) {
+        if self.settings.until_empty && self.is_quiet() {
+            self.claim_from = self.claim_from.min(now);
+        }
+    }
+
+    fn is_at_limit(&self) -> bool {
+        self.claiming + self.finishing >= self.settings.writers
+    }
+
+    fn may_finish(&self, now: Instant) -> bool {
+        !self.due.is_empty() && !self.renewing && !self.is_at_limit() && now >= self.finish_from
+    }
+
+    fn should_finish(&self, is_hand: bool, now: Instant) -> bool {
+        let is_free = is_hand && self.waiting.is_empty();
+        self.due.len() >= self.settings.batch
+            || self.shutting_down
+            || now >= self.overdue_from()
+            // A lone job does not wait; among many, the next claim comes first.
+            || (is_free && (self.sparse || (self.claiming == 0 && !self.may_claim(now))))
+    }
+
+    fn overdue_from(&self) -> Instant {
+        self.due_since + self.settings.finish_within
+    }
+
+    fn wants_claim(&self) -> bool {
+        if self.shutting_down || (self.settings.until_empty && self.dry) {
+            return false;
+        }
+        let coming = self.claiming * self.settings.batch;
+        let takes = coming as f64 * self.job_takes / self.settings.threads as f64;
+        self.waiting.is_empty()
+            && !self.is_at_limit()
+            && (coming < self.idle + 1
+                || (self.claiming < self.settings.threads && takes < AHEAD.as_secs_f64()))
+    }
+
+    fn may_claim(&self, now: Instant) -> bool {
+        now >= self.claim_from && self.wants_claim()
+    }
+}

@@ -1,0 +1,89 @@
+//! What a worker tells of its work: each transition, and a summary.
+
+use std::fmt::{self, Debug, Display};
+use std::time::Duration;
+
+use crate::transition::Transition;
+
+/// One transition of one job.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Event<'a> {
+    /// The table's name.
+    pub table: &'static str,
+    /// The job's key.
+    pub key: &'a dyn Debug,
+    /// What became of it.
+    pub transition: Transition,
+    /// Since the business logic began; zero where it did not.
+    pub elapsed: Duration,
+}
+
+/// Is told of each transition that a [`Worker`](crate::Worker) makes: for
+/// metrics, a progress bar, a test.
+///
+/// It is called on the worker's own threads, after the transition is recorded
+/// in the database, and keeps them from their work meanwhile. Closures will
+/// do: `.observer(|event: &Event<'_>| counter.add(event.transition))`.
+pub trait Observer: Send + Sync {
+    /// A job has made a transition. A panic is logged, and goes no further.
+    fn observe(&self, event: &Event<'_>);
+}
+
+impl<F: Fn(&Event<'_>) + Send + Sync> Observer for F {
+    fn observe(&self, event: &Event<'_>) {
+        self(event);
+    }
+}
+
+/// What a [`Worker`](crate::Worker) has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Summary {
+    /// Attempts that succeeded.
+    pub succeeded: u64,
+    /// Attempts that failed; their jobs are going to be tried again.
+    pub failed: u64,
+    /// Attempts that failed, and whose jobs are left alone from now on.
+    pub ignored: u64,
+    /// Jobs that were given back with no attempt counted.
+    pub released: u64,
+    /// Attempts that lost their lock, or whose end could not be recorded.
+    pub lost: u64,
+    /// Dead attempts of others that were ended.
+    pub expired: u64,
+    /// Times that a row was passed over which cannot be decoded.
+    pub unreadable: u64,
+}
+
+impl Summary {
+    pub(super) fn add(&mut self, transition: Transition) {
+        match transition {
+            Transition::Started => {}
+            Transition::Succeeded => self.succeeded += 1,
+            Transition::Failed { .. } => self.failed += 1,
+            Transition::Ignored { .. } => self.ignored += 1,
+            Transition::Released => self.released += 1,
+            Transition::Lost => self.lost += 1,
+            Transition::Expired { .. } => self.expired += 1,
+        }
+    }
+}
+
+/// `12 succeeded, 3 failed, 1 ignored, 0 released, 0 lost`, and what else there was.
+impl Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} succeeded, {} failed, {} ignored, {} released, {} lost",
+            self.succeeded, self.failed, self.ignored, self.released, self.lost
+        )?;
+        if self.expired > 0 {
+            write!(f, ", {} of others expired", self.expired)?;
+        }
+        if self.unreadable > 0 {
+            write!(f, ", {} times an unreadable row", self.unreadable)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,96 @@
+//! Stopping a worker from outside.
+
+use std::fmt::{self, Debug};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Stops a [`Worker`](crate::Worker), from any thread: that of a signal
+/// handler, of a web server that shuts down, or the job's own.
+#[derive(Clone, Default)]
+pub struct WorkerHandle(Arc<Control>);
+
+#[derive(Default)]
+struct Control {
+    state: Mutex<State>,
+    ended: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    is_shut_down: bool,
+    /// Tells the threads of the worker that is running.
+    wake: Option<Box<dyn Fn() + Send>>,
+}
+
+impl WorkerHandle {
+    /// Has the worker claim no more, finish the jobs that run, give back
+    /// those that it has claimed and not begun, and return. Returns at once.
+    /// A worker that is not running yet will end as soon as it begins.
+    pub fn shutdown(&self) {
+        let mut state = self.state();
+        if !state.is_shut_down {
+            state.is_shut_down = true;
+            tracing::info!("shutting down");
+        }
+        if let Some(wake) = &state.wake {
+            wake();
+        }
+    }
+
+    /// [`shutdown`](Self::shutdown), then waits for the worker to return, for
+    /// `timeout` at the most, and tells whether it has. It goes on shutting
+    /// down in any case. A job that calls this waits for itself.
+    pub fn shutdown_and_wait(&self, timeout: Duration) -> bool {
+        self.shutdown();
+        let end = Instant::now().checked_add(timeout);
+        let mut state = self.state();
+        while state.wake.is_some() {
+            let left = end.map_or(Duration::MAX, |end| {
+                end.saturating_duration_since(Instant::now())
+            });
+            if left.is_zero() {
+                return false;
+            }
+            (state, _) = self
+                .0
+                .ended
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        true
+    }
+
+    /// Whether the worker was told to shut down.
+    pub fn is_shut_down(&self) -> bool {
+        self.state().is_shut_down
+    }
+
+    /// Says that a worker runs, until the return value is dropped.
+    pub(super) fn begin(&self, wake: impl Fn() + Send + 'static) -> Running {
+        self.state().wake = Some(Box::new(wake));
+        Running(self.clone())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Both fields are whole at any time.
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Debug for WorkerHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorkerHandle")
+            .field("is_shut_down", &self.is_shut_down())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A worker runs.
+pub(super) struct Running(WorkerHandle);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.state().wake = None;
+        self.0.0.ended.notify_all();
+    }
+}
