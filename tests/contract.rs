@@ -77,10 +77,12 @@ mod sqlite {
     mod races;
     mod read;
     mod reset;
+    mod retry;
     mod run;
     #[path = "sessions/sqlite.rs"]
     mod sessions;
     mod statements;
+    mod tasks;
 }
 
 #[cfg(feature = "postgres")]
@@ -121,6 +123,7 @@ mod postgres {
     mod races;
     mod read;
     mod reset;
+    mod retry;
     mod run;
     #[path = "backend/server_own.rs"]
     mod server_faults;
@@ -129,6 +132,7 @@ mod postgres {
     #[path = "sessions/postgres.rs"]
     mod sessions;
     mod statements;
+    mod tasks;
 }
 
 #[cfg(feature = "mysql")]
@@ -171,6 +175,7 @@ mod mysql {
     mod races;
     mod read;
     mod reset;
+    mod retry;
     mod run;
     #[path = "backend/server_own.rs"]
     mod server_faults;
@@ -179,4 +184,5 @@ mod mysql {
     #[path = "sessions/mysql.rs"]
     mod sessions;
     mod statements;
+    mod tasks;
 }
