@@ -52,6 +52,8 @@ mod sqlite {
     mod backend;
     mod bad_input;
     mod bad_setup;
+    mod batch;
+    mod bulk;
     mod clocks;
     mod columns;
     mod concurrency;
@@ -95,6 +97,8 @@ mod postgres {
     mod backend;
     mod bad_input;
     mod bad_setup;
+    mod batch;
+    mod bulk;
     mod clocks;
     mod columns;
     mod concurrency;
@@ -145,6 +149,8 @@ mod mysql {
     mod backend;
     mod bad_input;
     mod bad_setup;
+    mod batch;
+    mod bulk;
     mod clocks;
     mod columns;
     mod concurrency;
