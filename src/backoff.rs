@@ -26,7 +26,8 @@ use std::time::Duration;
 #[must_use]
 pub fn constant(delay: Duration) -> Duration {
     let chance = uuid::Uuid::new_v4().as_bytes()[0];
-    delay.mul_f64(0.5 + f64::from(chance) / 510.0)
+    let half = delay / 2;
+    half + half / u32::from(u8::MAX) * u32::from(chance)
 }
 
 /// After the first failure (`retry` 1) about `first`, then twice as long each
@@ -48,4 +49,18 @@ pub fn exponential(first: Duration, cap: Duration, retry: i32) -> Duration {
             .saturating_mul(2_u32.saturating_pow(doublings))
             .min(cap),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_delay_stays_in_its_bounds() {
+        // So often that every chance comes.
+        for _ in 0..10_000 {
+            let delay = exponential(Duration::MAX, Duration::MAX, 5);
+            assert!(Duration::MAX / 2 <= delay);
+        }
+    }
 }

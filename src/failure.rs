@@ -8,6 +8,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::error::causes;
+
 /// Longer texts are cut, so that no backtrace breaks a column.
 const LONGEST_TEXT: usize = 8 * 1024;
 /// Failures that the history keeps.
@@ -34,12 +36,22 @@ impl Failure {
     /// for some error types holds a backtrace.
     pub fn of(error: &(dyn StdError + 'static)) -> Self {
         let mut lines = Bounded::default();
-        // A writer that is full refuses the rest, which is what it is for.
-        let mut cut = write!(lines, "{error}").is_err();
-        let mut source = error.source();
-        while let (Some(cause), false) = (source, cut) {
-            cut = write!(lines, "\n{cause}").is_err();
-            source = cause.source();
+        let mut last: Option<String> = None;
+        for cause in causes(error) {
+            let mut text = Bounded::default();
+            // A writer that is full refuses the rest, which is what it is for.
+            let mut cut = write!(text, "{cause}").is_err();
+            // Some errors say no more than their source, as `Retry` does.
+            if last.as_ref() == Some(&text.text) {
+                continue;
+            }
+            let line_break = if last.is_some() { "\n" } else { "" };
+            cut |= write!(lines, "{line_break}{}", text.text).is_err();
+            if cut {
+                lines.full = true;
+                break;
+            }
+            last = Some(text.text);
         }
         Self {
             error: lines.finish(),

@@ -91,6 +91,29 @@ pub trait StatusTracked: Sized + 'static {
     /// included, before it is ready again; see [`backoff`](crate::backoff).
     /// `None` by default: it is ready at once. The table needs a `run_at`
     /// column: without one, a step that sets this does not compile.
+    ///
+    /// ```compile_fail,E0080
+    /// # mod schema { diesel::table! { jobs (id) { id -> Text, status -> Integer, create_at -> Timestamp, update_at -> Timestamp,
+    /// #     lock -> Nullable<Text>, lock_at -> Nullable<Timestamp>, retry -> Integer, data -> Nullable<Json>, errors -> Json, } } }
+    /// # use schema::jobs; use diesel::prelude::*; use std::time::Duration;
+    /// # use diesel_status_tracker::{StatusTracked, backoff, job_table};
+    /// # #[derive(Debug, Clone, Queryable, Selectable)] #[diesel(table_name = jobs)]
+    /// # struct Job { id: String, status: i32 }
+    /// # #[derive(Default, Insertable, AsChangeset)] #[diesel(table_name = jobs)]
+    /// # struct JobUpdates { data: Option<serde_json::Value> }
+    /// # job_table! { Job in jobs { key: (id: String), status: i32, updates: JobUpdates, connections: [SqliteConnection] } }
+    /// impl StatusTracked for Job {
+    ///     // …
+    /// #   type Job = Job;
+    /// #   const PENDING: i32 = 10;
+    /// #   const IN_PROGRESS: i32 = 20;
+    /// #   const FAILED: i32 = 30;
+    /// #   const SUCCEEDED: i32 = 40;
+    /// #   const IGNORED: i32 = 50;
+    ///     const RETRY_DELAY: Option<fn(i32) -> Duration> = Some(|_| backoff::constant(Duration::from_secs(60)));
+    /// }
+    /// # fn main() { let _ = Job::reset(&mut SqliteConnection::establish(":memory:").unwrap(), "job-1"); }
+    /// ```
     const RETRY_DELAY: Option<fn(retry: i32) -> Duration> = None;
 
     /// Inserts a `PENDING` row and returns it.

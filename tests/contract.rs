@@ -52,6 +52,8 @@ mod sqlite {
     mod backend;
     mod bad_input;
     mod bad_setup;
+    mod batch;
+    mod bulk;
     mod clocks;
     mod columns;
     mod concurrency;
@@ -77,10 +79,12 @@ mod sqlite {
     mod races;
     mod read;
     mod reset;
+    mod retry;
     mod run;
     #[path = "sessions/sqlite.rs"]
     mod sessions;
     mod statements;
+    mod tasks;
 }
 
 #[cfg(feature = "postgres")]
@@ -93,6 +97,8 @@ mod postgres {
     mod backend;
     mod bad_input;
     mod bad_setup;
+    mod batch;
+    mod bulk;
     mod clocks;
     mod columns;
     mod concurrency;
@@ -121,6 +127,7 @@ mod postgres {
     mod races;
     mod read;
     mod reset;
+    mod retry;
     mod run;
     #[path = "backend/server_own.rs"]
     mod server_faults;
@@ -129,6 +136,7 @@ mod postgres {
     #[path = "sessions/postgres.rs"]
     mod sessions;
     mod statements;
+    mod tasks;
 }
 
 #[cfg(feature = "mysql")]
@@ -141,6 +149,8 @@ mod mysql {
     mod backend;
     mod bad_input;
     mod bad_setup;
+    mod batch;
+    mod bulk;
     mod clocks;
     mod columns;
     mod concurrency;
@@ -171,6 +181,7 @@ mod mysql {
     mod races;
     mod read;
     mod reset;
+    mod retry;
     mod run;
     #[path = "backend/server_own.rs"]
     mod server_faults;
@@ -179,4 +190,5 @@ mod mysql {
     #[path = "sessions/mysql.rs"]
     mod sessions;
     mod statements;
+    mod tasks;
 }

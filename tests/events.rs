@@ -10,7 +10,7 @@ use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, Pool};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use diesel_status_tracker::clock::ago;
-use diesel_status_tracker::{StatusTracked, job_table};
+use diesel_status_tracker::{Retry, StatusTracked, job_table};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 
@@ -182,4 +182,26 @@ fn an_expired_lock_and_its_late_worker_are_warnings() {
     );
     assert!(lines[2].starts_with("WARN"), "{lines:?}");
     assert!(lines[2].ends_with("lock lost"), "{lines:?}");
+}
+
+#[test]
+fn a_released_job_is_for_information() {
+    let lines = logged(|pool| {
+        Job::run_job(pool, "job-1", |_, _| Err::<(), _>(Retry::release().into())).unwrap_err();
+    });
+    assert!(lines[1].starts_with("INFO attempt{"), "{lines:?}");
+    assert!(lines[1].ends_with("running: released"), "{lines:?}");
+    assert_eq!(lines.len(), 2, "{lines:?}");
+}
+
+#[test]
+fn a_delay_for_which_the_table_has_no_column_is_a_warning() {
+    let lines = logged(|pool| {
+        let later = Retry::after(Duration::from_secs(60));
+        Job::run_job(pool, "job-1", |_, _| Err::<(), _>(later.into())).unwrap_err();
+    });
+    assert!(lines[1].starts_with("WARN attempt{"), "{lines:?}");
+    assert!(lines[1].contains("needs a `run_at` column"), "{lines:?}");
+    assert!(lines[2].starts_with("WARN attempt{"), "{lines:?}");
+    assert!(lines[2].contains("failed"), "{lines:?}");
 }

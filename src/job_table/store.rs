@@ -250,7 +250,8 @@ macro_rules! __job_table_store {
                     let rows_: Vec<KeyRow> = load!(
                         table!()
                             .select(key!())
-                            .filter(__private::one_of(COLUMNS.status, codes_of([step_.in_progress])).and(COLUMNS.lock.eq(token_))),
+                            .filter(__private::one_of(COLUMNS.status, codes_of([step_.in_progress])).and(COLUMNS.lock.eq(token_)))
+                            .order_by(order!()),
                         conn_
                     )?;
                     Ok(keys_of(rows_))

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::database::{TestConnection, TestDb};
 
-mod own_names;
+pub mod own_names;
 mod own_types;
 
 /// What is seen of the one row of a table by plain Diesel: status, the lock,

@@ -9,6 +9,7 @@ use diesel_status_tracker::{Error, KeyOf, StatusTracked};
 
 use super::database::{TestDb, TestPool};
 use super::jobs::{Job, JobUpdates, Status, history, jobs, row, set_status};
+use super::tasks::{Task, seen, tasks, with_tasks};
 
 /// Runs jobs until none is free; the keys in the order in which they came.
 fn drain<S: StatusTracked>(next: impl Fn() -> Option<KeyOf<S>>) -> Vec<KeyOf<S>> {
@@ -126,71 +127,17 @@ fn claimers_at_the_same_time_get_different_jobs() {
     assert_eq!(got, ids);
 }
 
-/// A table with an order of its own, a `run_at`, and a struct that cannot hold
-/// what the database allows.
+/// Of tasks, with an order of their own, a `run_at`, and rows that cannot be read.
 mod own_order {
     use super::*;
-
-    const TASKS: &str = "CREATE TABLE tasks (
-        id INTEGER NOT NULL PRIMARY KEY, status INTEGER NOT NULL, create_at DATETIME(6) NOT NULL,
-        update_at DATETIME(6) NOT NULL, `lock` VARCHAR(32), lock_at DATETIME(6), retry INTEGER NOT NULL,
-        errors JSON NOT NULL, run_at DATETIME(6), priority INTEGER NOT NULL DEFAULT 0, note VARCHAR(20) DEFAULT 'a note'
-    )";
-
-    diesel::table! {
-        tasks (id) {
-            id -> Integer, status -> Integer, create_at -> Timestamp, update_at -> Timestamp, lock -> Nullable<Text>,
-            lock_at -> Nullable<Timestamp>, retry -> Integer, errors -> Json, run_at -> Nullable<Timestamp>,
-            priority -> Integer, note -> Text,
-        }
-    }
-
-    #[derive(Debug, Queryable, Selectable)]
-    #[diesel(table_name = tasks)]
-    struct Task {
-        id: i32,
-        #[expect(dead_code, reason = "it is read, which fails for NULL")]
-        note: String,
-    }
-
-    #[derive(Debug, Default, Insertable, AsChangeset)]
-    #[diesel(table_name = tasks)]
-    struct TaskUpdates {
-        priority: Option<i32>,
-    }
-
-    step! { Task on Task {} }
-    tracked! {
-        Task in tasks {
-            key: (id: i32), status: Status, updates: TaskUpdates, columns: { run_at: run_at },
-            order_by: (tasks::priority.desc(), tasks::id.asc()), status_field: none,
-        }
-    }
-
-    fn tasks(ids: impl IntoIterator<Item = i32>) -> (TestDb, TestPool) {
-        let db = TestDb::with_table(TASKS);
-        let pool = db.pool(1);
-        let rows = ids.into_iter().map(|id| (id, TaskUpdates::default()));
-        Task::create_many(&pool, rows).unwrap();
-        (db, pool)
-    }
 
     fn next_task(pool: &TestPool) -> Option<i32> {
         Task::run_next(pool, |task, _| Ok(task.id)).unwrap()
     }
 
-    /// Status, whether it is locked, and `retry`.
-    fn seen(db: &TestDb, id: i32) -> (Status, bool, i32) {
-        tasks::table
-            .find(id)
-            .select((tasks::status, tasks::lock.is_not_null(), tasks::retry))
-            .get_result(&mut *db.conn())
-            .unwrap()
-    }
-
     #[test]
     fn the_tables_own_order_decides_what_is_next() {
-        let (db, pool) = tasks(1..=4);
+        let (db, pool) = with_tasks(1..=4);
         db.sql("UPDATE tasks SET priority = 5 WHERE id = 3");
         db.sql("UPDATE tasks SET priority = -5 WHERE id = 1");
         // Whichever of the statuses it is ready from.
@@ -201,7 +148,7 @@ mod own_order {
 
     #[test]
     fn a_job_whose_time_has_not_come_waits() {
-        let (db, pool) = tasks(1..=3);
+        let (db, pool) = with_tasks(1..=3);
         let run_at = |id, at: diesel_status_tracker::clock::Clock<_>| {
             diesel::update(tasks::table.find(id))
                 .set(tasks::run_at.eq(at))
@@ -233,7 +180,7 @@ mod own_order {
 
     #[test]
     fn a_row_that_cannot_be_read_is_released_and_named() {
-        let (db, pool) = tasks([1]);
+        let (db, pool) = with_tasks([1]);
         db.sql("UPDATE tasks SET note = NULL, retry = 2");
 
         let next = Task::run_next(&pool, |_, _| -> Result<(), _> { panic!("it ran") }).unwrap_err();
@@ -250,7 +197,7 @@ mod own_order {
 
     #[test]
     fn rows_that_cannot_be_read_do_not_stop_the_others() {
-        let (db, pool) = tasks(1..=9);
+        let (db, pool) = with_tasks(1..=9);
         db.sql("UPDATE tasks SET note = NULL WHERE id IN (1, 2, 3, 6)");
 
         // The first in the order are unreadable, and are passed over.

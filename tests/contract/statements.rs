@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::database::{TestDb, TestPool};
 use super::jobs::{Job, JobUpdates, age_lock, data};
-use super::own_statements::{CLAIM, CLAIM_NEXT, NONE_LEFT};
+use super::own_statements::{CLAIM, CLAIM_NEXT, CLAIM_TEN, NONE_LEFT};
 use super::pools::{Event, Log, pool_with};
 
 /// Jobs "0" to "9", over one connection.
@@ -22,11 +22,11 @@ fn jobs() -> (TestDb, TestPool, Log) {
 }
 
 /// Holds that what was run since the last look is this, by its first words,
-/// and nothing else: no ping, no transaction.
+/// and nothing else: no ping, and no transaction that is not named.
 fn assert_ran(log: &Log, statements: &[&[&str]]) {
     let events = log.take();
-    let is_other = |event: &&Event| matches!(event, Event::Transaction | Event::Failed(_));
-    assert_eq!(events.iter().find(is_other), None);
+    let is_failed = |event: &&Event| matches!(event, Event::Failed(_));
+    assert_eq!(events.iter().find(is_failed), None);
     let started = events.iter().filter_map(|event| match event {
         Event::Started(sql) => sql.split(' ').next(),
         _ => None,
@@ -78,6 +78,36 @@ fn nothing_to_do_takes_one_statement() {
     assert_ran(&log, &[NONE_LEFT]);
     assert_eq!(Job::expire_locks(&pool).unwrap(), 0);
     assert_ran(&log, &[&["SELECT"]]);
+}
+
+#[test]
+fn a_batch_takes_few_statements() {
+    let (_db, pool, log) = jobs();
+
+    let batch = Job::claim_next(&pool, 10).unwrap();
+
+    assert_eq!(batch.len(), 10);
+    assert_ran(&log, &[CLAIM_TEN]);
+}
+
+#[test]
+fn after_the_first_batch_every_statement_is_prepared() {
+    let (_db, pool, log) = jobs();
+    let claim_and_finish = || {
+        let batch = Job::claim_next(&pool, 3).unwrap();
+        assert_eq!(batch.len(), 3);
+        for job in batch {
+            job.succeed().unwrap();
+        }
+    };
+    claim_and_finish();
+    log.take();
+
+    claim_and_finish();
+
+    let is_new = |event: &&Event| matches!(event, Event::Prepared(_));
+    let events = log.take();
+    assert_eq!(events.iter().find(is_new), None);
 }
 
 #[test]

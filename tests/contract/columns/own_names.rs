@@ -60,14 +60,13 @@ where
 
 #[derive(Debug, Queryable, Selectable)]
 #[diesel(table_name = invoices)]
-struct Invoice {
-    #[expect(dead_code, reason = "a row has a field")]
-    priority: i32,
+pub struct Invoice {
+    pub priority: i32,
 }
 
 #[derive(Debug, Default, Insertable, AsChangeset)]
 #[diesel(table_name = invoices)]
-struct InvoiceUpdates {
+pub struct InvoiceUpdates {
     priority: Option<i32>,
 }
 
@@ -160,4 +159,25 @@ fn part_of_a_key_is_another_job() {
     let error = Invoice::start(&pool, (8, "b")).unwrap_err();
     assert!(error.to_string().contains("invoices (8, \"b\")"), "{error}");
     assert_eq!(Invoice::reset_many(&pool, [(7, "a"), (8, "b")]).unwrap(), 1);
+}
+
+#[test]
+fn a_batch_is_claimed_by_both_parts_of_its_keys() {
+    let db = TestDb::with_table(Invoice::CREATE);
+    let pool = db.pool(1);
+    for (key, priority) in [((7, "a"), 1), ((7, "b"), 4), ((8, "a"), 3), ((8, "b"), 2)] {
+        let priority = Some(priority);
+        Invoice::create_and_save(&pool, key, InvoiceUpdates { priority }).unwrap();
+    }
+
+    let batch = Invoice::claim_next(&pool, 3).unwrap();
+
+    let priorities: Vec<_> = batch.iter().map(|invoice| invoice.priority).collect();
+    assert_eq!(priorities, [4, 3, 2]);
+    for invoice in batch {
+        invoice.succeed().unwrap();
+    }
+    let rest = Invoice::start(&pool, (7, "a")).unwrap();
+    assert_eq!(rest.priority, 1);
+    assert!(Invoice::claim_next(&pool, 3).unwrap().is_empty());
 }

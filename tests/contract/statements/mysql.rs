@@ -9,7 +9,10 @@ use super::pools::{Log, pool_with};
 
 pub const CLAIM: &[&str] = &["UPDATE", "SELECT"];
 pub const CLAIM_NEXT: &[&str] = &["SELECT", "UPDATE", "SELECT"];
+/// A batch of ten.
+pub const CLAIM_TEN: &[&str] = &["SELECT", "UPDATE", "SELECT"];
 pub const NONE_LEFT: &[&str] = &["SELECT"];
+pub const ROWS_AN_INSERT: usize = 500;
 
 #[derive(Debug, QueryableByName)]
 struct Plan {

@@ -5,14 +5,19 @@ use diesel::prelude::*;
 use diesel::sql_types::Text;
 use diesel_status_tracker::StatusTracked;
 
-use super::database::{TestConnection, TestDb};
+use super::columns::Shape;
+use super::columns::own_names::{Invoice, InvoiceUpdates, invoices};
+use super::database::{TestConnection, TestDb, TestPool};
 use super::jobs::{Job, JobUpdates, Status, jobs};
 use super::plans::{fill, searches};
 use super::pools::{Log, pool_with};
 
 pub const CLAIM: &[&str] = &["UPDATE"];
 pub const CLAIM_NEXT: &[&str] = &["WITH"];
+/// A batch of ten.
+pub const CLAIM_TEN: &[&str] = &["WITH"];
 pub const NONE_LEFT: &[&str] = &["WITH"];
+pub const ROWS_AN_INSERT: usize = 500;
 
 #[derive(QueryableByName)]
 struct Plan {
@@ -52,36 +57,98 @@ fn searches_use_the_partial_indexes() {
     }
 }
 
+const PLANS: [&str; 4] = [
+    "SET enable_hashjoin = off; SET enable_mergejoin = off",
+    "SET enable_nestloop = off; SET enable_mergejoin = off",
+    "SET enable_nestloop = off; SET enable_hashjoin = off",
+    "SET enable_indexscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off",
+];
+
+/// Calls `claim` with a pool for each plan, before `table` is analyzed and after.
+fn under_each_plan(db: &TestDb, table: &str, mut claim: impl FnMut(&TestPool, &str)) {
+    for is_analyzed in [false, true] {
+        if is_analyzed {
+            db.sql(&format!("ANALYZE {table}"));
+        }
+        for plan in PLANS {
+            let pool = pool_with(db.url(), 1, |conn| conn.batch_execute(plan).unwrap());
+            claim(&pool, plan);
+        }
+    }
+}
+
 #[test]
 fn a_claim_takes_no_more_than_it_should_whatever_the_plan() {
-    let plans = [
-        "SET enable_hashjoin = off; SET enable_mergejoin = off",
-        "SET enable_nestloop = off; SET enable_mergejoin = off",
-        "SET enable_nestloop = off; SET enable_hashjoin = off",
-        "SET enable_indexscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off",
-    ];
     let db = TestDb::new();
     let rows = (0..5000).map(|n| (n.to_string(), JobUpdates::default()));
     Job::create_many(&db.pool(1), rows).unwrap();
-    for is_analyzed in [false, true] {
-        if is_analyzed {
-            db.sql("ANALYZE jobs");
-        }
-        for plan in plans {
-            let pool = pool_with(db.url(), 1, |conn| conn.batch_execute(plan).unwrap());
+    // The first in the order are the last in the table.
+    db.sql("UPDATE jobs SET update_at = update_at - CAST(id AS INTEGER) * INTERVAL '1 minute'");
+    let mut next = (0..5000).rev().map(|n| n.to_string());
+    for n in [1, 7] {
+        under_each_plan(&db, "jobs", |pool, plan| {
+            let batch = Job::claim_next(pool, n).unwrap();
 
-            let claimed = Job::run_next(&pool, |job, _| {
-                let held = jobs::table
-                    .filter(jobs::lock.is_not_null())
-                    .select(jobs::id);
-                let held: Vec<String> = held.load(&mut *db.conn())?;
-                assert_eq!(held, [job.id.as_str()], "{plan}");
-                Ok(())
-            });
-
-            assert_eq!(claimed.unwrap(), Some(()));
-        }
+            let ids: Vec<_> = batch.iter().map(|job| job.id.clone()).collect();
+            let expected: Vec<_> = next.by_ref().take(n).collect();
+            assert_eq!(ids, expected, "{plan}");
+            let held = jobs::table.filter(jobs::lock.is_not_null()).count();
+            let held: i64 = held.get_result(&mut *db.conn()).unwrap();
+            assert_eq!(held, n as i64, "{plan}");
+            for job in batch {
+                job.succeed().unwrap();
+            }
+        });
     }
     let counts = Job::count_by_status(&db.pool(1)).unwrap();
-    assert!(counts.contains(&(Status::Succeeded, 8)), "{counts:?}");
+    assert!(counts.contains(&(Status::Succeeded, 8 + 56)), "{counts:?}");
+}
+
+#[test]
+fn by_a_composite_key_a_claim_takes_no_more_either() {
+    let db = TestDb::with_table(Invoice::CREATE);
+    // Each part of a key stands in many keys.
+    let key = |n: i64| (n % 70, (n / 70).to_string());
+    let rows = (0..3500).map(|n| (key(n), InvoiceUpdates::default()));
+    Invoice::create_many(&db.pool(1), rows).unwrap();
+    db.sql("UPDATE invoices SET priority = tenant * 50 + CAST(number AS INTEGER)");
+    let mut left = 3500;
+    under_each_plan(&db, "invoices", |pool, plan| {
+        let batch = Invoice::claim_next(pool, 7).unwrap();
+
+        left -= 7;
+        let priorities: Vec<_> = batch.iter().map(|invoice| invoice.priority).collect();
+        let expected: Vec<_> = (left..left + 7).rev().collect();
+        assert_eq!(priorities, expected, "{plan}");
+        let held = invoices::table.filter(invoices::lease.is_not_null());
+        assert_eq!(
+            held.count().get_result(&mut *db.conn()),
+            Ok(7_i64),
+            "{plan}"
+        );
+        for invoice in batch {
+            invoice.succeed().unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_row_that_another_transaction_has_locked_is_not_waited_for() {
+    let db = TestDb::new();
+    let pool = db.pool(1);
+    let rows = (0..5).map(|n| (n.to_string(), JobUpdates::default()));
+    Job::create_many(&pool, rows).unwrap();
+
+    let batch = db.conn().transaction(|conn| {
+        let locked = jobs::table.filter(jobs::id.eq_any(["1", "3"])).for_update();
+        assert_eq!(locked.select(jobs::id).load::<String>(conn)?.len(), 2);
+        // It returns, with the lock still held.
+        QueryResult::Ok(Job::claim_next(&pool, 5).unwrap())
+    });
+
+    let mut ids: Vec<_> = batch.iter().flatten().map(|job| &*job.id).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, ["0", "2", "4"]);
+    let later = Job::claim_next(&pool, 5).unwrap();
+    assert_eq!(later.len(), 2);
 }

@@ -9,7 +9,13 @@ use super::pools::{Log, pool_with};
 
 pub const CLAIM: &[&str] = &["UPDATE"];
 pub const CLAIM_NEXT: &[&str] = &["SELECT", "UPDATE"];
+/// A batch of ten.
+pub const CLAIM_TEN: &[&str] = &[
+    "BEGIN", "SELECT", "UPDATE", "UPDATE", "UPDATE", "UPDATE", "UPDATE", "UPDATE", "UPDATE",
+    "UPDATE", "UPDATE", "UPDATE", "COMMIT",
+];
 pub const NONE_LEFT: &[&str] = &["SELECT"];
+pub const ROWS_AN_INSERT: usize = 1;
 
 #[derive(QueryableByName)]
 struct Plan {
