@@ -58,15 +58,15 @@ fn age(db: &TestDb, status: Status) {
 #[test]
 fn very_many_are_created_in_few_statements_and_one_transaction() {
     let (db, pool, log) = jobs(0);
-    let rows = (0..100_000).map(|id| (id.to_string(), JobUpdates::default()));
+    let rows = (0..20_000).map(|id| (id.to_string(), JobUpdates::default()));
 
-    assert_eq!(Job::create_many(&pool, rows).unwrap(), 100_000);
+    assert_eq!(Job::create_many(&pool, rows).unwrap(), 20_000);
 
     let (transactions, statements) = ran(&log);
     assert_eq!(transactions, 1);
-    assert_eq!(statements.len(), 100_000 / ROWS_AN_INSERT);
+    assert_eq!(statements.len(), 20_000 / ROWS_AN_INSERT);
     assert!(statements.iter().all(|word| word == "INSERT"));
-    assert_eq!(count(&mut db.conn()), 100_000);
+    assert_eq!(count(&mut db.conn()), 20_000);
 }
 
 #[test]
