@@ -77,7 +77,9 @@ pub(crate) fn by_key<S: 'static, J: JobStore<C>, C: TrackerConnection>(
         })?;
         match decision {
             Decision::Claimed(claimed) => {
-                return Ok(RunningJob::hold::<S>(pool.clone(), step, token, claimed).started());
+                let job = RunningJob::hold::<S>(pool.clone(), step, token, claimed);
+                job.started();
+                return Ok(job);
             }
             // The row changed between the two statements: each turn of
             // this loop is some other worker's progress.

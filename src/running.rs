@@ -87,9 +87,8 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
     }
 
     /// Says that the attempt begins.
-    pub(crate) fn started(self) -> Self {
+    pub(crate) fn started(&self) {
         self.span.in_scope(|| tracing::info!("started"));
-        self
     }
 
     /// Runs the business logic and records how it ended.

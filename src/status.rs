@@ -265,7 +265,10 @@ pub trait StatusTracked: Sized + 'static {
         let next = claim::next::<Self, Self::Job, C>(pool, n, step)?;
         match next.unreadable {
             Some(error) if next.jobs.is_empty() => Err(error),
-            _ => Ok(next.jobs.into_iter().map(RunningJob::started).collect()),
+            _ => {
+                next.jobs.iter().for_each(RunningJob::started);
+                Ok(next.jobs)
+            }
         }
     }
 

@@ -185,7 +185,10 @@ where
         self.work(transact::<S, C>(&work))
     }
 
-    fn work(self, run: impl Fn(RunningJob<S::Job, C>) -> Ran<S::Job, C> + Sync) -> Result<Summary> {
+    fn work(
+        self,
+        run: impl Fn(Box<RunningJob<S::Job, C>>) -> Ran<S::Job, C> + Sync,
+    ) -> Result<Summary> {
         let step = step::<S>()?;
         let span = tracing::info_span!(
             "worker",
@@ -218,11 +221,11 @@ where
 /// Runs one job.
 fn perform<S: StatusTracked, C: TrackerConnection>(
     work: &(impl Fn(&RunningJob<S::Job, C>, &mut UpdatesOf<S>) -> Result<(), BoxError> + Sync),
-) -> impl Fn(RunningJob<S::Job, C>) -> Ran<S::Job, C> + Sync
+) -> impl Fn(Box<RunningJob<S::Job, C>>) -> Ran<S::Job, C> + Sync
 where
     S::Job: JobStore<C>,
 {
-    move |mut job| {
+    move |mut job: Box<RunningJob<S::Job, C>>| {
         let (ending, _) = job.perform(work);
         Ran::Due(job, ending)
     }
@@ -231,11 +234,11 @@ where
 /// Runs one job in a transaction.
 fn transact<S: StatusTracked, C: TrackerConnection>(
     work: &(impl Fn(&mut C, &S::Job, &mut UpdatesOf<S>) -> Result<(), BoxError> + Sync),
-) -> impl Fn(RunningJob<S::Job, C>) -> Ran<S::Job, C> + Sync
+) -> impl Fn(Box<RunningJob<S::Job, C>>) -> Ran<S::Job, C> + Sync
 where
     S::Job: JobStore<C>,
 {
-    move |mut job| {
+    move |mut job: Box<RunningJob<S::Job, C>>| {
         // Where one transaction keeps all others out, a renewal would wait
         // for it, and nobody can expire the lock meanwhile.
         job.lease.set_ending(C::WRITERS == 1);

@@ -29,19 +29,22 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// What came of a job that was run.
 pub(super) enum Ran<J: JobStore<C>, C: TrackerConnection> {
     /// Its end is to be written.
-    Due(RunningJob<J, C>, Ending<J>),
+    Due(Box<RunningJob<J, C>>, Ending<J>),
     /// The same, where it may have been written by now.
-    Doubtful(RunningJob<J, C>, Ending<J>),
+    Doubtful(Box<RunningJob<J, C>>, Ending<J>),
     /// Its end is written, or lost.
-    Over(RunningJob<J, C>),
+    Over(Box<RunningJob<J, C>>),
 }
+
+/// Jobs are large, and change hands often: so they are boxed.
+type WorkersDesk<J, C> = Desk<Box<RunningJob<J, C>>, Finish<J, C>>;
 
 /// What the threads share.
 pub(super) struct Crew<J: JobStore<C>, C: TrackerConnection> {
     pub pool: PoolOf<C>,
     pub step: Step<J::Status>,
     settings: Settings,
-    desk: Mutex<Desk<RunningJob<J, C>, Finish<J, C>>>,
+    desk: Mutex<WorkersDesk<J, C>>,
     /// Waited on by the hands, and by the keeper.
     hands: Condvar,
     keeper: Condvar,
@@ -94,15 +97,25 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
     }
 
     /// One of the threads that run jobs, which `run` does.
-    pub fn hand<S: 'static>(&self, run: &impl Fn(RunningJob<J, C>) -> Ran<J, C>) {
+    pub fn hand<S: 'static>(&self, run: &impl Fn(Box<RunningJob<J, C>>) -> Ran<J, C>) {
         let mut desk = self.desk();
         loop {
             let now = Instant::now();
-            match desk.next(Who::Hand, now) {
+            let task = desk.next(Who::Hand, now);
+            if desk.announce_due() {
+                self.keeper.notify_one();
+            }
+            match task {
+                Task::Run(mut job) if job.is_lost() => {
+                    drop(desk);
+                    job.ended = Some(Transition::Lost);
+                    desk = self.ran(Ran::Over(job), now);
+                }
                 Task::Run(job) => {
                     drop(desk);
                     self.observe(&job, Transition::Started, Duration::ZERO);
-                    let ran = run(job.started());
+                    job.started();
+                    let ran = run(job);
                     desk = self.ran(ran, now);
                 }
                 Task::Finish(group) => {
@@ -214,10 +227,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
         }
     }
 
-    fn claim<S: 'static>(
-        &self,
-        quiet: bool,
-    ) -> MutexGuard<'_, Desk<RunningJob<J, C>, Finish<J, C>>> {
+    fn claim<S: 'static>(&self, quiet: bool) -> MutexGuard<'_, WorkersDesk<J, C>> {
         if let Err(error) = self.try_claim::<S>(quiet) {
             let failures = self.failed_claims.fetch_add(1, Ordering::Relaxed) + 1;
             let pause = backoff::exponential(FIRST_PAUSE, LONGEST_PAUSE, failures);
@@ -257,21 +267,17 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
         if desk.is_shutting_down() {
             for job in next.jobs {
                 let release = job.release();
-                desk.put_due(Finish::new(job, release, None), now);
+                desk.put_due(Finish::new(Box::new(job), release, None), now);
             }
         } else {
-            desk.claimed(next.jobs);
+            desk.claimed(next.jobs.into_iter().map(Box::new));
         }
         self.wake(&desk);
         Ok(())
     }
 
     /// Takes note of a job that was run from `begun` on.
-    fn ran(
-        &self,
-        ran: Ran<J, C>,
-        begun: Instant,
-    ) -> MutexGuard<'_, Desk<RunningJob<J, C>, Finish<J, C>>> {
+    fn ran(&self, ran: Ran<J, C>, begun: Instant) -> MutexGuard<'_, WorkersDesk<J, C>> {
         let now = Instant::now();
         let (job, ending, doubtful) = match ran {
             Ran::Due(job, ending) => (job, ending, false),
@@ -292,18 +298,12 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
         if is_release {
             desk.hold_off(now);
         }
-        let is_first = desk.put_due(due, now);
+        desk.put_due(due, now);
         desk.ran(now - begun, now);
-        if is_first {
-            self.keeper.notify_one();
-        }
         desk
     }
 
-    fn finish(
-        &self,
-        mut group: Vec<Finish<J, C>>,
-    ) -> MutexGuard<'_, Desk<RunningJob<J, C>, Finish<J, C>>> {
+    fn finish(&self, mut group: Vec<Finish<J, C>>) -> MutexGuard<'_, WorkersDesk<J, C>> {
         finish::write(&mut group, &self.step);
         let is_last_chance = self.desk().is_shutting_down();
         let mut put_back = Vec::new();
@@ -362,19 +362,18 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
         }
     }
 
-    fn desk(&self) -> MutexGuard<'_, Desk<RunningJob<J, C>, Finish<J, C>>> {
+    fn desk(&self) -> MutexGuard<'_, WorkersDesk<J, C>> {
         // No user code runs under this lock.
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Something has changed that others may wait for.
-    fn wake(&self, desk: &Desk<RunningJob<J, C>, Finish<J, C>>) {
+    fn wake(&self, desk: &WorkersDesk<J, C>) {
         if desk.is_over() {
             self.wake_all();
         } else if desk.idle > 0 {
             self.hands.notify_all();
         }
-        self.keeper.notify_one();
     }
 
     fn wake_all(&self) {
@@ -412,7 +411,7 @@ fn wait<'a, T>(
 /// threads to give.
 pub(super) fn work<S, J, C>(
     crew: &Crew<J, C>,
-    run: &(impl Fn(RunningJob<J, C>) -> Ran<J, C> + Sync),
+    run: &(impl Fn(Box<RunningJob<J, C>>) -> Ran<J, C> + Sync),
 ) -> std::io::Result<()>
 where
     S: 'static,

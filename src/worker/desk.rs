@@ -68,6 +68,8 @@ pub(super) struct Desk<Job, End> {
     waiting: VecDeque<Job>,
     due: Vec<End>,
     due_since: Instant,
+    /// The keeper knows that something is due.
+    announced: bool,
     running: usize,
     claiming: usize,
     finishing: usize,
@@ -92,6 +94,7 @@ impl<Job, End> Desk<Job, End> {
             waiting: VecDeque::new(),
             due: Vec::new(),
             due_since: now,
+            announced: false,
             running: 0,
             claiming: 0,
             finishing: 0,
@@ -110,6 +113,7 @@ impl<Job, End> Desk<Job, End> {
         let is_hand = who == Who::Hand;
         if self.may_finish(now) && self.should_finish(is_hand, now) {
             self.finishing += 1;
+            self.announced = false;
             let group = self.due.len().min(bulk::CHUNK);
             return Task::Finish(self.due.drain(..group).collect());
         }
@@ -146,13 +150,20 @@ impl<Job, End> Desk<Job, End> {
         self.recheck(now);
     }
 
-    /// This end is to be written; tells whether it is the only one.
-    pub fn put_due(&mut self, end: End, now: Instant) -> bool {
+    /// This end is to be written.
+    pub fn put_due(&mut self, end: End, now: Instant) {
         if self.due.is_empty() {
             self.due_since = now;
         }
         self.due.push(end);
-        self.due.len() == 1
+    }
+
+    /// Whether the keeper is to be told that something is due, which a hand
+    /// has left for other work.
+    pub fn announce_due(&mut self) -> bool {
+        let is_news = !self.due.is_empty() && !self.announced;
+        self.announced |= is_news;
+        is_news
     }
 
     /// These jobs were claimed.

@@ -19,7 +19,7 @@ const MOST_REFUSALS: u32 = 3;
 
 /// The end of an attempt that is to be written.
 pub(super) struct Finish<J: JobStore<C>, C: TrackerConnection> {
-    pub job: RunningJob<J, C>,
+    pub job: Box<RunningJob<J, C>>,
     pub ending: Ending<J>,
     /// When the business logic began; `None` where it did not.
     pub begun: Option<Instant>,
@@ -30,7 +30,7 @@ pub(super) struct Finish<J: JobStore<C>, C: TrackerConnection> {
 }
 
 impl<J: JobStore<C>, C: TrackerConnection> Finish<J, C> {
-    pub fn new(job: RunningJob<J, C>, ending: Ending<J>, begun: Option<Instant>) -> Self {
+    pub fn new(job: Box<RunningJob<J, C>>, ending: Ending<J>, begun: Option<Instant>) -> Self {
         Self {
             job,
             ending,
