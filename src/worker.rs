@@ -140,7 +140,7 @@ where
         self,
         work: impl Fn(&RunningJob<S::Job, C>, &mut UpdatesOf<S>) -> Result<(), BoxError> + Sync,
     ) -> Result<Summary> {
-        self.work(perform::<S, C>(&work))
+        self.work(|job| perform::<S, C>(job, &work))
     }
 
     /// The same, until nothing is ready: neither a job, nor one that another
@@ -155,7 +155,7 @@ where
         work: impl Fn(&RunningJob<S::Job, C>, &mut UpdatesOf<S>) -> Result<(), BoxError> + Sync,
     ) -> Result<Summary> {
         self.settings.until_empty = true;
-        self.work(perform::<S, C>(&work))
+        self.work(|job| perform::<S, C>(job, &work))
     }
 
     /// Runs `work` for each ready job in a transaction of its own, which
@@ -169,7 +169,7 @@ where
         self,
         work: impl Fn(&mut C, &S::Job, &mut UpdatesOf<S>) -> Result<(), BoxError> + Sync,
     ) -> Result<Summary> {
-        self.work(transact::<S, C>(&work))
+        self.work(|job| transact::<S, C>(job, &work))
     }
 
     /// The same, until nothing is ready, as [`run_until_empty`](Self::run_until_empty).
@@ -182,7 +182,7 @@ where
         work: impl Fn(&mut C, &S::Job, &mut UpdatesOf<S>) -> Result<(), BoxError> + Sync,
     ) -> Result<Summary> {
         self.settings.until_empty = true;
-        self.work(transact::<S, C>(&work))
+        self.work(|job| transact::<S, C>(job, &work))
     }
 
     fn work(
@@ -220,54 +220,52 @@ where
 
 /// Runs one job.
 fn perform<S: StatusTracked, C: TrackerConnection>(
-    work: &(impl Fn(&RunningJob<S::Job, C>, &mut UpdatesOf<S>) -> Result<(), BoxError> + Sync),
-) -> impl Fn(Box<RunningJob<S::Job, C>>) -> Ran<S::Job, C> + Sync
+    mut job: Box<RunningJob<S::Job, C>>,
+    work: impl Fn(&RunningJob<S::Job, C>, &mut UpdatesOf<S>) -> Result<(), BoxError>,
+) -> Ran<S::Job, C>
 where
     S::Job: JobStore<C>,
 {
-    move |mut job: Box<RunningJob<S::Job, C>>| {
-        let (ending, _) = job.perform(work);
-        Ran::Due(job, ending)
-    }
+    let (ending, _) = job.perform(work);
+    Ran::Due(job, ending)
 }
 
 /// Runs one job in a transaction.
 fn transact<S: StatusTracked, C: TrackerConnection>(
-    work: &(impl Fn(&mut C, &S::Job, &mut UpdatesOf<S>) -> Result<(), BoxError> + Sync),
-) -> impl Fn(Box<RunningJob<S::Job, C>>) -> Ran<S::Job, C> + Sync
+    mut job: Box<RunningJob<S::Job, C>>,
+    work: impl Fn(&mut C, &S::Job, &mut UpdatesOf<S>) -> Result<(), BoxError>,
+) -> Ran<S::Job, C>
 where
     S::Job: JobStore<C>,
 {
-    move |mut job: Box<RunningJob<S::Job, C>>| {
-        // Where one transaction keeps all others out, a renewal would wait
-        // for it, and nobody can expire the lock meanwhile.
-        job.lease.set_ending(C::WRITERS == 1);
-        let outcome = job.transact(work);
-        job.lease.set_ending(false);
-        match outcome {
-            Outcome::Committed(()) => Ran::Over(job),
-            Outcome::LockLost => {
-                job.lock_lost();
-                Ran::Over(job)
-            }
-            Outcome::Failed(trouble) => {
-                let ending = job.ending_after(&trouble);
-                Ran::Due(job, ending)
-            }
-            Outcome::MadeWay { doubtful, .. } => {
-                let release = job.release();
-                if doubtful {
-                    Ran::Doubtful(job, release)
-                } else {
-                    Ran::Due(job, release)
-                }
-            }
-            Outcome::Unreached(error) => {
-                tracing::error!(%error, "the transaction could not be had");
-                job.ended = None;
-                let release = job.release();
+    // Where one transaction keeps all others out, a renewal would wait for
+    // it, and nobody can expire the lock meanwhile.
+    job.lease.set_ending(C::WRITERS == 1);
+    let outcome = job.transact(work);
+    job.lease.set_ending(false);
+    match outcome {
+        Outcome::Committed(()) => Ran::Over(job),
+        Outcome::LockLost => {
+            job.lock_lost();
+            Ran::Over(job)
+        }
+        Outcome::Failed(trouble) => {
+            let ending = job.ending_after(&trouble);
+            Ran::Due(job, ending)
+        }
+        Outcome::MadeWay { doubtful, .. } => {
+            let release = job.release();
+            if doubtful {
                 Ran::Doubtful(job, release)
+            } else {
+                Ran::Due(job, release)
             }
+        }
+        Outcome::Unreached(error) => {
+            tracing::error!(%error, "the transaction could not be had");
+            job.ended = None;
+            let release = job.release();
+            Ran::Doubtful(job, release)
         }
     }
 }
