@@ -227,7 +227,11 @@ where
     S::Job: JobStore<C>,
 {
     let (ending, _) = job.perform(work);
-    Ran::Due(job, ending)
+    Ran::Due {
+        job,
+        ending,
+        doubtful: false,
+    }
 }
 
 /// Runs one job in a transaction.
@@ -243,30 +247,24 @@ where
     job.lease.set_ending(C::WRITERS == 1);
     let outcome = job.transact(work);
     job.lease.set_ending(false);
-    match outcome {
-        Outcome::Committed(()) => Ran::Over(job),
+    let (ending, doubtful) = match outcome {
+        Outcome::Committed(()) => return Ran::Over(job),
         Outcome::LockLost => {
             job.lock_lost();
-            Ran::Over(job)
+            return Ran::Over(job);
         }
-        Outcome::Failed(trouble) => {
-            let ending = job.ending_after(&trouble);
-            Ran::Due(job, ending)
-        }
-        Outcome::MadeWay { doubtful, .. } => {
-            let release = job.release();
-            if doubtful {
-                Ran::Doubtful(job, release)
-            } else {
-                Ran::Due(job, release)
-            }
-        }
+        Outcome::Failed(trouble) => (job.ending_after(&trouble), false),
+        Outcome::MadeWay { doubtful, .. } => (job.release(), doubtful),
         Outcome::Unreached(error) => {
             tracing::error!(%error, "the transaction could not be had");
             job.ended = None;
-            let release = job.release();
-            Ran::Doubtful(job, release)
+            (job.release(), true)
         }
+    };
+    Ran::Due {
+        job,
+        ending,
+        doubtful,
     }
 }
 

@@ -28,10 +28,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// What came of a job that was run.
 pub(super) enum Ran<J: JobStore<C>, C: TrackerConnection> {
-    /// Its end is to be written.
-    Due(Box<RunningJob<J, C>>, Ending<J>),
-    /// The same, where it may have been written by now.
-    Doubtful(Box<RunningJob<J, C>>, Ending<J>),
+    /// Its end is to be written; `doubtful`: it may have been by now.
+    Due {
+        job: Box<RunningJob<J, C>>,
+        ending: Ending<J>,
+        doubtful: bool,
+    },
     /// Its end is written, or lost.
     Over(Box<RunningJob<J, C>>),
 }
@@ -280,8 +282,11 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
     fn ran(&self, ran: Ran<J, C>, begun: Instant) -> MutexGuard<'_, WorkersDesk<J, C>> {
         let now = Instant::now();
         let (job, ending, doubtful) = match ran {
-            Ran::Due(job, ending) => (job, ending, false),
-            Ran::Doubtful(job, ending) => (job, ending, true),
+            Ran::Due {
+                job,
+                ending,
+                doubtful,
+            } => (job, ending, doubtful),
             Ran::Over(job) => {
                 self.over(&job, now - begun);
                 drop(job);
