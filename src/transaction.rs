@@ -11,7 +11,9 @@ use crate::ending::{Ending, Landing, landing};
 use crate::error::{BoxError, Result, causes};
 use crate::retry::{self, Fault, Verdict};
 use crate::running::{RunningJob, Trouble};
+use crate::signal::wish_of;
 use crate::store::{JobName, JobStore};
+use crate::transition::Transition;
 
 /// How far the transaction has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +46,7 @@ enum Traced {
 
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the transaction had come to its end before the job did, and nothing of it counts: pass on every database error, and neither commit nor roll back by hand"
+    "the transaction had come to its end before the job did, and nothing of it counts: pass on every database error, and neither begin nor commit nor roll back by hand"
 )]
 struct EndedEarly(#[source] DieselError);
 
@@ -65,6 +67,8 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         mut self,
         work: impl FnOnce(&mut C, &J, &mut J::Updates) -> Result<T, BoxError>,
     ) -> Result<T> {
+        // Whatever comes, it is not for the drop to try once more.
+        self.ended = Some(Transition::Lost);
         match self.transact(work)? {
             Outcome::Committed(value) => {
                 self.landed(&Ending::Success(J::Updates::default()));
@@ -121,6 +125,10 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
                     Err(DieselError::RollbackTransaction)
                 },
                 |conn, (done, updates)| {
+                    // What `work` left open would not be committed.
+                    if conn.depth()? != 1 {
+                        return Err(DieselError::AlreadyInTransaction);
+                    }
                     stage.set(Stage::Marking);
                     let (key, token) = (&self.lease.key, &self.lease.token);
                     if J::succeed_row(conn, key, token, &updates, &self.step)? == 0 {
@@ -195,15 +203,16 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
 /// not among them: a job that brings down its connection each time has to
 /// come to an end.
 fn made_way<C: TrackerConnection>(error: &(dyn StdError + 'static)) -> bool {
-    causes(error)
-        .filter_map(|error| error.downcast_ref::<DieselError>())
-        .any(|error| match error {
-            DieselError::DatabaseError(DatabaseErrorKind::SerializationFailure, _) => true,
-            DieselError::DatabaseError(DatabaseErrorKind::Unknown, information) => C::CONFLICTS
-                .iter()
-                .any(|part| information.message().contains(part)),
-            _ => false,
-        })
+    wish_of(error).is_none()
+        && causes(error)
+            .filter_map(|error| error.downcast_ref::<DieselError>())
+            .any(|error| match error {
+                DieselError::DatabaseError(DatabaseErrorKind::SerializationFailure, _) => true,
+                DieselError::DatabaseError(DatabaseErrorKind::Unknown, information) => C::CONFLICTS
+                    .iter()
+                    .any(|part| information.message().contains(part)),
+                _ => false,
+            })
 }
 
 /// PostgreSQL's answer to whatever follows an error in a transaction.

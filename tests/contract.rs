@@ -68,6 +68,8 @@ mod sqlite {
     mod own_faults;
     #[path = "statements/sqlite.rs"]
     mod own_statements;
+    #[path = "transaction/sqlite.rs"]
+    mod own_transactions;
     mod passing;
     mod pipeline;
     #[path = "statements/plans.rs"]
@@ -78,9 +80,12 @@ mod sqlite {
     mod read;
     mod reset;
     mod run;
+    #[path = "transaction/savepoint.rs"]
+    mod savepoint_transactions;
     #[path = "sessions/sqlite.rs"]
     mod sessions;
     mod statements;
+    mod transaction;
 }
 
 #[cfg(feature = "postgres")]
@@ -111,6 +116,8 @@ mod postgres {
     mod own_passing;
     #[path = "statements/postgres.rs"]
     mod own_statements;
+    #[path = "transaction/postgres.rs"]
+    mod own_transactions;
     mod passing;
     mod pipeline;
     #[path = "statements/plans.rs"]
@@ -126,9 +133,12 @@ mod postgres {
     mod server_faults;
     #[path = "columns/server_schema.rs"]
     mod server_schema;
+    #[path = "transaction/servers.rs"]
+    mod server_transactions;
     #[path = "sessions/postgres.rs"]
     mod sessions;
     mod statements;
+    mod transaction;
 }
 
 #[cfg(feature = "mysql")]
@@ -161,6 +171,8 @@ mod mysql {
     mod own_passing;
     #[path = "statements/mysql.rs"]
     mod own_statements;
+    #[path = "transaction/mysql.rs"]
+    mod own_transactions;
     mod passing;
     mod pipeline;
     #[path = "statements/plans.rs"]
@@ -172,11 +184,16 @@ mod mysql {
     mod read;
     mod reset;
     mod run;
+    #[path = "transaction/savepoint.rs"]
+    mod savepoint_transactions;
     #[path = "backend/server_own.rs"]
     mod server_faults;
     #[path = "columns/server_schema.rs"]
     mod server_schema;
+    #[path = "transaction/servers.rs"]
+    mod server_transactions;
     #[path = "sessions/mysql.rs"]
     mod sessions;
     mod statements;
+    mod transaction;
 }

@@ -10,6 +10,20 @@ use super::pools::{Log, pool_with};
 pub const CLAIM: &[&str] = &["UPDATE", "SELECT"];
 pub const CLAIM_NEXT: &[&str] = &["SELECT", "UPDATE", "SELECT"];
 pub const NONE_LEFT: &[&str] = &["SELECT"];
+/// A transaction that inserts a row, and its job's success.
+pub const TRANSACTION: &[&str] = &[
+    "SET",
+    "BEGIN",
+    "SAVEPOINT",
+    "INSERT",
+    "RELEASE",
+    "UPDATE",
+    "COMMIT",
+    "SET",
+];
+/// Which of the requests of a commit is the commit: Diesel allows several
+/// statements first.
+pub const COMMIT: usize = 2;
 
 #[derive(Debug, QueryableByName)]
 struct Plan {

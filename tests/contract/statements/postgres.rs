@@ -13,6 +13,10 @@ use super::pools::{Log, pool_with};
 pub const CLAIM: &[&str] = &["UPDATE"];
 pub const CLAIM_NEXT: &[&str] = &["WITH"];
 pub const NONE_LEFT: &[&str] = &["WITH"];
+/// A transaction that inserts a row, and its job's success.
+pub const TRANSACTION: &[&str] = &["BEGIN", "INSERT", "UPDATE", "COMMIT"];
+/// Which of the requests of a commit is the commit.
+pub const COMMIT: usize = 1;
 
 #[derive(QueryableByName)]
 struct Plan {

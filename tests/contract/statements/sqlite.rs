@@ -10,6 +10,15 @@ use super::pools::{Log, pool_with};
 pub const CLAIM: &[&str] = &["UPDATE"];
 pub const CLAIM_NEXT: &[&str] = &["SELECT", "UPDATE"];
 pub const NONE_LEFT: &[&str] = &["SELECT"];
+/// A transaction that inserts a row, and its job's success.
+pub const TRANSACTION: &[&str] = &[
+    "BEGIN",
+    "SAVEPOINT",
+    "INSERT",
+    "RELEASE",
+    "UPDATE",
+    "COMMIT",
+];
 
 #[derive(QueryableByName)]
 struct Plan {
