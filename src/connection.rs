@@ -26,6 +26,12 @@ pub trait TrackerConnection:
         AnsiTransactionManager::transaction_manager_status_mut(self).set_in_error();
     }
 
+    /// How many transactions are open, each in the one before.
+    fn depth(&mut self) -> QueryResult<u32> {
+        let status = AnsiTransactionManager::transaction_manager_status_mut(self);
+        Ok(status.transaction_depth()?.map_or(0, u32::from))
+    }
+
     /// `work` in a transaction that is going to write; a savepoint inside an
     /// open one.
     fn write_transaction<T, E: From<diesel::result::Error>>(
@@ -60,10 +66,9 @@ impl TrackerConnection for diesel::SqliteConnection {
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<T, E>,
     ) -> Result<T, E> {
-        let open = AnsiTransactionManager::transaction_manager_status_mut(self).transaction_depth();
         // A transaction that reads first and writes later is refused at once,
         // past any busy timeout, when another has written in between.
-        if matches!(open, Ok(None)) {
+        if self.depth() == Ok(0) {
             self.immediate_transaction(work)
         } else {
             self.transaction(work)
@@ -112,7 +117,8 @@ impl TrackerConnection for diesel::MysqlConnection {
             let done = in_savepoint(conn, work)?;
             mark(conn, done)
         });
-        if self.batch_execute("SET autocommit = 1").is_err() {
+        // Switching it on commits what is still open.
+        if self.depth() != Ok(0) || self.batch_execute("SET autocommit = 1").is_err() {
             self.evict();
         }
         done

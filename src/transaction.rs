@@ -11,6 +11,7 @@ use crate::ending::{Ending, Landing, landing};
 use crate::error::{BoxError, Error, Result, causes};
 use crate::retry::{self, Fault, Verdict};
 use crate::running::{RunningJob, Trouble};
+use crate::signal::wish_of;
 use crate::store::{JobName, JobStore};
 use crate::transition::Transition;
 
@@ -48,7 +49,7 @@ enum Try<T> {
 
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the transaction had come to its end before the job did, and nothing of it counts: pass on every database error, and neither commit nor roll back by hand"
+    "the transaction had come to its end before the job did, and nothing of it counts: pass on every database error, and neither begin nor commit nor roll back by hand"
 )]
 struct EndedEarly(#[source] DieselError);
 
@@ -137,6 +138,10 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
                     Err(DieselError::RollbackTransaction)
                 },
                 |conn, (done, updates)| {
+                    // What `work` left open would not be committed.
+                    if conn.depth()? != 1 {
+                        return Err(DieselError::AlreadyInTransaction);
+                    }
                     stage.set(Stage::Marking);
                     let (key, token) = (&self.lease.key, &self.lease.token);
                     if J::succeed_row(conn, key, token, &updates, &self.step)? == 0 {
@@ -208,9 +213,10 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
 /// not among them: a job that brings down its connection each time has to
 /// come to an end.
 fn made_way<C: TrackerConnection>(error: &(dyn StdError + 'static)) -> bool {
-    causes(error)
-        .filter_map(|error| error.downcast_ref::<DieselError>())
-        .any(retry::is_conflict::<C>)
+    wish_of(error).is_none()
+        && causes(error)
+            .filter_map(|error| error.downcast_ref::<DieselError>())
+            .any(retry::is_conflict::<C>)
 }
 
 /// PostgreSQL's answer to whatever follows an error in a transaction.

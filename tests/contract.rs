@@ -70,6 +70,8 @@ mod sqlite {
     mod own_faults;
     #[path = "statements/sqlite.rs"]
     mod own_statements;
+    #[path = "transaction/sqlite.rs"]
+    mod own_transactions;
     mod passing;
     mod pipeline;
     #[path = "statements/plans.rs"]
@@ -81,10 +83,13 @@ mod sqlite {
     mod reset;
     mod retry;
     mod run;
+    #[path = "transaction/savepoint.rs"]
+    mod savepoint_transactions;
     #[path = "sessions/sqlite.rs"]
     mod sessions;
     mod statements;
     mod tasks;
+    mod transaction;
 }
 
 #[cfg(feature = "postgres")]
@@ -117,6 +122,8 @@ mod postgres {
     mod own_passing;
     #[path = "statements/postgres.rs"]
     mod own_statements;
+    #[path = "transaction/postgres.rs"]
+    mod own_transactions;
     mod passing;
     mod pipeline;
     #[path = "statements/plans.rs"]
@@ -133,10 +140,13 @@ mod postgres {
     mod server_faults;
     #[path = "columns/server_schema.rs"]
     mod server_schema;
+    #[path = "transaction/servers.rs"]
+    mod server_transactions;
     #[path = "sessions/postgres.rs"]
     mod sessions;
     mod statements;
     mod tasks;
+    mod transaction;
 }
 
 #[cfg(feature = "mysql")]
@@ -171,6 +181,8 @@ mod mysql {
     mod own_passing;
     #[path = "statements/mysql.rs"]
     mod own_statements;
+    #[path = "transaction/mysql.rs"]
+    mod own_transactions;
     mod passing;
     mod pipeline;
     #[path = "statements/plans.rs"]
@@ -183,12 +195,17 @@ mod mysql {
     mod reset;
     mod retry;
     mod run;
+    #[path = "transaction/savepoint.rs"]
+    mod savepoint_transactions;
     #[path = "backend/server_own.rs"]
     mod server_faults;
     #[path = "columns/server_schema.rs"]
     mod server_schema;
+    #[path = "transaction/servers.rs"]
+    mod server_transactions;
     #[path = "sessions/mysql.rs"]
     mod sessions;
     mod statements;
     mod tasks;
+    mod transaction;
 }

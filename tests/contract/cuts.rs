@@ -15,7 +15,7 @@ use super::proxy::Turn;
 /// Calls `work` with a cut at each place where it asks or is answered, one
 /// after the other: on a connection that has prepared nothing, and on one that
 /// is kept.
-fn cut_everywhere(work: impl Fn(&TestDb, &TestPool, &str)) {
+pub fn cut_everywhere(work: impl Fn(&TestDb, &TestPool, &str)) {
     let turns = [Turn::Request, Turn::Answer].map(|turn| [(turn, false), (turn, true)]);
     for (turn, is_kept) in turns.concat() {
         let (db, proxy, mut pool) = one_job();

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::database::{TestPool, pool_at};
 use super::jobs::{Job, data};
+use super::transaction::{Tireless, book};
 
 const PART: &str = "STATUS_TRACKER_TEST_PART";
 const URL: &str = "STATUS_TRACKER_TEST_URL";
@@ -90,6 +91,8 @@ fn plays_a_part() {
     match part.as_str() {
         "hold" => hold(&pool),
         "drain" => drain(&pool),
+        "book" => book_many(&pool),
+        "hang" => book_and_hang(&pool),
         "die" => Job::run_job(&pool, "a", |_, _| std::process::abort()).unwrap(),
         _ => unreachable!("no part is called {part}"),
     }
@@ -131,6 +134,39 @@ fn drain(pool: &TestPool) {
         })
     };
     while run().unwrap().is_some() {}
+}
+
+/// Books jobs, some batches of them, each in a transaction with its success,
+/// and says how far it is; then waits for its end.
+fn book_many(pool: &TestPool) {
+    let this = std::process::id().cast_signed();
+    for _ in 0..4 {
+        for attempt in Tireless::claim_next(pool, 5).unwrap() {
+            let ended = attempt.run_in_transaction(|conn, job, updates| {
+                say("begun");
+                *updates = data(json!(job.id));
+                book(conn, &job.id, this)?;
+                say("booked");
+                Ok(())
+            });
+            match ended {
+                Ok(()) | Err(Error::LockLost { .. } | Error::Released { .. }) => say("ended"),
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+    }
+    say("idle");
+    hear();
+}
+
+/// Books the job "a", and does not get to the end of the transaction.
+fn book_and_hang(pool: &TestPool) {
+    let ended = Job::run_job_in_transaction(pool, "a", |conn, job, _| {
+        book(conn, &job.id, 1)?;
+        say("booked");
+        Ok(hear())
+    });
+    unreachable!("{ended:?}");
 }
 
 fn outcome(result: Result<(), Error>) -> &'static str {

@@ -49,3 +49,9 @@ pub fn waits(conn: &mut TestConnection, number: i64) -> bool {
         .get_result(conn)
         .unwrap()
 }
+
+/// Has the session be refused where it is in a deadlock with one that
+/// [`wins_deadlocks`]: which is the one that has written more.
+pub fn loses_deadlocks(_: &mut TestConnection) {}
+
+pub fn wins_deadlocks(_: &mut TestConnection) {}

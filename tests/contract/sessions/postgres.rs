@@ -45,3 +45,13 @@ pub fn waits(conn: &mut TestConnection, number: i64) -> bool {
     let waits = sql::<Bool>(&format!("cardinality(pg_blocking_pids({number})) > 0"));
     diesel::select(waits).get_result(conn).unwrap()
 }
+
+/// Has the session be refused where it is in a deadlock with one that
+/// [`wins_deadlocks`]: the one that looks for the deadlock.
+pub fn loses_deadlocks(conn: &mut TestConnection) {
+    conn.batch_execute("SET deadlock_timeout = '1ms'").unwrap();
+}
+
+pub fn wins_deadlocks(conn: &mut TestConnection) {
+    conn.batch_execute("SET deadlock_timeout = '1h'").unwrap();
+}

@@ -13,6 +13,20 @@ pub const CLAIM_NEXT: &[&str] = &["SELECT", "UPDATE", "SELECT"];
 pub const CLAIM_TEN: &[&str] = &["SELECT", "UPDATE", "SELECT"];
 pub const NONE_LEFT: &[&str] = &["SELECT"];
 pub const ROWS_AN_INSERT: usize = 500;
+/// A transaction that inserts a row, and its job's success.
+pub const TRANSACTION: &[&str] = &[
+    "SET",
+    "BEGIN",
+    "SAVEPOINT",
+    "INSERT",
+    "RELEASE",
+    "UPDATE",
+    "COMMIT",
+    "SET",
+];
+/// Which of the requests of a commit is the commit: Diesel allows several
+/// statements first.
+pub const COMMIT: usize = 2;
 
 #[derive(Debug, QueryableByName)]
 struct Plan {

@@ -18,6 +18,10 @@ pub const CLAIM_NEXT: &[&str] = &["WITH"];
 pub const CLAIM_TEN: &[&str] = &["WITH"];
 pub const NONE_LEFT: &[&str] = &["WITH"];
 pub const ROWS_AN_INSERT: usize = 500;
+/// A transaction that inserts a row, and its job's success.
+pub const TRANSACTION: &[&str] = &["BEGIN", "INSERT", "UPDATE", "COMMIT"];
+/// Which of the requests of a commit is the commit.
+pub const COMMIT: usize = 1;
 
 #[derive(QueryableByName)]
 struct Plan {

@@ -16,6 +16,15 @@ pub const CLAIM_TEN: &[&str] = &[
 ];
 pub const NONE_LEFT: &[&str] = &["SELECT"];
 pub const ROWS_AN_INSERT: usize = 1;
+/// A transaction that inserts a row, and its job's success.
+pub const TRANSACTION: &[&str] = &[
+    "BEGIN",
+    "SAVEPOINT",
+    "INSERT",
+    "RELEASE",
+    "UPDATE",
+    "COMMIT",
+];
 
 #[derive(QueryableByName)]
 struct Plan {

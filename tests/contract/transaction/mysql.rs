@@ -1,0 +1,63 @@
+//! MySQL's transactions: most errors break none, and a few end one unasked.
+
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use diesel_status_tracker::{BoxError, StatusTracked};
+use serde_json::json;
+
+use super::database::{TestConnection, TestDb};
+use super::jobs::{Job, data};
+use super::pools::pool_with;
+use super::sessions::impatient;
+use super::transaction::{
+    LEDGER, assert_failed, assert_pool_is_sound, assert_released, book, one_job,
+};
+
+#[test]
+fn a_lock_that_is_not_to_be_had_in_time_is_no_failed_attempt_where_it_is_passed_on() {
+    type Ask = fn(&mut TestConnection) -> QueryResult<usize>;
+    let ask: Ask =
+        |conn| diesel::sql_query("UPDATE accounts SET sum = 1 WHERE id = 1").execute(conn);
+    let asks: [Ask; 2] = [ask, |conn| {
+        conn.transaction(|conn| {
+            diesel::sql_query("UPDATE accounts SET sum = 1 WHERE id = 1").execute(conn)
+        })
+    }];
+    for ask in asks {
+        let db = TestDb::with_table(LEDGER);
+        db.sql("CREATE TABLE accounts (id INTEGER NOT NULL PRIMARY KEY, sum INTEGER NOT NULL)");
+        db.sql("INSERT INTO accounts VALUES (1, 0)");
+        let pool = pool_with(db.url(), 1, impatient);
+        Job::create_and_save(&pool, "a", data(json!("old"))).unwrap();
+        let mut other = TestConnection::establish(db.url()).unwrap();
+        other
+            .batch_execute("BEGIN; UPDATE accounts SET sum = 2")
+            .unwrap();
+
+        let ended = Job::run_job_in_transaction(&pool, "a", |conn, job, updates| {
+            *updates = data(json!("new"));
+            book(conn, &job.id, 1)?;
+            ask(conn)?;
+            Ok::<_, BoxError>(())
+        });
+
+        let error = assert_released(&db, ended);
+        assert!(error.to_string().contains("Lock wait timeout"), "{error}");
+        assert_pool_is_sound(&db, &pool);
+    }
+}
+
+#[test]
+fn a_statement_that_commits_by_itself_is_a_failed_attempt_and_nothing_after_it_lands() {
+    let (db, pool) = one_job();
+
+    let ended = Job::run_job_in_transaction(&pool, "a", |conn, job, updates| {
+        *updates = data(json!("new"));
+        conn.batch_execute("CREATE TABLE more (id INTEGER)")?;
+        book(conn, &job.id, 1)?;
+        Ok(())
+    });
+
+    assert_failed(&db, ended);
+    assert_pool_is_sound(&db, &pool);
+}

@@ -1,0 +1,75 @@
+//! SQLite's transactions: one that writes at a time, and a few errors end one.
+
+use std::sync::{Arc, Mutex};
+
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use diesel_status_tracker::{BoxError, StatusTracked};
+use serde_json::json;
+
+use super::database::{TestConnection, TestDb};
+use super::jobs::{Job, JobUpdates, Status, data, row};
+use super::pools::{Event, Log, pool_with};
+use super::sessions::impatient;
+use super::transaction::{LEDGER, assert_failed, assert_pool_is_sound, book, bookings, one_job};
+
+#[test]
+fn an_error_that_ends_the_transaction_is_a_failed_attempt_though_it_is_swallowed() {
+    let ends: [fn() -> Result<(), BoxError>; 2] = [|| Ok(()), || Err("no paper".into())];
+    for end in ends {
+        let (db, pool) = one_job();
+        db.sql("CREATE TABLE once (job TEXT UNIQUE ON CONFLICT ROLLBACK)");
+
+        let ended = Job::run_job_in_transaction(&pool, "a", |conn, job, updates| {
+            *updates = data(json!("new"));
+            book(conn, &job.id, 1)?;
+            let twice = diesel::sql_query("INSERT INTO once VALUES ('a'), ('a')");
+            twice.execute(conn).unwrap_err();
+            end()
+        });
+
+        assert_failed(&db, ended);
+        assert_pool_is_sound(&db, &pool);
+    }
+}
+
+#[test]
+fn a_transaction_waits_for_another_and_the_work_runs_once() {
+    let (db, log) = (TestDb::with_table(LEDGER), Log::default());
+    let other = Arc::new(Mutex::new(None::<TestConnection>));
+    let pool = {
+        let (log, other) = (log.clone(), Arc::clone(&other));
+        pool_with(db.url(), 1, move |conn| {
+            impatient(conn);
+            let (other, mut tries) = (Arc::clone(&other), 0);
+            log.watch_and(conn, move |event| {
+                let mut other = other.lock().unwrap();
+                if other.is_some() && matches!(event, Event::Transaction) {
+                    tries += 1;
+                }
+                if tries == 2 {
+                    tries = 0;
+                    other.take().unwrap().batch_execute("ROLLBACK").unwrap();
+                }
+            });
+        })
+    };
+    Job::create_and_save(&pool, "a", JobUpdates::default()).unwrap();
+    let attempt = Job::start(&pool, "a").unwrap();
+    let mut writer = TestConnection::establish(db.url()).unwrap();
+    writer.batch_execute("BEGIN IMMEDIATE").unwrap();
+    *other.lock().unwrap() = Some(writer);
+    let mut runs = 0;
+
+    attempt
+        .run_in_transaction(|conn, job, _| {
+            runs += 1;
+            Ok(book(conn, &job.id, 1)?)
+        })
+        .unwrap();
+
+    assert!(other.lock().unwrap().is_none(), "one try was enough");
+    assert_eq!((runs, bookings(&db, "a")), (1, vec![1]));
+    let job = row(&db, "a");
+    assert_eq!((job.status, job.retry), (Status::Succeeded, 0));
+}
