@@ -83,8 +83,17 @@ where
         self.changeset.walk_ast(out.reborrow())?;
         // RETURNING keeps no order, so each row tells its place.
         out.push_sql(
-            " FROM (SELECT row_number() OVER () AS tracker_place, tracker_picked.* FROM tracker_picked) AS tracker_picked WHERE (",
+            " FROM (SELECT row_number() OVER () AS tracker_place, tracker_picked.* FROM tracker_picked) AS tracker_picked WHERE ",
         );
+        // For more than a few rows the planner would rather read the whole
+        // table, finished rows too, than look up each. An array it looks up.
+        if let [name] = self.key_names {
+            self.key.walk_ast(out.reborrow())?;
+            out.push_sql(" = ANY(ARRAY(SELECT ");
+            out.push_identifier(name)?;
+            out.push_sql(" FROM tracker_picked)) AND ");
+        }
+        out.push_sql("(");
         self.key.walk_ast(out.reborrow())?;
         out.push_sql(") = (");
         for (n, name) in self.key_names.iter().enumerate() {

@@ -11,6 +11,10 @@ use crate::bulk;
 /// little to keep jobs from other workers.
 const AHEAD: Duration = Duration::from_millis(10);
 
+/// Ends that are written at a time, at the most: their keys have to find room
+/// among the 32,766 parameters of a statement on SQLite.
+const LARGEST_GROUP: usize = 2_000;
+
 /// How a worker works.
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
@@ -114,7 +118,10 @@ impl<Job, End> Desk<Job, End> {
         if self.may_finish(now) && self.should_finish(is_hand, now) {
             self.finishing += 1;
             self.announced = false;
-            let group = self.due.len().min(bulk::CHUNK);
+            let group = self
+                .due
+                .len()
+                .min(self.settings.batch.clamp(bulk::CHUNK, LARGEST_GROUP));
             return Task::Finish(self.due.drain(..group).collect());
         }
         if is_hand {
@@ -259,7 +266,7 @@ impl<Job, End> Desk<Job, End> {
 
     fn should_finish(&self, is_hand: bool, now: Instant) -> bool {
         let is_free = is_hand && self.waiting.is_empty();
-        self.due.len() >= self.settings.batch
+        self.due.len() >= self.settings.batch.min(LARGEST_GROUP)
             || self.shutting_down
             || now >= self.overdue_from()
             // A lone job does not wait; among many, the next claim comes first.

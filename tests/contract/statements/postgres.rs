@@ -61,6 +61,23 @@ fn searches_use_the_partial_indexes() {
     }
 }
 
+#[test]
+fn a_large_batch_reads_no_finished_rows() {
+    let (db, log) = (TestDb::new(), Log::default());
+    fill(&db);
+    let ready = (0..5000).map(|n| (format!("more {n}"), JobUpdates::default()));
+    Job::create_many(&db.pool(1), ready).unwrap();
+    db.sql("ANALYZE jobs");
+    let watched = log.clone();
+    let pool = pool_with(db.url(), 1, move |conn| watched.watch(conn));
+
+    assert_eq!(Job::claim_next(&pool, 1000).unwrap().len(), 1000);
+
+    let claim = log.statements().swap_remove(0);
+    let plan = generic_plan(&mut db.conn(), &claim);
+    assert!(!plan.contains("Seq Scan on jobs"), "{claim}:\n{plan}");
+}
+
 const PLANS: [&str; 4] = [
     "SET enable_hashjoin = off; SET enable_mergejoin = off",
     "SET enable_nestloop = off; SET enable_mergejoin = off",
