@@ -8,6 +8,9 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::error::causes;
+use crate::signal::Retry;
+
 /// Longer texts are cut, so that no backtrace breaks a column.
 const LONGEST_TEXT: usize = 8 * 1024;
 /// Failures that the history keeps.
@@ -34,12 +37,14 @@ impl Failure {
     /// for some error types holds a backtrace.
     pub fn of(error: &(dyn StdError + 'static)) -> Self {
         let mut lines = Bounded::default();
-        // A writer that is full refuses the rest, which is what it is for.
-        let mut cut = write!(lines, "{error}").is_err();
-        let mut source = error.source();
-        while let (Some(cause), false) = (source, cut) {
-            cut = write!(lines, "\n{cause}").is_err();
-            source = cause.source();
+        // What a `Retry` says, its signal says too, which is its source.
+        let told = causes(error).filter(|cause| !cause.is::<Retry>());
+        for (n, cause) in told.enumerate() {
+            let end_of_line = if n == 0 { "" } else { "\n" };
+            // A writer that is full refuses the rest, which is what it is for.
+            if write!(lines, "{end_of_line}{cause}").is_err() {
+                break;
+            }
         }
         Self {
             error: lines.finish(),

@@ -4,7 +4,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
 use std::time::Duration;
 
-use diesel_status_tracker::{BoxError, Error, StatusTracked};
+use diesel_status_tracker::{BoxError, Error, Retry, StatusTracked};
 use serde_json::{Value, json};
 
 use super::database::{TestDb, TestPool};
@@ -339,4 +339,21 @@ fn a_step_decides_its_policy() {
     assert_eq!(job.errors["attempt"], Value::from(1));
     Strict::create_and_save(&pool, "b", JobUpdates::default()).unwrap();
     assert_eq!(row(&db, "b").status, Status::Pending);
+}
+
+#[test]
+fn what_a_retry_asks_for_is_recorded_once_with_its_cause() {
+    let (db, pool) = one_job();
+
+    let ended = Job::run_job(&pool, "a", |_, _| -> Result<(), BoxError> {
+        Err(Retry::never().because("no such customer").into())
+    });
+
+    assert!(matches!(ended, Err(Error::Failed { .. })));
+    let after = row(&db, "a");
+    assert_eq!(after.status, Status::Ignored);
+    assert_eq!(
+        after.errors["error"],
+        "not to be tried again\nno such customer"
+    );
 }
