@@ -177,11 +177,11 @@ fn run(options: &Options) -> Result<(), BoxError> {
     // Rows that are there already stay as they are, whatever has become of them.
     let photos = (1..=options.jobs).map(|n| (format!("photo-{n:05}"), Default::default()));
     let new = Thumbnail::create_many(&pool, photos)?;
-    let open = open(&pool)?;
+    let open = open(&Thumbnail::count_by_status(&pool)?);
     println!("{new} new thumbnails, {open} to make in all");
 
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} by this process, {elapsed}")?;
-    let bar = ProgressBar::new(open).with_style(style);
+    let bar = ProgressBar::new(open as u64).with_style(style);
     let me = format!("process {}", process::id());
 
     let worker = Thumbnail::worker(&pool)
@@ -246,17 +246,17 @@ fn make(job: &Thumbnail) -> Result<String, BoxError> {
 }
 
 /// Thumbnails that are neither made nor given up.
-fn open(pool: &SqlitePool) -> Result<u64, BoxError> {
-    let counts = Thumbnail::count_by_status(pool)?;
+fn open(counts: &[(Status, i64)]) -> i64 {
     let open = counts
         .iter()
         .filter(|(status, _)| !matches!(status, Status::Succeeded | Status::Ignored));
-    Ok(open.map(|(_, jobs)| *jobs as u64).sum())
+    open.map(|(_, jobs)| jobs).sum()
 }
 
 fn report(pool: &SqlitePool) -> Result<(), BoxError> {
+    let counts = Thumbnail::count_by_status(pool)?;
     println!("\n{:<24} {:>8}", "status", "jobs");
-    for (status, jobs) in Thumbnail::count_by_status(pool)? {
+    for (status, jobs) in &counts {
         println!("{:<24} {jobs:>8}", status.to_string());
     }
 
@@ -281,7 +281,7 @@ fn report(pool: &SqlitePool) -> Result<(), BoxError> {
         println!("{}: {reason}, {} times", job.photo, job.retry);
     }
 
-    match open(pool)? {
+    match open(&counts) {
         0 => println!("\nAll is done."),
         open => println!(
             "\n{open} are still to be made: start it again to go on. Another process may be at \
