@@ -11,10 +11,10 @@ use diesel_status_tracker::{BoxError, TrackerConnection};
 /// How long a server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A pool for `threads` workers and the main thread, on an up-to-date table.
+/// A pool for two workers of `threads` threads each, on an up-to-date table.
 pub fn open<C>(
     url: &str,
-    threads: u32,
+    threads: usize,
     builder: Builder<ConnectionManager<C>>,
     migrations: fn() -> EmbeddedMigrations,
 ) -> Result<Pool<ConnectionManager<C>>, BoxError>
@@ -23,7 +23,7 @@ where
 {
     try_to_connect::<C>(url)?;
     let pool = builder
-        .max_size(threads + 1)
+        .max_size(threads as u32 + 3) // none is held while a file is read
         .connection_timeout(PATIENCE)
         .test_on_check_out(false) // the tracker replaces a dead connection when it meets one
         .build(ConnectionManager::new(url))

@@ -65,9 +65,9 @@ pub struct FileUpdates {
     pub seconds: Option<f64>,
 }
 
-/// Short, so that the files which a killed process held are soon free; a file
-/// that takes longer renews its lock on the way.
-pub const LOCK_EXPIRE: Duration = Duration::from_secs(5);
+/// Short, so that the files which a killed process held are soon free; for a
+/// file that takes longer the worker renews the lock.
+const LOCK_EXPIRE: Duration = Duration::from_secs(5);
 
 /// Step 1: size and checksum.
 pub struct Checksum;

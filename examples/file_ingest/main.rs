@@ -1,6 +1,6 @@
 //! Checksums and counts the lines and words of every file under a folder, by
-//! several threads, in two steps a file. Kill it at any time and start it
-//! again: it goes on where it was.
+//! several threads, in two steps a file, each with a worker of its own. Kill
+//! it at any time and start it again: it goes on where it was.
 //!
 //! ```text
 //! cargo run --release --example file_ingest -- [FOLDER] [--database URL] [--threads N] [--retry]
@@ -10,9 +10,10 @@
 //! folder in the same database makes the list longer, and a second process
 //! shares the work. Without `--database` each folder has a database of its own.
 //!
-//! A file that is done is not read again, even if it has changed. A kill
-//! counts as a failed attempt for the files that were being read: one that is
-//! there at three kills in a row might be their cause, and is given up.
+//! Ctrl-C lets it finish the files that are being read. A kill counts as a
+//! failed attempt for these: one that is there at three kills in a row might be
+//! their cause, and is given up. A file that is done is not read again, even if
+//! it has changed.
 
 mod database;
 mod files;
@@ -44,13 +45,14 @@ usage: file_ingest [FOLDER] [--database URL] [--threads N] [--retry]
 FOLDER          the folder with the files; this crate's own sources by default
 --database URL  a SQLite file (path or sqlite://path), postgres://… or mysql://…;
                 by default a SQLite file for each folder, among the temporary files
---threads N     by default as many as the machine has processors
+--threads N     for each of the two steps; by default as many as the machine
+                has processors
 --retry         try those files again that were given up";
 
 struct Options {
     folder: PathBuf,
     database: Option<String>,
-    threads: u32,
+    threads: usize,
     retry: bool,
 }
 
@@ -68,7 +70,7 @@ fn main() -> ExitCode {
 fn options() -> Result<Option<Options>, BoxError> {
     let mut folder = None;
     let mut database = None;
-    let mut threads = thread::available_parallelism().map_or(1, |n| n.get() as u32);
+    let mut threads = thread::available_parallelism().map_or(1, usize::from);
     let mut retry = false;
     let mut args = env::args_os().skip(1);
     while let Some(arg) = args.next() {

@@ -14,8 +14,13 @@ where
     FileJob: JobStore<C>,
 {
     println!("\n{:<16} {:>8}", "status", "files");
+    let mut unfinished = 0;
     for (status, files) in Checksum::count_by_status(pool)? {
         println!("{status:<16} {files:>8}");
+        unfinished += if status.is_final() { 0 } else { files };
+    }
+    if unfinished > 0 {
+        println!("\n{unfinished} files are not finished: start again to go on");
     }
 
     // An application would leave the sums and the order to the database; here

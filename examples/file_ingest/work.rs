@@ -1,76 +1,59 @@
-//! The business logic, and the threads that do it.
+//! The business logic, the workers that do it, and an eye on them.
 
 use std::fs;
 use std::io::{ErrorKind, Read};
 use std::panic::resume_unwind;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use diesel::r2d2::{ConnectionManager, Pool};
 use diesel_status_tracker::{
-    BoxError, Error, JobStore, RunningJob, StatusTracked, TrackerConnection,
+    BoxError, Error, JobStore, RunningJob, StatusTracked, TrackerConnection, WorkerHandle,
 };
 use indicatif::ProgressBar;
 
-use crate::files::{Checksum, Count, FileJob, FileUpdates, LOCK_EXPIRE, Status};
+use crate::files::{Checksum, Count, FileJob, FileUpdates, Status};
 
-/// How long a thread that found nothing to do waits before it looks again.
+/// How long who found nothing to do waits before looking again.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Takes every row of the table to its end.
+/// Takes every row of the table to its end, or as far as Ctrl-C lets it.
 pub fn drain<C>(
     pool: &Pool<ConnectionManager<C>>,
-    threads: u32,
+    threads: usize,
     bar: &ProgressBar,
-) -> Result<(), Error>
+) -> Result<(), BoxError>
 where
     C: TrackerConnection,
     FileJob: JobStore<C>,
 {
-    let over = AtomicBool::new(false);
+    // A worker for each step. The first makes the second's jobs, so neither
+    // can tell by itself when all is done: both run until they are shut down.
+    let checksums = Checksum::worker(pool).threads(threads).poll_every(PAUSE);
+    let counts = Count::worker(pool).threads(threads).poll_every(PAUSE);
+    let handles = [checksums.handle(), counts.handle()];
+    let shut_down = move || handles.iter().for_each(WorkerHandle::shutdown);
+    ctrlc::set_handler(shut_down.clone())?;
+
     thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads)
-            .map(|_| scope.spawn(|| work(pool, &over)))
-            .collect();
-        // A worker ends by itself only when the database fails it.
+        let workers = [
+            scope.spawn(|| checksums.run(checksum)),
+            scope.spawn(|| counts.run(count)),
+        ];
+        // A worker ends by itself only when it cannot even begin.
         let watched = watch(pool, bar, || {
             workers.iter().any(|worker| worker.is_finished())
         });
-        over.store(true, Ordering::Relaxed);
+        shut_down();
         for worker in workers {
             worker.join().unwrap_or_else(|panic| resume_unwind(panic))?;
         }
-        watched
+        Ok(watched?)
     })
 }
 
-/// Runs one job after the other until it is told that all is over.
-fn work<C>(pool: &Pool<ConnectionManager<C>>, over: &AtomicBool) -> Result<(), Error>
-where
-    C: TrackerConnection,
-    FileJob: JobStore<C>,
-{
-    while !over.load(Ordering::Relaxed) {
-        // The second step first: what is begun is finished before more is begun.
-        let ran = match Count::run_next(pool, count) {
-            Ok(None) => Checksum::run_next(pool, checksum),
-            other => other,
-        };
-        match ran {
-            Ok(Some(())) => {}
-            // None is free right now. Others may hold some that will fail.
-            Ok(None) => thread::sleep(PAUSE),
-            // The row says why, and when it is ready it is somebody's turn again.
-            Err(Error::Failed { .. } | Error::LockLost { .. } | Error::OutcomeUnknown { .. }) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-/// Shows how far all processes together are, and frees the files of those
-/// that were killed, until nothing is left to do.
+/// Shows how far all processes together are, until nothing is left to do or
+/// the workers have stopped.
 fn watch<C>(
     pool: &Pool<ConnectionManager<C>>,
     bar: &ProgressBar,
@@ -82,8 +65,6 @@ where
 {
     while !stopped() {
         let looked_at = Instant::now();
-        Checksum::expire_locks(pool)?;
-        Count::expire_locks(pool)?;
         let counts = Checksum::count_by_status(pool)?;
 
         let total: i64 = counts.iter().map(|(_, files)| files).sum();
@@ -151,8 +132,8 @@ where
     Ok(())
 }
 
-/// Reads the file piece by piece. In between the lock is renewed, so that a
-/// file may take as long as it likes; only a killed process lets it expire.
+/// Reads the file piece by piece. It may take as long as it likes: the worker
+/// renews the lock, and only a killed process lets it expire.
 fn read<C>(file: &RunningJob<FileJob, C>, mut each: impl FnMut(&[u8])) -> Result<(), BoxError>
 where
     C: TrackerConnection,
@@ -160,17 +141,15 @@ where
 {
     let mut source = fs::File::open(&file.path)?;
     let mut chunk = vec![0; 256 * 1024];
-    let mut renewed = Instant::now();
-    loop {
+    // Once the lock is lost, as after a long sleep of the machine, the file is
+    // another's, and nothing of this attempt counts.
+    while !file.is_lost() {
         match source.read(&mut chunk) {
             Ok(0) => return Ok(()),
             Ok(length) => each(&chunk[..length]),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error.into()),
         }
-        if renewed.elapsed() > LOCK_EXPIRE / 3 {
-            file.renew()?; // an error here means that the file is another's now: stop
-            renewed = Instant::now();
-        }
     }
+    Err("the lock is lost".into())
 }
