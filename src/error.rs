@@ -83,7 +83,7 @@ pub enum Error {
         job: String,
     },
     /// The business logic failed, and that is recorded in the row.
-    #[error("{job} failed, and the failure is recorded: {source}")]
+    #[error("{job} failed, and the failure is recorded: {}", chain(&**source))]
     Failed {
         /// Table and key.
         job: String,
@@ -93,7 +93,7 @@ pub enum Error {
     /// The job was given back with no attempt counted: the business logic
     /// returned [`Retry::release`](crate::Retry::release), or its transaction
     /// made way for another.
-    #[error("{job} was released, no attempt counted, and is ready again: {source}")]
+    #[error("{job} was released, no attempt counted, and is ready again: {}", chain(&**source))]
     Released {
         /// Table and key.
         job: String,

@@ -12,6 +12,8 @@ use crate::error::causes;
 
 /// Longer texts are cut, so that no backtrace breaks a column.
 const LONGEST_TEXT: usize = 8 * 1024;
+/// Bytes of a line in a log.
+const LONGEST_SUMMARY: usize = 500;
 /// Failures that the history keeps.
 const HISTORY: usize = 10;
 
@@ -79,9 +81,11 @@ impl Failure {
         }
     }
 
-    /// The first line, for logs.
-    pub fn summary(&self) -> &str {
-        self.error.lines().next().unwrap_or("")
+    /// The error and its sources in one line, for logs.
+    pub fn summary(&self) -> String {
+        let mut line = self.error.lines().collect::<Vec<_>>().join(": ");
+        line.truncate(line.floor_char_boundary(LONGEST_SUMMARY));
+        line
     }
 
     /// The new content of `errors`, given the old one. Something else than

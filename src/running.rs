@@ -284,7 +284,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         self.ended = Some(transition);
         let why = match ending {
             Ending::Failure { failure, .. } => failure.summary(),
-            _ => "",
+            _ => String::new(),
         };
         self.span.in_scope(|| match transition {
             Transition::Succeeded => tracing::info!("succeeded"),
