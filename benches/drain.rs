@@ -48,4 +48,16 @@ fn main() {
     table::postgres::contest(&options, by_hand::postgres);
     #[cfg(feature = "mysql")]
     table::mysql::contest(&options, by_hand::mysql);
+    if let Some(peak) = peak_memory() {
+        println!("peak memory of this process: {peak}");
+    }
+}
+
+/// As Linux counts it.
+fn peak_memory() -> Option<String> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let peak = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(peak.trim().to_owned())
 }

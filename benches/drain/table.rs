@@ -103,10 +103,8 @@ macro_rules! contest {
                         for turn in 0..2 {
                             let way = (round + turn) % 2;
                             fill(&pool, options.finished, options.jobs);
-                            let before = cpu();
                             let begun = Instant::now();
                             [worker, by_hand][way](&pool, *batch, options.updates);
-                            eprintln!("way {way} cpu ticks {}", cpu() - before);
                             let rate = options.jobs as f64 / begun.elapsed().as_secs_f64();
                             let done: i64 = jobs::table
                                 .filter(jobs::status.eq(40))
@@ -202,12 +200,4 @@ fn postgres() -> Option<Pool<ConnectionManager<PgConnection>>> {
 #[cfg(feature = "mysql")]
 fn mysql() -> Option<Pool<ConnectionManager<MysqlConnection>>> {
     server("MYSQL_URL")
-}
-
-fn cpu() -> i64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let mut f = stat.rsplit(')').next().unwrap().split_whitespace();
-    let u: i64 = f.nth(11).unwrap().parse().unwrap();
-    let s: i64 = f.next().unwrap().parse().unwrap();
-    u + s
 }
