@@ -4,7 +4,7 @@
 use std::iter;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -452,6 +452,8 @@ fn of_a_thousand_jobs_whose_workers_are_killed_each_is_booked_once() {
         held.select(jobs::id).load(&mut *db.conn()).unwrap()
     };
     let (workers, killed_at_work) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    // Several that expire many at once may deadlock, and `age_lock` with them.
+    let one_at_a_time = Mutex::new(());
 
     let supervise = || {
         while !is_done(Job::count_by_status(&pool).unwrap()) {
@@ -465,6 +467,7 @@ fn of_a_thousand_jobs_whose_workers_are_killed_each_is_booked_once() {
                 killed_at_work.fetch_add(1, Ordering::Relaxed);
             }
             // What the dead hold, and the living too: they are overtaken.
+            let _turn = one_at_a_time.lock().unwrap();
             held().iter().for_each(|id| age_lock(&db, id));
             Tireless::expire_locks(&pool).unwrap();
         }

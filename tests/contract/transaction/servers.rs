@@ -23,10 +23,11 @@ use super::transaction::{
 
 /// The job "a", and a pool whose line can be cut at a commit.
 struct Scene {
-    db: TestDb,
     proxy: Arc<Proxy>,
     pool: TestPool,
     cut: Arc<Mutex<Option<Turn>>>,
+    /// Last, since nothing can drop it while a transaction is open.
+    db: TestDb,
 }
 
 impl Scene {
@@ -49,10 +50,10 @@ impl Scene {
         };
         create(&db, "a");
         Self {
-            db,
             proxy,
             pool,
             cut,
+            db,
         }
     }
 
