@@ -81,6 +81,21 @@ mod sqlite {
     #[path = "sessions/sqlite.rs"]
     mod sessions;
     mod statements;
+    mod worker;
+    #[path = "worker/locks.rs"]
+    mod worker_locks;
+    #[path = "worker/processes.rs"]
+    mod worker_processes;
+    #[path = "worker/statements.rs"]
+    mod worker_statements;
+    #[path = "worker/stop.rs"]
+    mod worker_stop;
+    #[path = "worker/tasks.rs"]
+    mod worker_tasks;
+    #[path = "worker/told.rs"]
+    mod worker_told;
+    #[path = "worker/transactions.rs"]
+    mod worker_transactions;
 }
 
 #[cfg(feature = "postgres")]
@@ -129,6 +144,23 @@ mod postgres {
     #[path = "sessions/postgres.rs"]
     mod sessions;
     mod statements;
+    mod worker;
+    #[path = "worker/cuts.rs"]
+    mod worker_cuts;
+    #[path = "worker/locks.rs"]
+    mod worker_locks;
+    #[path = "worker/processes.rs"]
+    mod worker_processes;
+    #[path = "worker/statements.rs"]
+    mod worker_statements;
+    #[path = "worker/stop.rs"]
+    mod worker_stop;
+    #[path = "worker/tasks.rs"]
+    mod worker_tasks;
+    #[path = "worker/told.rs"]
+    mod worker_told;
+    #[path = "worker/transactions.rs"]
+    mod worker_transactions;
 }
 
 #[cfg(feature = "mysql")]
@@ -179,4 +211,21 @@ mod mysql {
     #[path = "sessions/mysql.rs"]
     mod sessions;
     mod statements;
+    mod worker;
+    #[path = "worker/cuts.rs"]
+    mod worker_cuts;
+    #[path = "worker/locks.rs"]
+    mod worker_locks;
+    #[path = "worker/processes.rs"]
+    mod worker_processes;
+    #[path = "worker/statements.rs"]
+    mod worker_statements;
+    #[path = "worker/stop.rs"]
+    mod worker_stop;
+    #[path = "worker/tasks.rs"]
+    mod worker_tasks;
+    #[path = "worker/told.rs"]
+    mod worker_told;
+    #[path = "worker/transactions.rs"]
+    mod worker_transactions;
 }

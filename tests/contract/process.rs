@@ -90,6 +90,7 @@ fn plays_a_part() {
     match part.as_str() {
         "hold" => hold(&pool),
         "drain" => drain(&pool),
+        "work" => work(&pool),
         "die" => Job::run_job(&pool, "a", |_, _| std::process::abort()).unwrap(),
         _ => unreachable!("no part is called {part}"),
     }
@@ -131,6 +132,15 @@ fn drain(pool: &TestPool) {
         })
     };
     while run().unwrap().is_some() {}
+}
+
+/// Works off what is ready, from the word go, and says what it has run.
+fn work(pool: &TestPool) {
+    say("ready");
+    hear();
+    let worker = Job::worker(pool).threads(2).batch(20);
+    let done = worker.run_until_empty(|job, _| Ok(say(&job.id)));
+    done.unwrap();
 }
 
 fn outcome(result: Result<(), Error>) -> &'static str {

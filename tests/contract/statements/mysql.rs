@@ -9,6 +9,7 @@ use super::pools::{Log, pool_with};
 
 pub const CLAIM: &[&str] = &["UPDATE", "SELECT"];
 pub const CLAIM_NEXT: &[&str] = &["SELECT", "UPDATE", "SELECT"];
+pub const CLAIM_TEN: &[&str] = &["SELECT", "UPDATE", "SELECT"];
 pub const NONE_LEFT: &[&str] = &["SELECT"];
 
 #[derive(Debug, QueryableByName)]

@@ -12,6 +12,7 @@ use super::pools::{Log, pool_with};
 
 pub const CLAIM: &[&str] = &["UPDATE"];
 pub const CLAIM_NEXT: &[&str] = &["WITH"];
+pub const CLAIM_TEN: &[&str] = &["WITH"];
 pub const NONE_LEFT: &[&str] = &["WITH"];
 
 #[derive(QueryableByName)]

@@ -9,6 +9,10 @@ use super::pools::{Log, pool_with};
 
 pub const CLAIM: &[&str] = &["UPDATE"];
 pub const CLAIM_NEXT: &[&str] = &["SELECT", "UPDATE"];
+pub const CLAIM_TEN: &[&str] = &[
+    "SELECT", "UPDATE", "UPDATE", "UPDATE", "UPDATE", "UPDATE", "UPDATE", "UPDATE", "UPDATE",
+    "UPDATE", "UPDATE",
+];
 pub const NONE_LEFT: &[&str] = &["SELECT"];
 
 #[derive(QueryableByName)]
