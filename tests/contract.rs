@@ -90,6 +90,21 @@ mod sqlite {
     mod statements;
     mod tasks;
     mod transaction;
+    mod worker;
+    #[path = "worker/locks.rs"]
+    mod worker_locks;
+    #[path = "worker/processes.rs"]
+    mod worker_processes;
+    #[path = "worker/statements.rs"]
+    mod worker_statements;
+    #[path = "worker/stop.rs"]
+    mod worker_stop;
+    #[path = "worker/tasks.rs"]
+    mod worker_tasks;
+    #[path = "worker/told.rs"]
+    mod worker_told;
+    #[path = "worker/transactions.rs"]
+    mod worker_transactions;
 }
 
 #[cfg(feature = "postgres")]
@@ -147,6 +162,23 @@ mod postgres {
     mod statements;
     mod tasks;
     mod transaction;
+    mod worker;
+    #[path = "worker/cuts.rs"]
+    mod worker_cuts;
+    #[path = "worker/locks.rs"]
+    mod worker_locks;
+    #[path = "worker/processes.rs"]
+    mod worker_processes;
+    #[path = "worker/statements.rs"]
+    mod worker_statements;
+    #[path = "worker/stop.rs"]
+    mod worker_stop;
+    #[path = "worker/tasks.rs"]
+    mod worker_tasks;
+    #[path = "worker/told.rs"]
+    mod worker_told;
+    #[path = "worker/transactions.rs"]
+    mod worker_transactions;
 }
 
 #[cfg(feature = "mysql")]
@@ -208,4 +240,21 @@ mod mysql {
     mod statements;
     mod tasks;
     mod transaction;
+    mod worker;
+    #[path = "worker/cuts.rs"]
+    mod worker_cuts;
+    #[path = "worker/locks.rs"]
+    mod worker_locks;
+    #[path = "worker/processes.rs"]
+    mod worker_processes;
+    #[path = "worker/statements.rs"]
+    mod worker_statements;
+    #[path = "worker/stop.rs"]
+    mod worker_stop;
+    #[path = "worker/tasks.rs"]
+    mod worker_tasks;
+    #[path = "worker/told.rs"]
+    mod worker_told;
+    #[path = "worker/transactions.rs"]
+    mod worker_transactions;
 }

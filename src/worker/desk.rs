@@ -85,6 +85,9 @@ pub(super) struct Desk<Job, End> {
     sparse: bool,
     /// Nothing was ready when nothing was under way.
     dry: bool,
+    /// A claim is under way that began when nothing else was, and nothing
+    /// has happened since.
+    looking: bool,
     claim_from: Instant,
     finish_from: Instant,
     renewing: bool,
@@ -106,6 +109,7 @@ impl<Job, End> Desk<Job, End> {
             job_takes: f64::INFINITY,
             sparse: false,
             dry: false,
+            looking: false,
             claim_from: now,
             finish_from: now,
             renewing: false,
@@ -131,6 +135,7 @@ impl<Job, End> Desk<Job, End> {
             }
             if self.may_claim(now) {
                 let quiet = self.is_quiet();
+                self.looking |= quiet;
                 self.claiming += 1;
                 return Task::Claim { quiet };
             }
@@ -182,10 +187,12 @@ impl<Job, End> Desk<Job, End> {
     pub fn end_claim(&mut self, found: Found, quiet: bool, pause: Duration, now: Instant) {
         self.claiming -= 1;
         self.sparse = found != Found::Enough;
-        self.dry = found == Found::Nothing && quiet;
+        let undisturbed = quiet && std::mem::take(&mut self.looking);
+        self.dry = found == Found::Nothing && undisturbed;
         match found {
             Found::Enough | Found::Some => {}
             Found::Contended => self.claim_from = now + pause,
+            Found::Nothing if quiet && !undisturbed => self.claim_from = now,
             Found::Nothing => self.claim_from = now + self.settings.poll_every,
         }
     }
@@ -193,6 +200,7 @@ impl<Job, End> Desk<Job, End> {
     /// A claim failed; the next is to wait for so long.
     pub fn fail_claim(&mut self, pause: Duration, now: Instant) {
         self.claiming -= 1;
+        self.looking = false;
         self.claim_from = now + pause;
     }
 
@@ -218,6 +226,7 @@ impl<Job, End> Desk<Job, End> {
     pub fn poll(&mut self, now: Instant) {
         self.claim_from = now;
         self.dry = false;
+        self.looking = false;
     }
 
     /// Takes the claimed jobs that are not begun.
@@ -278,7 +287,8 @@ impl<Job, End> Desk<Job, End> {
     }
 
     fn wants_claim(&self) -> bool {
-        if self.shutting_down || (self.settings.until_empty && self.dry) {
+        // What another claim brought meanwhile would be missing in the last look.
+        if self.shutting_down || (self.settings.until_empty && (self.dry || self.looking)) {
             return false;
         }
         let coming = self.claiming * self.settings.batch;
@@ -293,3 +303,6 @@ impl<Job, End> Desk<Job, End> {
         now >= self.claim_from && self.wants_claim()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -93,6 +93,7 @@ fn plays_a_part() {
         "drain" => drain(&pool),
         "book" => book_many(&pool),
         "hang" => book_and_hang(&pool),
+        "work" => work(&pool),
         "die" => Job::run_job(&pool, "a", |_, _| std::process::abort()).unwrap(),
         _ => unreachable!("no part is called {part}"),
     }
@@ -167,6 +168,15 @@ fn book_and_hang(pool: &TestPool) {
         Ok(hear())
     });
     unreachable!("{ended:?}");
+}
+
+/// Works off what is ready, from the word go, and says what it has run.
+fn work(pool: &TestPool) {
+    say("ready");
+    hear();
+    let worker = Job::worker(pool).threads(2).batch(20);
+    let done = worker.run_until_empty(|job, _| Ok(say(&job.id)));
+    done.unwrap();
 }
 
 fn outcome(result: Result<(), Error>) -> &'static str {

@@ -1,0 +1,198 @@
+//! A database behind a network that goes away while a worker is at it: it goes
+//! on, and what has succeeded does not run again.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use diesel_status_tracker::{StatusTracked, Summary};
+use serde_json::json;
+
+use super::database::{TestDb, TestPool, pool_at};
+use super::jobs::{Job, JobUpdates, Status, data};
+use super::pools::pool_with;
+use super::proxy::{Proxy, Turn};
+use super::sessions;
+use super::worker::{NEVER, Runs, create, rows, summary, until};
+
+/// Six jobs, and a way to them that can be cut.
+fn six_jobs() -> (TestDb, Arc<Proxy>) {
+    let db = TestDb::new();
+    create(&db.pool(1), 6);
+    let proxy = Proxy::to(db.url());
+    (db, Arc::new(proxy))
+}
+
+/// A pool of one connection, which does not wait for long.
+fn pool(proxy: &Proxy) -> TestPool {
+    pool_at(proxy.url(), 1, Duration::from_millis(300))
+}
+
+/// How a job ends.
+type End = fn(&mut JobUpdates);
+
+const AS_IT_IS: End = |_| {};
+const WITH_UPDATES: End = |updates| *updates = data(json!("new"));
+
+fn assert_six_succeeded_once(db: &TestDb, runs: &Runs, done: Summary, data: &str) {
+    assert_eq!(done, summary(|s| s.succeeded = 6));
+    runs.assert_once_each(db);
+    for job in rows(db) {
+        assert_eq!((job.status, job.retry), (Status::Succeeded, 0), "{job:?}");
+        assert_eq!((&job.lock, &job.errors), (&None, &json!({})), "{job:?}");
+        assert_eq!(job.data, Some(json!(data)));
+    }
+}
+
+#[test]
+fn wherever_the_line_breaks_each_job_runs_once_and_has_succeeded() {
+    for turn in [Turn::Request, Turn::Answer] {
+        for (batch, end, new) in [
+            (1, AS_IT_IS, "old"),
+            (3, AS_IT_IS, "old"),
+            (3, WITH_UPDATES, "new"),
+        ] {
+            for n in 1.. {
+                let (db, proxy) = six_jobs();
+                let pool = pool(&proxy);
+                proxy.cut(turn, n);
+                let runs = Runs::default();
+                let worker = Job::worker(&pool)
+                    .threads(1)
+                    .batch(batch)
+                    .finish_within(NEVER);
+                let done = worker.run_until_empty(|job, updates| {
+                    runs.add(&job.id);
+                    Ok(end(updates))
+                });
+                assert_six_succeeded_once(&db, &runs, done.unwrap(), new);
+                if proxy.spare() {
+                    assert!(n > 6, "{turn:?} was never cut");
+                    break;
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn wherever_the_line_breaks_a_transaction_happens_once() {
+    for turn in [Turn::Request, Turn::Answer] {
+        for n in 1.. {
+            let (db, proxy) = six_jobs();
+            let pool = pool(&proxy);
+            proxy.cut(turn, n);
+            let worker = Job::worker(&pool).threads(1).batch(3);
+            let done =
+                worker.run_in_transaction_until_empty(|_, _, updates| Ok(WITH_UPDATES(updates)));
+
+            // One of them may have been given back, and run again.
+            let done = done.unwrap();
+            assert_eq!(
+                (done.succeeded, done.failed, done.lost),
+                (6, 0, 0),
+                "{turn:?} {n}: {done}"
+            );
+            assert!(done.released <= 1, "{done}");
+            for job in rows(&db) {
+                assert_eq!((job.status, &job.errors), (Status::Succeeded, &json!({})));
+                assert_eq!(job.data, Some(json!("new")));
+            }
+            if proxy.spare() {
+                assert!(n > 6, "{turn:?} was never cut");
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn sessions_that_the_server_ends_are_replaced() {
+    for (threads, batch) in [(1, 3), (2, 2)] {
+        let (db, _) = six_jobs();
+        let open = Arc::new(Mutex::new(Vec::new()));
+        let opened = Arc::clone(&open);
+        let pool = pool_with(db.url(), 3, move |conn| {
+            opened.lock().unwrap().push(sessions::number(conn));
+        });
+        let runs = Runs::default();
+        let worker = Job::worker(&pool).threads(threads).batch(batch);
+        let done = worker.run_until_empty(|job, updates| {
+            runs.add(&job.id);
+            for number in std::mem::take(&mut *open.lock().unwrap()) {
+                sessions::end(&mut db.conn(), number);
+            }
+            Ok(WITH_UPDATES(updates))
+        });
+        assert_six_succeeded_once(&db, &runs, done.unwrap(), "new");
+    }
+}
+
+/// Takes the server away until a pool has tried to connect some times.
+fn go_away(proxy: &Arc<Proxy>, tries: u32) {
+    fn count_down(proxy: Arc<Proxy>, tries: u32) {
+        if tries == 0 {
+            return proxy.returns();
+        }
+        let line = Arc::clone(&proxy);
+        line.before_next_connection(move || count_down(proxy, tries - 1));
+    }
+    count_down(Arc::clone(proxy), tries);
+    proxy.goes_away();
+}
+
+/// A step whose locks outlive the outages here, and are renewed meanwhile.
+struct Patient;
+step! { Patient on Job { const LOCK_EXPIRE: Duration = Duration::from_millis(600); } }
+
+#[test]
+fn a_server_that_is_away_for_longer_than_the_tries_is_waited_for() {
+    for (at, end, new) in [
+        (0, AS_IT_IS, "old"),
+        (2, AS_IT_IS, "old"),
+        (2, WITH_UPDATES, "new"),
+    ] {
+        let (db, proxy) = six_jobs();
+        let pool = pool(&proxy);
+        let (runs, ran) = (Runs::default(), AtomicU32::new(0));
+        let worker = Job::worker(&pool).threads(1).batch(3).finish_within(NEVER);
+        let done = worker.run_until_empty(|job, updates| {
+            runs.add(&job.id);
+            if ran.fetch_add(1, Ordering::Relaxed) == at {
+                go_away(&proxy, 4);
+            }
+            Ok(end(updates))
+        });
+        assert_six_succeeded_once(&db, &runs, done.unwrap(), new);
+    }
+}
+
+#[test]
+fn ends_whose_answer_was_lost_before_the_server_went_away_have_landed() {
+    for (end, new) in [(AS_IT_IS, "old"), (WITH_UPDATES, "new")] {
+        let (db, proxy) = six_jobs();
+        let db = Arc::new(db);
+        let pool = pool(&proxy);
+        let (runs, ran) = (Runs::default(), AtomicU32::new(0));
+        let worker = Patient::worker(&pool)
+            .threads(1)
+            .batch(3)
+            .finish_within(NEVER);
+        let done = worker.run_until_empty(|job, updates| {
+            runs.add(&job.id);
+            if ran.fetch_add(1, Ordering::Relaxed) == 5 {
+                // The statements of the first group are prepared.
+                let answers = if new == "new" { 5 } else { 1 };
+                proxy.cut(Turn::Answer, answers);
+                let (db, line) = (Arc::clone(&db), Arc::clone(&proxy));
+                proxy.before_next_connection(move || {
+                    let done = |job: &Job| job.status == Status::Succeeded;
+                    until("all have landed", || rows(&db).iter().all(done));
+                    go_away(&line, 5);
+                });
+            }
+            Ok(end(updates))
+        });
+        assert_six_succeeded_once(&db, &runs, done.unwrap(), new);
+    }
+}

@@ -1,0 +1,308 @@
+//! The locks of what a worker has in hand: renewed, lost, and those of others.
+
+use std::sync::{Barrier, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use chrono::{NaiveDateTime, TimeDelta};
+use diesel::prelude::*;
+use diesel_status_tracker::clock::from_now;
+use diesel_status_tracker::{BoxError, Retry, StatusTracked, Transition};
+use serde_json::json;
+
+use super::database::{TestDb, TestPool};
+use super::jobs::{Job, JobUpdates, Status, age_lock, data, history, jobs, row};
+use super::pools::{Log, pool_with};
+use super::worker::{NEVER, create, drainable, rows, summary, until};
+use super::worker_told::Told;
+
+/// A step whose locks are renewed three times a second.
+struct Brief;
+step! { Brief on Job { const LOCK_EXPIRE: Duration = Duration::from_secs(1); } }
+
+/// Gives the row to another, as one without a clock would have it.
+fn steal(db: &TestDb, id: &str) {
+    diesel::update(jobs::table.find(id))
+        .set((
+            jobs::lock.eq("another's"),
+            jobs::lock_at.eq(from_now(NEVER)),
+        ))
+        .execute(&mut *db.conn())
+        .unwrap();
+}
+
+/// What becomes of a job between its end and the writing of it.
+type Meanwhile = fn(&TestDb, &str);
+
+const STOLEN: Meanwhile = steal;
+const FINISHED_BY_ANOTHER: Meanwhile = |db, id| {
+    age_lock(db, id);
+    let mut conn = db.conn();
+    assert_eq!(Job::expire_locks(&mut *conn).unwrap(), 1);
+    drop(conn);
+    Job::run_job(&db.pool(1), id, |_, updates| {
+        Ok(*updates = data(json!("the other's")))
+    })
+    .unwrap();
+};
+const DELETED: Meanwhile = |db, id| {
+    let deleted = diesel::delete(jobs::table.find(id)).execute(&mut *db.conn());
+    assert_eq!(deleted, Ok(1));
+};
+
+/// How the jobs of a group end.
+type End = fn(&mut JobUpdates) -> Result<(), BoxError>;
+
+const AS_IT_IS: End = |_| Ok(());
+const WITH_UPDATES: End = |updates| Ok(*updates = data(json!("new")));
+const IGNORED: End = |_| Err(Retry::never().into());
+
+#[test]
+fn of_a_group_of_ends_all_land_but_that_of_a_job_that_was_overtaken() {
+    for meanwhile in [STOLEN, FINISHED_BY_ANOTHER, DELETED] {
+        for (end, status, new) in [
+            (AS_IT_IS, Status::Succeeded, "old"),
+            (WITH_UPDATES, Status::Succeeded, "new"),
+            (IGNORED, Status::Ignored, "old"),
+        ] {
+            let (db, pool) = drainable(4);
+            let (ended, left) = (Mutex::new(Vec::<String>::new()), Mutex::new(None));
+            let told = Told::default();
+            let worker = Job::worker(&pool).threads(1).batch(4).finish_within(NEVER);
+            let done = worker
+                .observer(told.clone())
+                .run_until_empty(|job, updates| {
+                    let mut ended = ended.lock().unwrap();
+                    if ended.len() == 3 {
+                        // None of the ends before is written yet.
+                        meanwhile(&db, &ended[1]);
+                        *left.lock().unwrap() = Some(rows(&db));
+                    }
+                    ended.push(job.id.clone());
+                    end(updates)
+                });
+
+            let expected = summary(|s| {
+                *(if status == Status::Ignored {
+                    &mut s.ignored
+                } else {
+                    &mut s.succeeded
+                }) = 3;
+                s.lost = 1;
+            });
+            assert_eq!(done.unwrap(), expected);
+            let ended = ended.into_inner().unwrap();
+            assert_eq!(told.of(&ended[1]), [Transition::Started, Transition::Lost]);
+            let find = |rows: &[Job], id: &str| rows.iter().find(|job| job.id == id).cloned();
+            let left = left.into_inner().unwrap().unwrap();
+            assert_eq!(find(&rows(&db), &ended[1]), find(&left, &ended[1]));
+            for id in [&ended[0], &ended[2], &ended[3]] {
+                let job = row(&db, id);
+                assert_eq!((job.status, &job.lock), (status, &None));
+                assert_eq!(job.data, Some(json!(new)));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_job_that_was_expired_before_its_end_was_written_runs_again() {
+    let (db, pool) = drainable(3);
+    let ended = Mutex::new(Vec::<String>::new());
+    let worker = Job::worker(&pool).threads(1).batch(3).finish_within(NEVER);
+    let done = worker.run_until_empty(|job, _| {
+        let mut ended = ended.lock().unwrap();
+        if ended.len() == 2 {
+            age_lock(&db, &ended[0]);
+            assert_eq!(Job::expire_locks(&mut *db.conn())?, 1);
+        }
+        Ok(ended.push(job.id.clone()))
+    });
+
+    assert_eq!(done.unwrap(), summary(|s| (s.succeeded, s.lost) = (3, 1)));
+    let ended = ended.into_inner().unwrap();
+    assert_eq!((ended.len(), &ended[3]), (4, &ended[0]));
+    assert!(history(&row(&db, &ended[0]))[0].contains("lock expired"));
+}
+
+fn lock_at(db: &TestDb, id: &str) -> NaiveDateTime {
+    row(db, id).lock_at.unwrap()
+}
+
+#[test]
+fn a_job_that_runs_for_longer_than_its_lock_and_those_that_wait_behind_it_keep_their_locks() {
+    let (db, pool) = drainable(3);
+    let first = Mutex::new(true);
+    let worker = Brief::worker(&pool).threads(1).batch(3);
+    let done = worker.run_until_empty(|_, _| {
+        if std::mem::take(&mut *first.lock().unwrap()) {
+            let claimed: Vec<_> = rows(&db)
+                .into_iter()
+                .map(|job| job.lock_at.unwrap())
+                .collect();
+            for (n, claimed) in claimed.into_iter().enumerate() {
+                // As the database sees it, its first lock has expired.
+                let expired = claimed + TimeDelta::seconds(1);
+                until("renewed", || lock_at(&db, &n.to_string()) > expired);
+            }
+            assert_eq!(Brief::expire_locks(&mut *db.conn())?, 0);
+        }
+        Ok(())
+    });
+
+    assert_eq!(done.unwrap(), summary(|s| s.succeeded = 3));
+    for job in rows(&db) {
+        assert_eq!((job.status, &job.errors), (Status::Succeeded, &json!({})));
+    }
+}
+
+#[test]
+fn the_locks_of_several_claims_are_renewed_by_one_statement() {
+    const JOBS: usize = 3;
+    let (db, log) = (TestDb::new(), Log::default());
+    let watched = log.clone();
+    let pool = pool_with(db.url(), 2, move |conn| watched.watch(conn));
+    create(&pool, JOBS);
+
+    let (running, renewed) = (Barrier::new(JOBS + 1), Barrier::new(JOBS + 1));
+    thread::scope(|scope| {
+        let work = scope.spawn(|| {
+            let worker = Brief::worker(&pool).threads(JOBS).batch(1);
+            worker.run_until_empty(|_, _| {
+                running.wait();
+                renewed.wait();
+                Ok(())
+            })
+        });
+        running.wait();
+        log.take();
+        let locks: Vec<_> = rows(&db).into_iter().map(|job| job.lock).collect();
+        assert!(locks[0] != locks[1] && locks[1] != locks[2], "three claims");
+        // Each round ends with a look for dead attempts, in order of age.
+        let is_look = |sql: &String| sql.starts_with("SELECT") && sql.contains("ORDER BY");
+        let mut statements = Vec::new();
+        until("three rounds", || {
+            statements.extend(log.statements());
+            statements.iter().filter(|sql| is_look(sql)).count() >= 3
+        });
+        let times: Vec<_> = rows(&db).into_iter().map(|job| job.lock_at).collect();
+        renewed.wait();
+        assert_eq!(work.join().unwrap().unwrap(), summary(|s| s.succeeded = 3));
+
+        assert_eq!(times, [times[0]; JOBS], "the time of one statement");
+        let rounds: Vec<_> = statements.split(is_look).collect();
+        for round in &rounds[1..3] {
+            let updates = round.iter().filter(|sql| sql.starts_with("UPDATE"));
+            assert_eq!(updates.count(), 1, "{round:?}");
+        }
+    });
+}
+
+#[test]
+fn a_job_whose_lock_was_taken_away_is_told_and_its_result_is_dropped() {
+    for end in [AS_IT_IS, WITH_UPDATES, IGNORED] {
+        let (db, pool) = drainable(2);
+        let stolen = Mutex::new(None);
+        let told = Told::default();
+        let worker = Brief::worker(&pool)
+            .threads(1)
+            .batch(2)
+            .observer(told.clone());
+        let done = worker.run_until_empty(|job, updates| {
+            let mut stolen = stolen.lock().unwrap();
+            if stolen.is_some() {
+                return Ok(());
+            }
+            assert!(!job.is_lost());
+            steal(&db, &job.id);
+            *stolen = Some(row(&db, &job.id));
+            until("the loss is told", || job.is_lost());
+            end(updates)
+        });
+
+        assert_eq!(done.unwrap(), summary(|s| (s.succeeded, s.lost) = (1, 1)));
+        let stolen = stolen.into_inner().unwrap().unwrap();
+        assert_eq!(row(&db, &stolen.id), stolen);
+        assert_eq!(told.of(&stolen.id), [Transition::Started, Transition::Lost]);
+    }
+}
+
+/// Leaves the job as a worker does that dies; it is expired once this is `aged`.
+fn die(db: &TestDb, pool: &TestPool, id: &str) {
+    std::mem::forget(Brief::start(pool, id).unwrap());
+    diesel::update(jobs::table.find(id))
+        .set(jobs::lock_at.eq(from_now(NEVER)))
+        .execute(&mut *db.conn())
+        .unwrap();
+}
+
+#[test]
+fn dead_attempts_of_others_are_ended_at_the_start() {
+    let (db, pool) = drainable(2);
+    die(&db, &pool, "1");
+    age_lock(&db, "1");
+    let told = Told::default();
+
+    let worker = Job::worker(&pool).threads(1).observer(told.clone());
+    let done = worker.run_until_empty(|_, _| Ok(()));
+
+    assert_eq!(
+        done.unwrap(),
+        summary(|s| (s.succeeded, s.expired) = (2, 1))
+    );
+    use Transition::{Expired, Started, Succeeded};
+    assert_eq!(told.of("1"), [Expired { retry: 1 }, Started, Succeeded]);
+    assert_eq!(history(&row(&db, "1")).len(), 1);
+}
+
+#[test]
+fn dead_attempts_of_others_are_ended_while_jobs_run() {
+    let (db, pool) = drainable(2);
+    die(&db, &pool, "1");
+    let told = Told::default();
+
+    let worker = Brief::worker(&pool).threads(1).observer(told.clone());
+    let done = worker.run_until_empty(|job, _| {
+        if job.id == "0" {
+            age_lock(&db, "1");
+            until("its end", || row(&db, "1").status == Status::Failed);
+        }
+        Ok(())
+    });
+
+    assert_eq!(
+        done.unwrap(),
+        summary(|s| (s.succeeded, s.expired) = (2, 1))
+    );
+    use Transition::{Expired, Started, Succeeded};
+    assert_eq!(told.of("1"), [Expired { retry: 1 }, Started, Succeeded]);
+}
+
+#[test]
+fn a_dead_attempt_that_has_ended_wakes_a_worker_that_waits() {
+    let (db, log) = (TestDb::new(), Log::default());
+    let watched = log.clone();
+    let pool = pool_with(db.url(), 2, move |conn| watched.watch(conn));
+    create(&pool, 1);
+    die(&db, &pool, "0");
+    log.take();
+
+    let worker = Brief::worker(&pool).threads(1).poll_every(NEVER);
+    let handle = worker.handle();
+    let done = thread::scope(|scope| {
+        let work = scope.spawn(|| worker.run(|_, _| Ok(handle.shutdown())));
+        // For dead attempts, then for jobs; the next look for jobs lies far ahead.
+        let mut looks = 0;
+        until("two looks", || {
+            looks += log.statements().len();
+            looks >= 2
+        });
+        age_lock(&db, "0");
+        work.join().unwrap()
+    });
+
+    assert_eq!(
+        done.unwrap(),
+        summary(|s| (s.succeeded, s.expired) = (1, 1))
+    );
+}

@@ -1,0 +1,122 @@
+//! What jobs cost that a worker runs: one statement for the ends of many.
+
+use std::thread;
+
+use diesel_status_tracker::{BoxError, StatusTracked};
+use serde_json::json;
+
+use super::database::{TestConnection, TestDb, TestPool};
+use super::jobs::{Job, JobUpdates, data};
+use super::own_statements::{CLAIM_NEXT, CLAIM_TEN, NONE_LEFT};
+use super::pools::{Event, Log, pool_with};
+use super::worker::{NEVER, create, summary, until};
+
+type Worker = diesel_status_tracker::Worker<Job, TestConnection>;
+
+const DEAD_ONES: &[&str] = &["SELECT"];
+/// Whether a row is ready, locked or not.
+const IS_EMPTY: &[&str] = &["SELECT"];
+
+fn jobs(count: usize) -> (TestDb, TestPool, Log) {
+    let (db, log) = (TestDb::new(), Log::default());
+    let watched = log.clone();
+    let pool = pool_with(db.url(), 1, move |conn| watched.watch(conn));
+    create(&pool, count);
+    log.take();
+    (db, pool, log)
+}
+
+/// Runs ten jobs by one thread, which writes no end before its group is whole,
+/// and returns the first words of the statements, and the transactions among
+/// the ends.
+fn ten(
+    batched: impl FnOnce(Worker) -> Worker,
+    end: impl Fn(&mut JobUpdates) -> Result<(), BoxError> + Sync,
+) -> (Vec<String>, usize) {
+    let (_db, pool, log) = jobs(10);
+    let worker = batched(Job::worker(&pool).threads(1)).finish_within(NEVER);
+    let claimed = std::sync::Mutex::new(Vec::new());
+    let done = worker.run_until_empty(|_, updates| {
+        claimed.lock().unwrap().extend(log.take());
+        end(updates)
+    });
+    assert_eq!(done.unwrap(), summary(|s| s.succeeded = 10));
+
+    let after = log.take();
+    let is_end = |event: &Event| matches!(event, Event::Started(sql) if sql.starts_with("UPDATE"));
+    let ends = &after[..after.iter().rposition(is_end).unwrap()];
+    let transactions = ends.iter().filter(|event| **event == Event::Transaction);
+    let transactions = transactions.count();
+    let events = claimed.into_inner().unwrap().into_iter().chain(after);
+    let first_words = events.filter_map(|event| match event {
+        Event::Started(sql) => Some(sql.split(' ').next().unwrap().to_owned()),
+        Event::Failed(message) => panic!("{message}"),
+        _ => None,
+    });
+    let is_statement = |word: &String| is_statement(word);
+    (first_words.filter(is_statement).collect(), transactions)
+}
+
+fn is_statement(word: &str) -> bool {
+    !["BEGIN", "COMMIT"].contains(&word)
+}
+
+/// All of ten jobs that are claimed together, with these ends.
+fn all_of_ten(ends: &[&'static str]) -> Vec<&'static str> {
+    let all = [DEAD_ONES, CLAIM_TEN, ends, NONE_LEFT, IS_EMPTY].concat();
+    all.into_iter().filter(|word| is_statement(word)).collect()
+}
+
+#[test]
+fn ten_ends_that_set_nothing_take_one_statement() {
+    let (statements, transactions) = ten(|worker| worker.batch(10), |_| Ok(()));
+    assert_eq!(statements, all_of_ten(&["UPDATE"]));
+    assert_eq!(transactions, 0);
+}
+
+#[test]
+fn ten_ends_that_set_something_take_one_transaction() {
+    let set = |updates: &mut JobUpdates| Ok(*updates = data(json!("new")));
+    let (statements, transactions) = ten(|worker| worker.batch(10), set);
+    assert_eq!(statements, all_of_ten(&["UPDATE"; 10]));
+    assert_eq!(transactions, 1);
+}
+
+#[test]
+fn without_batches_a_job_takes_a_claim_and_a_finish() {
+    let set = |updates: &mut JobUpdates| Ok(*updates = data(json!("new")));
+    for (statements, _) in [ten(|worker| worker, |_| Ok(())), ten(|worker| worker, set)] {
+        let end: &[&str] = &["UPDATE"];
+        let each = [CLAIM_NEXT, end].concat().repeat(10);
+        assert_eq!(statements, [DEAD_ONES, &each, NONE_LEFT, IS_EMPTY].concat());
+    }
+}
+
+#[test]
+fn a_worker_that_waits_asks_nothing() {
+    let (db, pool, log) = jobs(0);
+    let worker = Job::worker(&pool).threads(3).batch(5).poll_every(NEVER);
+    let handle = worker.handle();
+    let done = thread::scope(|scope| {
+        let work = scope.spawn(|| worker.run(|_, _| Ok(())));
+        let first_look = DEAD_ONES.len() + NONE_LEFT.len();
+        let mut statements = Vec::new();
+        until("its first look", || {
+            statements.extend(log.statements());
+            statements.len() >= first_look
+        });
+        create(&db.pool(1), 5);
+        for _ in 0..100 {
+            Job::count_by_status(&mut *db.conn()).unwrap();
+        }
+        handle.shutdown();
+        let done = work.join().unwrap();
+        statements.extend(log.statements());
+        let statements = statements
+            .iter()
+            .filter(|sql| !sql.starts_with(['B', 'R', 'C']));
+        assert_eq!(statements.count(), first_look);
+        done
+    });
+    assert_eq!(done.unwrap(), summary(|_| {}));
+}

@@ -1,0 +1,234 @@
+//! A worker that is shut down: what runs is finished, the rest is given back.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Barrier, Mutex, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use diesel_status_tracker::{StatusTracked, Summary, Transition, WorkerHandle};
+use serde_json::json;
+
+use super::database::TestDb;
+use super::jobs::{Job, Status, data, row};
+use super::pools::{Event, Log, pool_with};
+use super::worker::{NEVER, create, drainable, rows, summary, until};
+use super::worker_told::Told;
+
+/// Longer than anything here takes.
+const LONG: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_worker_that_is_shut_down_before_it_runs_does_nothing() {
+    let (db, pool) = drainable(3);
+    let before = rows(&db);
+    let worker = Job::worker(&pool);
+    let handle = worker.handle();
+    assert!(!handle.is_shut_down());
+
+    handle.shutdown();
+    assert!(handle.shutdown_and_wait(LONG), "nothing runs");
+
+    assert!(handle.is_shut_down());
+    assert_eq!(worker.run(|_, _| Ok(())).unwrap(), Summary::default());
+    assert_eq!(rows(&db), before);
+}
+
+#[test]
+fn what_runs_is_finished_and_what_is_claimed_is_given_back() {
+    let db = TestDb::new();
+    let pool = db.pool(2);
+    create(&pool, 5);
+    // One of them has failed before.
+    Job::start(&pool, "3").unwrap().fail("no paper").unwrap();
+    let failed = row(&db, "3");
+    let told = Told::default();
+    let worker = Job::worker(&pool)
+        .threads(2)
+        .batch(5)
+        .observer(told.clone());
+    let handle = worker.handle();
+
+    let ((begun, begins), go) = (mpsc::channel(), Barrier::new(3));
+    let done = thread::scope(|scope| {
+        let work = scope.spawn(|| {
+            let done = worker.run(|job, updates| {
+                begun.send(job.id.clone())?;
+                go.wait();
+                Ok(*updates = data(json!("new")))
+            });
+            done.unwrap()
+        });
+        let running: Vec<String> = begins.iter().take(2).collect();
+        let waits = |job: &Job| !running.contains(&job.id);
+        assert!(
+            rows(&db).iter().all(|job| job.lock.is_some()),
+            "all are claimed"
+        );
+
+        assert!(!handle.shutdown_and_wait(Duration::ZERO), "two still run");
+        until("the others are given back", || {
+            rows(&db)
+                .iter()
+                .filter(|job| waits(job))
+                .all(|job| job.lock.is_none())
+        });
+        Job::create_and_save(&pool, "late", data(json!("old"))).unwrap();
+        assert!(!handle.shutdown_and_wait(Duration::ZERO), "two still run");
+        for job in rows(&db) {
+            let released = if job.id == "3" {
+                Status::Failed
+            } else {
+                Status::Pending
+            };
+            let status = if waits(&job) {
+                released
+            } else {
+                Status::InProgress
+            };
+            assert_eq!(job.status, status, "{job:?}");
+        }
+        go.wait();
+        assert!(handle.shutdown_and_wait(LONG));
+
+        for job in rows(&db) {
+            if !waits(&job) {
+                assert_eq!(
+                    (job.status, job.retry, &job.lock),
+                    (Status::Succeeded, 0, &None)
+                );
+                assert_eq!(job.data, Some(json!("new")));
+            } else if job.id == "3" {
+                assert_eq!(
+                    (job.status, job.retry, &job.errors),
+                    (Status::Failed, 1, &failed.errors)
+                );
+                assert_eq!(told.of(&job.id), [Transition::Released]);
+            } else {
+                assert_eq!(
+                    (job.status, job.retry, &job.errors),
+                    (Status::Pending, 0, &json!({}))
+                );
+                let released = [Transition::Released];
+                assert_eq!(
+                    told.of(&job.id),
+                    if job.id == "late" { &[][..] } else { &released }
+                );
+            }
+        }
+        work.join().unwrap()
+    });
+
+    assert_eq!(done, summary(|s| (s.succeeded, s.released) = (2, 3)));
+}
+
+#[test]
+fn a_worker_that_waits_for_jobs_is_shut_down_by_any_handle() {
+    let (_db, pool) = drainable(1);
+    let worker = Job::worker(&pool).threads(2).poll_every(NEVER);
+    let handle = worker.handle();
+    let (done, is_done) = mpsc::channel();
+
+    let stopper = thread::spawn({
+        let handle = handle.clone();
+        move || {
+            is_done.recv().unwrap();
+            handle.shutdown_and_wait(LONG)
+        }
+    });
+    let summary_of_it = worker.run(|_, _| Ok(done.send(())?));
+
+    assert!(stopper.join().unwrap());
+    assert_eq!(summary_of_it.unwrap(), summary(|s| s.succeeded = 1));
+    assert!(handle.is_shut_down());
+    assert!(handle.shutdown_and_wait(Duration::ZERO));
+}
+
+#[test]
+fn a_job_shuts_its_worker_down() {
+    for until_empty in [false, true] {
+        let (db, pool) = drainable(4);
+        let worker = Job::worker(&pool).threads(1).batch(3);
+        let handle = worker.handle();
+        let work = |_: &_, _: &mut _| {
+            handle.shutdown();
+            assert!(
+                !handle.shutdown_and_wait(Duration::ZERO),
+                "it waits for itself"
+            );
+            Ok(())
+        };
+        let done = if until_empty {
+            worker.run_until_empty(work)
+        } else {
+            worker.run(work)
+        };
+
+        assert_eq!(
+            done.unwrap(),
+            summary(|s| (s.succeeded, s.released) = (1, 2))
+        );
+        let counts = Job::count_by_status(&pool).unwrap();
+        let expected = [(Status::Pending, 3), (Status::Succeeded, 1)];
+        assert!(
+            expected.iter().all(|count| counts.contains(count)),
+            "{counts:?}"
+        );
+        assert!(rows(&db).iter().all(|job| job.lock.is_none()));
+    }
+}
+
+#[test]
+fn what_a_claim_brings_after_the_shutdown_is_given_back() {
+    let (db, log) = (TestDb::new(), Log::default());
+    // Set once the next claim is to be the last.
+    let last = Arc::new(Mutex::new(None::<WorkerHandle>));
+    let pool = pool_with(db.url(), 1, {
+        let last = Arc::clone(&last);
+        move |conn| {
+            let last = Arc::clone(&last);
+            log.watch_and(conn, move |event| {
+                let is_claim = matches!(event, Event::Started(sql) if sql.contains("ORDER BY"));
+                if is_claim && let Some(handle) = last.lock().unwrap().take() {
+                    handle.shutdown();
+                }
+            });
+        }
+    });
+    create(&pool, 5);
+    let worker = Job::worker(&pool).threads(1).batch(2).finish_within(NEVER);
+    let handle = worker.handle();
+
+    let ran = AtomicU32::new(0);
+    let done = worker.run(|_, _| {
+        if ran.fetch_add(1, Ordering::Relaxed) == 1 {
+            *last.lock().unwrap() = Some(handle.clone());
+        }
+        Ok(())
+    });
+
+    assert_eq!(
+        done.unwrap(),
+        summary(|s| (s.succeeded, s.released) = (2, 2))
+    );
+    assert_eq!(ran.into_inner(), 2);
+    for job in rows(&db) {
+        assert_eq!((job.lock, job.retry, job.errors), (None, 0, json!({})));
+    }
+}
+
+#[test]
+fn ends_that_wait_for_others_are_written_at_the_shutdown() {
+    let (db, pool) = drainable(2);
+    let worker = Job::worker(&pool).threads(1).batch(3).finish_within(NEVER);
+    // It is told to stop in the second of two, of a batch of three.
+    let (handle, ran) = (worker.handle(), AtomicU32::new(0));
+    let done = worker.poll_every(NEVER).run(|_, _| {
+        if ran.fetch_add(1, Ordering::Relaxed) == 1 {
+            handle.shutdown();
+        }
+        Ok(())
+    });
+
+    assert_eq!(done.unwrap(), summary(|s| s.succeeded = 2));
+    assert!(rows(&db).iter().all(|job| job.status == Status::Succeeded));
+}

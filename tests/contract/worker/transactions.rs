@@ -1,0 +1,175 @@
+//! A worker whose jobs run in transactions of their own: what they write and
+//! the success mark land together.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use diesel::prelude::*;
+use diesel::sql_types::Timestamp;
+use diesel_status_tracker::clock::{ago, from_now};
+use diesel_status_tracker::{Event, Observer, Retry, StatusTracked, Transition};
+use serde_json::json;
+
+use super::database::{TestConnection, TestDb, TestPool};
+use super::jobs::{Job, Status, data, history, jobs, row};
+use super::worker::{NEVER, Runs, create, rows, summary, until};
+use super::worker_told::Told;
+
+diesel::table! {
+    entries (id) {
+        id -> Integer,
+        job -> Text,
+    }
+}
+
+const ENTRIES: &str =
+    "CREATE TABLE entries (id INTEGER NOT NULL PRIMARY KEY, job VARCHAR(255) NOT NULL)";
+
+fn drainable(count: usize) -> (TestDb, TestPool) {
+    let db = TestDb::with_table(ENTRIES);
+    let pool = db.pool(4);
+    create(&pool, count);
+    (db, pool)
+}
+
+fn book(conn: &mut TestConnection, job: &Job) -> QueryResult<()> {
+    let id: i32 = job.id.parse().unwrap();
+    diesel::insert_into(entries::table)
+        .values((entries::id.eq(id), entries::job.eq(&job.id)))
+        .execute(conn)?;
+    Ok(())
+}
+
+fn booked(db: &TestDb) -> Vec<String> {
+    let booked = entries::table.order_by(entries::job).select(entries::job);
+    booked.load(&mut *db.conn()).unwrap()
+}
+
+/// A step whose locks are renewed three times a second.
+struct Brief;
+step! { Brief on Job { const LOCK_EXPIRE: Duration = Duration::from_secs(1); } }
+
+#[test]
+fn what_a_job_writes_lands_with_its_mark_or_not_at_all() {
+    for (threads, batch) in [(1, 1), (2, 4)] {
+        let (db, pool) = drainable(6);
+        let (runs, told) = (Runs::default(), Told::default());
+        let worker = Job::worker(&pool)
+            .threads(threads)
+            .batch(batch)
+            .observer(told.clone());
+        let done = worker.run_in_transaction_until_empty(|conn, job, updates| {
+            book(conn, job)?;
+            *updates = data(json!("new"));
+            match (&*job.id, runs.add(&job.id)) {
+                ("1", _) => Err("no paper".into()),
+                ("2", 0) => panic!("no printer"),
+                ("3", 0) => Err(Retry::release().into()),
+                // Swallowed, but the transaction of it is over on some databases.
+                ("4", _) => Ok(book(conn, job)?),
+                _ => Ok(()),
+            }
+        });
+
+        let expected = summary(|s| {
+            (s.succeeded, s.failed, s.ignored, s.released) = (4, 2 + 1 + 2, 2, 1);
+        });
+        assert_eq!(done.unwrap(), expected);
+        assert_eq!(booked(&db), ["0", "2", "3", "5"]);
+        for job in rows(&db) {
+            let is_booked = booked(&db).contains(&job.id);
+            let status = if is_booked {
+                Status::Succeeded
+            } else {
+                Status::Ignored
+            };
+            let new = if is_booked { "new" } else { "old" };
+            assert_eq!((job.status, &job.lock), (status, &None), "{job:?}");
+            assert_eq!(job.data, Some(json!(new)));
+        }
+        assert_eq!(history(&row(&db, "1")), ["no paper"; 3]);
+        assert_eq!(history(&row(&db, "2")), ["panic: no printer"]);
+        assert_eq!(told.of("0"), [Transition::Started, Transition::Succeeded]);
+    }
+}
+
+#[test]
+fn it_works_until_it_is_shut_down() {
+    let (db, pool) = drainable(3);
+    let worker = Job::worker(&pool).threads(1).batch(3).poll_every(NEVER);
+    let (handle, runs) = (worker.handle(), Runs::default());
+    let done = worker.run_in_transaction(|conn, job, _| {
+        runs.add(&job.id);
+        if runs.counts().len() == 2 {
+            handle.shutdown();
+        }
+        Ok(book(conn, job)?)
+    });
+
+    assert_eq!(
+        done.unwrap(),
+        summary(|s| (s.succeeded, s.released) = (2, 1))
+    );
+    let done: Vec<_> = runs.counts().into_iter().map(|(id, _)| id).collect();
+    assert_eq!(booked(&db), done);
+}
+
+#[test]
+fn what_an_overtaken_job_wrote_is_rolled_back() {
+    let (db, pool) = drainable(2);
+    let (db, told) = (Arc::new(db), Told::default());
+    let steal = {
+        let (db, told) = (Arc::clone(&db), told.clone());
+        // Before its transaction begins: on SQLite it has the file for itself.
+        move |event: &Event<'_>| {
+            told.observe(event);
+            if event.transition == Transition::Started && format!("{:?}", event.key) == "\"1\"" {
+                diesel::update(jobs::table.find("1"))
+                    .set((
+                        jobs::lock.eq("another's"),
+                        jobs::lock_at.eq(from_now(NEVER)),
+                    ))
+                    .execute(&mut *db.conn())
+                    .unwrap();
+            }
+        }
+    };
+    let worker = Job::worker(&pool).threads(1).batch(2).observer(steal);
+    let done = worker.run_in_transaction_until_empty(|conn, job, updates| {
+        *updates = data(json!("new"));
+        Ok(book(conn, job)?)
+    });
+
+    assert_eq!(done.unwrap(), summary(|s| (s.succeeded, s.lost) = (1, 1)));
+    assert_eq!(booked(&db), ["0"]);
+    let job = row(&db, "1");
+    assert_eq!(
+        (job.status, job.lock.as_deref()),
+        (Status::InProgress, Some("another's"))
+    );
+    assert_eq!((job.data, job.errors), (Some(json!("old")), json!({})));
+    assert_eq!(told.of("1"), [Transition::Started, Transition::Lost]);
+}
+
+#[test]
+fn a_long_transaction_and_the_jobs_that_wait_behind_it_are_not_expired() {
+    let (db, pool) = drainable(3);
+    let runs = Runs::default();
+    let worker = Brief::worker(&pool).threads(1).batch(3);
+    let done = worker.run_in_transaction_until_empty(|conn, job, _| {
+        book(conn, job)?;
+        runs.add(&job.id);
+        if runs.counts().len() == 1 {
+            let is_over = ago::<Timestamp>(Brief::LOCK_EXPIRE).gt(job.lock_at.unwrap());
+            let expired = jobs::table.find(&job.id).filter(is_over).count();
+            until("its first lock has expired", || {
+                expired.get_result(conn) == Ok(1_i64)
+            });
+        }
+        Ok(())
+    });
+
+    assert_eq!(done.unwrap(), summary(|s| s.succeeded = 3));
+    runs.assert_once_each(&db);
+    assert_eq!(booked(&db), ["0", "1", "2"]);
+}
