@@ -13,7 +13,7 @@ pub(crate) struct Lease<K> {
     /// When the lock was last written; `None` while that is in doubt.
     lock_at: Mutex<Option<DateTime<Utc>>>,
     lost: AtomicBool,
-    /// Its end is being written: no renewal is to come in between.
+    /// Its end is being written, or was tried to: no renewal is to come in between.
     ending: AtomicBool,
 }
 

@@ -313,7 +313,6 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
         let is_last_chance = self.desk().is_shutting_down();
         let mut put_back = Vec::new();
         for mut finish in group {
-            finish.job.lease.set_ending(false);
             if finish.job.ended.is_none() && is_last_chance && finish.tries > 1 {
                 tracing::error!(job = finish.job.name(), "given up; its lock will expire");
                 finish.job.ended = Some(Transition::Lost);
@@ -388,8 +387,9 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
     }
 }
 
-/// Keeps renewals away from these jobs. Under the desk's lock, where renewals
-/// choose theirs.
+/// Keeps renewals away from these jobs, from now on: where an answer is lost,
+/// the end may have landed, and a renewal would take that for a lost lock.
+/// Under the desk's lock, where renewals choose theirs.
 fn mark_ending<J: JobStore<C>, C: TrackerConnection>(group: &[Finish<J, C>]) {
     group
         .iter()

@@ -141,10 +141,6 @@ fn go_away(proxy: &Arc<Proxy>, tries: u32) {
     proxy.goes_away();
 }
 
-/// A step whose locks outlive the outages here, and are renewed meanwhile.
-struct Patient;
-step! { Patient on Job { const LOCK_EXPIRE: Duration = Duration::from_millis(600); } }
-
 #[test]
 fn a_server_that_is_away_for_longer_than_the_tries_is_waited_for() {
     for (at, end, new) in [
@@ -174,10 +170,7 @@ fn ends_whose_answer_was_lost_before_the_server_went_away_have_landed() {
         let db = Arc::new(db);
         let pool = pool(&proxy);
         let (runs, ran) = (Runs::default(), AtomicU32::new(0));
-        let worker = Patient::worker(&pool)
-            .threads(1)
-            .batch(3)
-            .finish_within(NEVER);
+        let worker = Job::worker(&pool).threads(1).batch(3).finish_within(NEVER);
         let done = worker.run_until_empty(|job, updates| {
             runs.add(&job.id);
             if ran.fetch_add(1, Ordering::Relaxed) == 5 {
