@@ -13,7 +13,7 @@ use super::jobs::{Job, JobUpdates, Status, data};
 use super::pools::pool_with;
 use super::proxy::{Proxy, Turn};
 use super::sessions;
-use super::worker::{NEVER, Runs, create, rows, summary, until};
+use super::worker::{NEVER, Runs, create, rows, summary};
 
 /// Six jobs, and a way to them that can be cut.
 fn six_jobs() -> (TestDb, Arc<Proxy>) {
@@ -156,33 +156,6 @@ fn a_server_that_is_away_for_longer_than_the_tries_is_waited_for() {
             runs.add(&job.id);
             if ran.fetch_add(1, Ordering::Relaxed) == at {
                 go_away(&proxy, 4);
-            }
-            Ok(end(updates))
-        });
-        assert_six_succeeded_once(&db, &runs, done.unwrap(), new);
-    }
-}
-
-#[test]
-fn ends_whose_answer_was_lost_before_the_server_went_away_have_landed() {
-    for (end, new) in [(AS_IT_IS, "old"), (WITH_UPDATES, "new")] {
-        let (db, proxy) = six_jobs();
-        let db = Arc::new(db);
-        let pool = pool(&proxy);
-        let (runs, ran) = (Runs::default(), AtomicU32::new(0));
-        let worker = Job::worker(&pool).threads(1).batch(3).finish_within(NEVER);
-        let done = worker.run_until_empty(|job, updates| {
-            runs.add(&job.id);
-            if ran.fetch_add(1, Ordering::Relaxed) == 5 {
-                // The statements of the first group are prepared.
-                let answers = if new == "new" { 5 } else { 1 };
-                proxy.cut(Turn::Answer, answers);
-                let (db, line) = (Arc::clone(&db), Arc::clone(&proxy));
-                proxy.before_next_connection(move || {
-                    let done = |job: &Job| job.status == Status::Succeeded;
-                    until("all have landed", || rows(&db).iter().all(done));
-                    go_away(&line, 5);
-                });
             }
             Ok(end(updates))
         });
