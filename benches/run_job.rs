@@ -1,5 +1,5 @@
-//! `run_job` against the same two statements by hand, as `cargo bench` runs
-//! it: `cargo bench --features postgres` with `POSTGRES_URL` set takes
+//! `run_job` against the same two statements by hand, as `cargo bench --bench
+//! run_job` runs it: `--features postgres` with `POSTGRES_URL` set takes
 //! PostgreSQL in.
 //!
 //! Three ways to run a job that does nothing, each with a claim, a finish, a
@@ -291,7 +291,7 @@ fn main() {
                 report("PostgreSQL", threads, postgres::medians(&pool, threads));
             }
             Err(_) => println!(
-                "PostgreSQL   POSTGRES_URL is not set: run `scripts/with-servers cargo bench --features postgres`"
+                "PostgreSQL   POSTGRES_URL is not set: run `scripts/with-servers cargo bench --features postgres --bench run_job`"
             ),
         }
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use diesel::QueryResult;
 use diesel::result::Error::DeserializationError as Undecodable;
 
-use crate::connection::{PoolOf, TrackerConnection};
+use crate::connection::{PoolOf, TrackerConnection, together};
 use crate::error::{Error, Result};
 use crate::expiry;
 use crate::protocol::{Refusal, Start, Step};
@@ -190,17 +190,12 @@ pub fn claim_by_key<S: 'static, C: TrackerConnection, J: JobStore<C>>(
     mut read: impl FnMut(&mut C, usize) -> QueryResult<Vec<J::Key>>,
 ) -> QueryResult<Batch<J>> {
     loop {
-        let mut claim = |conn: &mut C| -> QueryResult<_> {
+        let (batch, all_gone) = together(conn, limit, |conn| -> QueryResult<_> {
             let keys = read(conn, limit + spare(limit))?;
             let all_gone = keys.is_empty();
             let batch = claim_each::<S, C, J>(conn, keys, limit, token, step)?;
             Ok((batch, all_gone))
-        };
-        let (batch, all_gone) = if limit > 1 {
-            conn.write_transaction(claim)?
-        } else {
-            claim(conn)?
-        };
+        })?;
         if all_gone || !batch.is_empty() {
             return Ok(batch);
         }

@@ -14,11 +14,11 @@ pub trait TrackerConnection:
     /// Parts of the messages of errors by which one transaction made way for
     /// another, where Diesel tells no more than `Unknown`.
     const CONFLICTS: &'static [&'static str];
+    /// The same for other errors that pass by themselves.
+    const PASSING: &'static [&'static str] = &[];
     /// How many connections of one process can write at the same time without
     /// waiting for each other.
     const WRITERS: usize = usize::MAX;
-    /// The same as `CONFLICTS` for other errors that pass by themselves.
-    const PASSING: &'static [&'static str] = &[];
 
     /// Has the pool throw this connection away instead of handing it out
     /// again. With `test_on_check_out(false)` a pool keeps dead connections.
@@ -80,10 +80,7 @@ impl TrackerConnection for diesel::SqliteConnection {
         work: impl FnOnce(&mut Self) -> QueryResult<W>,
         mark: impl FnOnce(&mut Self, W) -> QueryResult<()>,
     ) -> QueryResult<()> {
-        self.write_transaction(|conn| {
-            let done = in_savepoint(conn, work)?;
-            mark(conn, done)
-        })
+        savepoint_then_mark(self, work, mark)
     }
 }
 
@@ -113,10 +110,7 @@ impl TrackerConnection for diesel::MysqlConnection {
         use diesel::connection::SimpleConnection;
         // What `work` writes after a deadlock would be committed at once.
         self.batch_execute("SET autocommit = 0")?;
-        let done = self.write_transaction(|conn| {
-            let done = in_savepoint(conn, work)?;
-            mark(conn, done)
-        });
+        let done = savepoint_then_mark(self, work, mark);
         // Switching it on commits what is still open.
         if self.depth() != Ok(0) || self.batch_execute("SET autocommit = 1").is_err() {
             self.evict();
@@ -127,11 +121,29 @@ impl TrackerConnection for diesel::MysqlConnection {
 
 /// `work` in a savepoint, whose end fails if the transaction is another by
 /// then: SQLite and MySQL end one by themselves, and say so only to whoever
-/// sent the statement.
+/// sent the statement. Then `mark`, in the same transaction.
 #[cfg(any(feature = "sqlite", feature = "mysql"))]
-fn in_savepoint<C: TrackerConnection, W>(
+fn savepoint_then_mark<C: TrackerConnection, W>(
     conn: &mut C,
     work: impl FnOnce(&mut C) -> QueryResult<W>,
-) -> QueryResult<W> {
-    conn.transaction(work)
+    mark: impl FnOnce(&mut C, W) -> QueryResult<()>,
+) -> QueryResult<()> {
+    conn.write_transaction(|conn| {
+        let done = conn.transaction(work)?;
+        mark(conn, done)
+    })
+}
+
+/// `work`, which writes `statements` times: in one transaction where that is
+/// more than once, for one wait for the disk; a statement alone needs none.
+pub(crate) fn together<C: TrackerConnection, T, E: From<diesel::result::Error>>(
+    conn: &mut C,
+    statements: usize,
+    work: impl FnOnce(&mut C) -> Result<T, E>,
+) -> Result<T, E> {
+    if statements > 1 {
+        conn.write_transaction(work)
+    } else {
+        work(conn)
+    }
 }

@@ -3,7 +3,7 @@
 use diesel::QueryResult;
 use diesel::result::Error::DeserializationError as Undecodable;
 
-use crate::connection::TrackerConnection;
+use crate::connection::{TrackerConnection, together};
 use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::failure::Failure;
@@ -24,14 +24,15 @@ pub(crate) fn expire_all<D: Database, J: JobStore<D::Connection>>(
     let mut expired = 0;
     loop {
         // One short transaction a chunk. The oldest lock comes first for all
-        // who expire, so that they wait for each other and do not deadlock.
+        // who expire, so that they rather wait for each other than deadlock;
+        // where they do, the chunk is tried again.
         let (found, ended, unreadable) = db.run(&J::TABLE, |conn, _| {
             let keys = J::dead_keys(conn, CHUNK, step)?;
             let found = keys.len();
             if found == 0 {
                 return Ok((0, Vec::new(), None));
             }
-            let expire_each = |conn: &mut D::Connection| {
+            together(conn, found, |conn| {
                 let (mut ended, mut unreadable) = (Vec::new(), None);
                 for key in keys {
                     match expire::<J, _>(conn, &key, step) {
@@ -43,12 +44,7 @@ pub(crate) fn expire_all<D: Database, J: JobStore<D::Connection>>(
                     }
                 }
                 Ok((found, ended, unreadable))
-            };
-            if found > 1 {
-                conn.write_transaction(expire_each)
-            } else {
-                expire_each(conn)
-            }
+            })
         })?;
         for (key, setback) in &ended {
             log::<J>(key, setback, step);

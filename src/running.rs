@@ -156,7 +156,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
     }
 
     /// Whether the lock is known to be lost: a call of this guard has found
-    /// it so, or the worker that renews it. It asks
+    /// it so, or the [`Worker`](crate::Worker) that renews it. It asks
     /// nothing; [`renew`](Self::renew) does.
     pub fn is_lost(&self) -> bool {
         self.lease.is_lost()
@@ -170,7 +170,11 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
     /// another worker may have the job. [`Error::Database`] and
     /// [`Error::Pool`] leave the lock as it was.
     pub fn renew(&self) -> Result<()> {
-        self.renew_by(|conn| J::renew_row(conn, &self.lease.key, &self.lease.token))
+        let key = std::slice::from_ref(&self.lease.key);
+        self.renew_by(|conn| {
+            let mut renewed = J::renew_rows(conn, key, &[&*self.lease.token])?;
+            Ok(renewed.pop().map(|row| row.lock_at))
+        })
     }
 
     /// Writes `updates` now, and takes the lock for another `LOCK_EXPIRE`: a
@@ -230,22 +234,20 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
     }
 
     pub(crate) fn ending_after(&self, trouble: &Trouble) -> Ending<J> {
-        match trouble {
-            Trouble::Error(error) => {
-                match wish_of(&**error) {
-                    Some(Wish::Release) => self.release(),
-                    wish => {
-                        if matches!(wish, Some(Wish::After(_))) && !self.step.has_run_at {
-                            self.span.in_scope(|| {
-                            tracing::warn!("`Retry::after` needs a `run_at` column; it is ready again at once");
-                        });
-                        }
-                        self.failure(Failure::of(&**error), wish)
-                    }
-                }
-            }
-            Trouble::Panic(panic) => self.failure(Failure::of_panic(&**panic), None),
+        let error = match trouble {
+            Trouble::Error(error) => &**error,
+            Trouble::Panic(panic) => return self.failure(Failure::of_panic(&**panic), None),
+        };
+        let wish = wish_of(error);
+        if wish == Some(Wish::Release) {
+            return self.release();
         }
+        if matches!(wish, Some(Wish::After(_))) && !self.step.has_run_at {
+            self.span.in_scope(|| {
+                tracing::warn!("`Retry::after` needs a `run_at` column; it is ready again at once");
+            });
+        }
+        self.failure(Failure::of(error), wish)
     }
 
     /// A failed attempt. The stamp of its document is the database's time of

@@ -199,12 +199,6 @@ pub trait JobStore<C>: Tracked {
         token: &str,
         status: Self::Status,
     ) -> Query<usize>;
-    /// Renews the lock and tells its new time, `None` when the fence refused.
-    fn renew_row(
-        conn: &mut C,
-        key: &Self::Key,
-        token: &str,
-    ) -> Query<Option<Option<DateTime<Utc>>>>;
     /// Renews all locks on `keys` that are one of `tokens`, and tells which
     /// those are, with their new times.
     fn renew_rows(
@@ -212,7 +206,8 @@ pub trait JobStore<C>: Tracked {
         keys: &[Self::Key],
         tokens: &[&str],
     ) -> Query<Vec<Renewed<Self::Key>>>;
-    /// Writes updates in mid-run, and renews the lock.
+    /// Writes updates in mid-run, and renews the lock: its new time, `None`
+    /// when the fence refused.
     fn save_row(
         conn: &mut C,
         key: &Self::Key,

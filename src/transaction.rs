@@ -180,10 +180,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
                     source: error.into(),
                     doubtful: false,
                 },
-                (Verdict::Permanent, Stage::Working, _) => {
-                    Outcome::Failed(Trouble::Error(EndedEarly(error).into()))
-                }
-                (Verdict::Permanent, ..) if is_refused(&error) => {
+                (Verdict::Permanent, stage, _) if stage == Stage::Working || is_refused(&error) => {
                     Outcome::Failed(Trouble::Error(EndedEarly(error).into()))
                 }
                 (Verdict::Permanent, ..) => Outcome::Failed(Trouble::Error(error.into())),

@@ -95,7 +95,7 @@ macro_rules! contest {
                 if options.database.as_deref().is_some_and(|only| only != name) {
                     return;
                 }
-                let Some(pool) = $crate::drain::table::$module() else { return };
+                let Some((pool, _folder)) = $crate::drain::table::$module() else { return };
                 pool.get().expect("a connection").run_pending_migrations(MIGRATIONS).expect("migrations");
                 for batch in &options.batches {
                     let mut rates = [const { Vec::new() }; 2];
@@ -111,7 +111,8 @@ macro_rules! contest {
                                 .count()
                                 .get_result(&mut pool.get().expect("a connection"))
                                 .expect("a count");
-                            assert_eq!(done as usize, options.jobs + options.finished);
+                            let who = ["worker", "program by hand"][way];
+                            assert_eq!(done as usize, options.jobs + options.finished, "done, by the {who}");
                             rates[way].push(rate);
                         }
                     }
@@ -162,23 +163,25 @@ contest!(
     ["ANALYZE TABLE jobs"]
 );
 
+/// A pool, and the folder of its file, which is gone at the end.
+type Opened<C> = (Pool<ConnectionManager<C>>, Option<tempfile::TempDir>);
+
 /// As many connections as the worker may use at a time.
 #[cfg(feature = "sqlite")]
-fn sqlite() -> Option<Pool<ConnectionManager<SqliteConnection>>> {
+fn sqlite() -> Option<Opened<SqliteConnection>> {
     use diesel_status_tracker::sqlite::Customizer;
-    let file = std::env::temp_dir().join(format!("drain-{}.db", std::process::id()));
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("drain.db");
     let pool = Pool::builder()
         .max_size(THREADS as u32 + 2)
         .test_on_check_out(false)
         .connection_customizer(Box::new(Customizer::default()))
         .build(ConnectionManager::new(file.to_string_lossy()));
-    Some(pool.expect("a pool"))
+    Some((pool.expect("a pool"), Some(folder)))
 }
 
 #[cfg(any(feature = "postgres", feature = "mysql"))]
-fn server<C: diesel::r2d2::R2D2Connection + Send + 'static>(
-    variable: &str,
-) -> Option<Pool<ConnectionManager<C>>> {
+fn server<C: diesel::r2d2::R2D2Connection + Send + 'static>(variable: &str) -> Option<Opened<C>> {
     let Ok(url) = std::env::var(variable) else {
         println!(
             "{variable} is not set: run `scripts/with-servers cargo bench --all-features --bench drain`"
@@ -189,15 +192,15 @@ fn server<C: diesel::r2d2::R2D2Connection + Send + 'static>(
         .max_size(THREADS as u32 + 2)
         .test_on_check_out(false)
         .build(ConnectionManager::new(url));
-    Some(pool.expect("a pool"))
+    Some((pool.expect("a pool"), None))
 }
 
 #[cfg(feature = "postgres")]
-fn postgres() -> Option<Pool<ConnectionManager<PgConnection>>> {
+fn postgres() -> Option<Opened<PgConnection>> {
     server("POSTGRES_URL")
 }
 
 #[cfg(feature = "mysql")]
-fn mysql() -> Option<Pool<ConnectionManager<MysqlConnection>>> {
+fn mysql() -> Option<Opened<MysqlConnection>> {
     server("MYSQL_URL")
 }

@@ -145,6 +145,7 @@ macro_rules! __job_table_store {
             macro_rules! order { () => { $crate::__job_table_order!(COLUMNS [$($($order),+)?]) } }
             macro_rules! is { ($key:expr) => { $crate::__job_table_key!(@is COLUMNS, $key, $key_columns) } }
             macro_rules! is_any { ($keys:expr) => { $crate::__job_table_key!(@is_any $backend COLUMNS, $keys, $key_columns) } }
+            macro_rules! held_any { ($keys:expr, $token:expr) => { is_any!($keys).and(COLUMNS.lock.eq($token)) } }
             macro_rules! held { ($key:expr, $token:expr) => { is!($key).and(COLUMNS.lock.eq($token)) } }
             macro_rules! ready { ($step:expr) => { ready_in!($step.ready()) } }
             macro_rules! ready_in { ($statuses:expr) => {
@@ -181,13 +182,6 @@ macro_rules! __job_table_store {
                 COLUMNS.update_at.eq(__private::now()),
                 $($setback.delay.map(|delay_| $crate::__job_table_run_at!(@column $run_at COLUMNS).eq(__private::from_now(delay_))),)?
             ) } }
-            macro_rules! renew { ($changes:expr, $key:expr, $token:expr, $conn:expr) => { {
-                let lock_at_: Option<<LockAtType as TimeColumn>::Value> = $crate::__job_table_changed! {
-                    $backend __private::update(table!(), $changes, held!($key, $token)), COLUMNS.lock_at, $conn,
-                    find!(table!().select(COLUMNS.lock_at).filter(held!($key, $token)), $conn)
-                }?;
-                Ok(lock_at_.map(<LockAtType as TimeColumn>::read))
-            } } }
             macro_rules! new_row { ($key:expr, $updates:expr, $step:expr) => { (
                 $crate::__job_table_key!(@values COLUMNS, $key, $key_columns),
                 COLUMNS.status.eq($step.pending),
@@ -232,7 +226,7 @@ macro_rules! __job_table_store {
                         __private::update(table!(), claim!(step_, token_), is_any!($keys).and(ready!(step_)))
                     } }
                     macro_rules! claimed_keys { ($keys:expr) => {
-                        table!().select(claimed!()).filter(is_any!($keys).and(COLUMNS.lock.eq(token_)))
+                        table!().select(claimed!()).filter(held_any!($keys, token_))
                     } }
                     $crate::__job_table_claim_rows! {
                         $backend table!(), claim!(step_, token_), candidates, claim_keys, claimed_keys, first_keys, key!(), $crate::__job_table_key!(@names $key_columns),
@@ -272,7 +266,7 @@ macro_rules! __job_table_store {
                 }
 
                 fn succeed_rows(conn_: &mut Connection, keys_: &[Key], token_: &str, step_: &Step<Status>) -> QueryResult<::core::primitive::usize> {
-                    execute!(__private::update(table!(), success!(step_), is_any!(keys_).and(COLUMNS.lock.eq(token_))), conn_)
+                    execute!(__private::update(table!(), success!(step_), held_any!(keys_, token_)), conn_)
                 }
 
                 fn sets_nothing(updates_: &Updates) -> QueryResult<::core::primitive::bool> {
@@ -286,11 +280,7 @@ macro_rules! __job_table_store {
 
                 fn release_rows(conn_: &mut Connection, keys_: &[Key], token_: &str, status_: Status) -> QueryResult<::core::primitive::usize> {
                     let changes_ = (COLUMNS.status.eq(status_), COLUMNS.lock.eq(None::<&str>), COLUMNS.update_at.eq(__private::now()));
-                    execute!(__private::update(table!(), changes_, is_any!(keys_).and(COLUMNS.lock.eq(token_))), conn_)
-                }
-
-                fn renew_row(conn_: &mut Connection, key_: &Key, token_: &str) -> QueryResult<Option<Option<DateTime<Utc>>>> {
-                    renew!(COLUMNS.lock_at.eq(__private::now()), key_, token_, conn_)
+                    execute!(__private::update(table!(), changes_, held_any!(keys_, token_)), conn_)
                 }
 
                 fn renew_rows(conn_: &mut Connection, keys_: &[Key], tokens_: &[&str]) -> QueryResult<Vec<Renewed<Key>>> {
@@ -317,7 +307,12 @@ macro_rules! __job_table_store {
                 }
 
                 fn save_row(conn_: &mut Connection, key_: &Key, token_: &str, updates_: &Updates) -> QueryResult<Option<Option<DateTime<Utc>>>> {
-                    renew!((COLUMNS.lock_at.eq(__private::now()), COLUMNS.update_at.eq(__private::now()), updates_), key_, token_, conn_)
+                    let changes_ = (COLUMNS.lock_at.eq(__private::now()), COLUMNS.update_at.eq(__private::now()), updates_);
+                    let lock_at_: Option<<LockAtType as TimeColumn>::Value> = $crate::__job_table_changed! {
+                        $backend __private::update(table!(), changes_, held!(key_, token_)), COLUMNS.lock_at, conn_,
+                        find!(table!().select(COLUMNS.lock_at).filter(held!(key_, token_)), conn_)
+                    }?;
+                    Ok(lock_at_.map(<LockAtType as TimeColumn>::read))
                 }
 
                 fn dead_keys(conn_: &mut Connection, limit_: ::core::primitive::usize, step_: &Step<Status>) -> QueryResult<Vec<Key>> {

@@ -11,7 +11,9 @@ use super::finish::{self, Finish};
 use super::observer::{Event, Observer, Summary};
 use super::upkeep::{self, Leases};
 use crate::backoff;
+use crate::claim;
 use crate::connection::{PoolOf, TrackerConnection};
+use crate::ending::Ending;
 use crate::error::Result;
 use crate::expiry;
 use crate::protocol::Step;
@@ -19,7 +21,6 @@ use crate::retry;
 use crate::running::RunningJob;
 use crate::store::JobStore;
 use crate::transition::Transition;
-use crate::{claim, ending::Ending};
 
 /// Pauses after errors of the database, beside those between the tries of
 /// each statement.
@@ -43,8 +44,8 @@ type WorkersDesk<J, C> = Desk<Box<RunningJob<J, C>>, Finish<J, C>>;
 
 /// What the threads share.
 pub(super) struct Crew<J: JobStore<C>, C: TrackerConnection> {
-    pub pool: PoolOf<C>,
-    pub step: Step<J::Status>,
+    pool: PoolOf<C>,
+    step: Step<J::Status>,
     settings: Settings,
     desk: Mutex<WorkersDesk<J, C>>,
     /// Waited on by the hands, and by the keeper.
@@ -83,7 +84,12 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
     }
 
     pub fn summary(&self) -> Summary {
-        *self.summary.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.sums()
+    }
+
+    fn sums(&self) -> MutexGuard<'_, Summary> {
+        // Counts are whole at any time.
+        self.summary.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Claims no more, and gives back what is not begun.
@@ -91,8 +97,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
         let mut desk = self.desk();
         let now = Instant::now();
         for job in desk.shut_down() {
-            let release = job.release();
-            desk.put_due(Finish::new(job, release, None), now);
+            give_back(&mut desk, job, now);
         }
         drop(desk);
         self.wake_all();
@@ -121,9 +126,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
                     desk = self.ran(ran, now);
                 }
                 Task::Finish(group) => {
-                    mark_ending(&group);
-                    drop(desk);
-                    desk = self.finish(group);
+                    desk = self.finish(desk, group);
                 }
                 Task::Claim { quiet } => {
                     drop(desk);
@@ -147,9 +150,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
         loop {
             match desk.next(Who::Keeper, Instant::now()) {
                 Task::Finish(group) => {
-                    mark_ending(&group);
-                    drop(desk);
-                    desk = self.finish(group);
+                    desk = self.finish(desk, group);
                 }
                 Task::Stop => return,
                 Task::Wait(time) => desk = wait(&self.keeper, desk, time),
@@ -248,10 +249,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
             _ => Found::Enough,
         };
         if next.unreadable.is_some() {
-            self.summary
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .unreadable += 1;
+            self.sums().unreadable += 1;
         } else if found == Found::Nothing && quiet && self.settings.until_empty {
             // A claim skips rows that another is just at.
             let ready = retry::run(&self.pool, &J::TABLE, |conn, _| {
@@ -268,8 +266,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
         desk.end_claim(found, quiet, backoff::constant(FIRST_PAUSE), now);
         if desk.is_shutting_down() {
             for job in next.jobs {
-                let release = job.release();
-                desk.put_due(Finish::new(Box::new(job), release, None), now);
+                give_back(&mut desk, Box::new(job), now);
             }
         } else {
             desk.claimed(next.jobs.into_iter().map(Box::new));
@@ -308,7 +305,13 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
         desk
     }
 
-    fn finish(&self, mut group: Vec<Finish<J, C>>) -> MutexGuard<'_, WorkersDesk<J, C>> {
+    fn finish<'a>(
+        &'a self,
+        desk: MutexGuard<'a, WorkersDesk<J, C>>,
+        mut group: Vec<Finish<J, C>>,
+    ) -> MutexGuard<'a, WorkersDesk<J, C>> {
+        mark_ending(&group);
+        drop(desk);
         finish::write(&mut group, &self.step);
         let is_last_chance = self.desk().is_shutting_down();
         let mut put_back = Vec::new();
@@ -353,10 +356,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
 
     fn tell(&self, event: &Event<'_>) {
         if event.transition != Transition::Started {
-            self.summary
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .add(event.transition);
+            self.sums().add(event.transition);
         }
         let Some(observer) = &self.observer else {
             return;
@@ -385,6 +385,16 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
         self.keeper.notify_all();
         self.upkeep.notify_all();
     }
+}
+
+/// Has a job that was not begun given back.
+fn give_back<J: JobStore<C>, C: TrackerConnection>(
+    desk: &mut WorkersDesk<J, C>,
+    job: Box<RunningJob<J, C>>,
+    now: Instant,
+) {
+    let release = job.release();
+    desk.put_due(Finish::new(job, release, None), now);
 }
 
 /// Keeps renewals away from these jobs, from now on: where an answer is lost,

@@ -1,10 +1,11 @@
 //! The ends of attempts, written in groups.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use diesel::QueryResult;
 
-use crate::connection::TrackerConnection;
+use crate::connection::{TrackerConnection, together};
 use crate::ending::{Ending, Landing, landing};
 use crate::error::{BoxError, Error};
 use crate::protocol::Step;
@@ -55,7 +56,7 @@ pub(super) fn write<J: JobStore<C>, C: TrackerConnection>(
         if finish.job.is_lost() {
             // The row is another's: what this attempt did is dropped.
             finish.job.ended = Some(Transition::Lost);
-        } else if finish.doubtful || finish.tries > 1 {
+        } else if finish.doubtful {
             alone.push(finish);
         } else {
             fresh.push(finish);
@@ -110,9 +111,10 @@ impl<J: JobStore<C>, C: TrackerConnection> Finish<J, C> {
 }
 
 /// The ends of one token that set nothing but the success mark.
-struct Alike {
-    token: std::sync::Arc<str>,
+struct Alike<K> {
+    token: Arc<str>,
     members: Vec<usize>,
+    keys: Vec<K>,
 }
 
 /// Which of the rows that were to be marked together bear the mark.
@@ -144,32 +146,31 @@ fn write_together<J: JobStore<C>, C: TrackerConnection>(
         return true;
     };
     let pool = first.job.pool.clone();
-    let mut alike: Vec<Alike> = Vec::new();
+    let mut alike: Vec<Alike<J::Key>> = Vec::new();
     let mut single = Vec::new();
     for (n, finish) in group.iter().enumerate() {
         let sets_nothing = match &finish.ending {
             Ending::Success(updates) => J::sets_nothing(updates).unwrap_or(false),
             _ => false,
         };
-        let token = &finish.job.lease.token;
         if !sets_nothing {
             single.push(n);
-        } else if let Some(alike) = alike.iter_mut().find(|alike| alike.token == *token) {
-            alike.members.push(n);
-        } else {
-            alike.push(Alike {
-                token: token.clone(),
+            continue;
+        }
+        let lease = &finish.job.lease;
+        let key = lease.key.clone();
+        match alike.iter_mut().find(|alike| alike.token == lease.token) {
+            Some(alike) => {
+                alike.members.push(n);
+                alike.keys.push(key);
+            }
+            None => alike.push(Alike {
+                token: lease.token.clone(),
                 members: vec![n],
-            });
+                keys: vec![key],
+            }),
         }
     }
-    let keys: Vec<Vec<J::Key>> = alike
-        .iter()
-        .map(|alike| {
-            let keys = alike.members.iter();
-            keys.map(|n| group[*n].job.lease.key.clone()).collect()
-        })
-        .collect();
 
     let statements = alike.len() + single.len();
     let written = retry::run(&pool, &J::TABLE, |conn: &mut C, doubtful| {
@@ -179,9 +180,9 @@ fn write_together<J: JobStore<C>, C: TrackerConnection>(
         }
         let write = |conn: &mut C| -> QueryResult<_> {
             let mut landed = vec![false; group.len()];
-            for (alike, keys) in alike.iter().zip(&keys) {
-                let count = J::succeed_rows(conn, keys, &alike.token, step)?;
-                if count == keys.len() {
+            for alike in &alike {
+                let count = J::succeed_rows(conn, &alike.keys, &alike.token, step)?;
+                if count == alike.keys.len() {
                     alike.members.iter().for_each(|n| landed[*n] = true);
                 } else {
                     let held = which_landed(conn, group, &alike.members, step)?;
@@ -194,11 +195,7 @@ fn write_together<J: JobStore<C>, C: TrackerConnection>(
             }
             Ok(landed)
         };
-        let landed = if statements > 1 {
-            conn.write_transaction(write)
-        } else {
-            write(conn)
-        };
+        let landed = together(conn, statements, write);
         landed.map(Some).map_err(Fault::Database)
     });
     match written {
