@@ -4,6 +4,7 @@
 use std::env;
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use diesel_status_tracker::{Error, StatusTracked};
@@ -93,7 +94,8 @@ fn plays_a_part() {
         "drain" => drain(&pool),
         "book" => book_many(&pool),
         "hang" => book_and_hang(&pool),
-        "work" => work(&pool),
+        "work" => work(&pool, usize::MAX),
+        "work a little" => work(&pool, 500),
         "die" => Job::run_job(&pool, "a", |_, _| std::process::abort()).unwrap(),
         _ => unreachable!("no part is called {part}"),
     }
@@ -170,12 +172,19 @@ fn book_and_hang(pool: &TestPool) {
     unreachable!("{ended:?}");
 }
 
-/// Works off what is ready, from the word go, and says what it has run.
-fn work(pool: &TestPool) {
+/// Works off what is ready, from the word go, and says what it has run; stands
+/// still when it has begun so many.
+fn work(pool: &TestPool, most: usize) {
     say("ready");
     hear();
+    let begun = AtomicUsize::new(0);
     let worker = Job::worker(pool).threads(2).batch(20);
-    let done = worker.run_until_empty(|job, _| Ok(say(&job.id)));
+    let done = worker.run_until_empty(|job, _| {
+        if begun.fetch_add(1, Ordering::Relaxed) >= most {
+            hear();
+        }
+        Ok(say(&job.id))
+    });
     done.unwrap();
 }
 

@@ -29,6 +29,9 @@ struct Plan {
     line: String,
 }
 
+/// Reads every row, where otherwise chance says which rows the planner knows of.
+const ANALYZE: &str = "SET default_statistics_target = 1000; ANALYZE jobs";
+
 /// The plan that serves any parameters, which is the one that lasts.
 fn generic_plan(conn: &mut TestConnection, sql: &str) -> String {
     let parameters = (1..).take_while(|n| sql.contains(&format!("${n}"))).count();
@@ -47,18 +50,19 @@ fn generic_plan(conn: &mut TestConnection, sql: &str) -> String {
 fn searches_use_the_partial_indexes() {
     let (db, log) = (TestDb::new(), Log::default());
     fill(&db);
-    db.sql("ANALYZE jobs");
+    db.sql(ANALYZE);
     let watched = log.clone();
     let pool = pool_with(db.url(), 1, move |conn| watched.watch(conn));
     let [next, expired] = searches(&pool, &log);
 
-    for (sql, index) in [(next, "using jobs_ready"), (expired, "on jobs_locked")] {
-        let plan =
-            generic_plan(&mut db.conn(), &sql).replace("using jobs_locked", "on jobs_locked");
+    for (sql, index) in [(&next, "jobs_ready"), (&expired, "jobs_locked")] {
+        let plan = generic_plan(&mut db.conn(), sql);
         assert!(plan.contains(index), "{sql}:\n{plan}");
         assert!(!plan.contains("Seq Scan on jobs"), "{sql}:\n{plan}");
-        assert!(!plan.contains("Sort"), "{sql}:\n{plan}");
     }
+    // Of the locked rows there are few at a time; those that are ready may be many.
+    let plan = generic_plan(&mut db.conn(), &next);
+    assert!(!plan.contains("Sort"), "{next}:\n{plan}");
 }
 
 #[test]
@@ -67,7 +71,7 @@ fn a_large_batch_reads_no_finished_rows() {
     fill(&db);
     let ready = (0..5000).map(|n| (format!("more {n}"), JobUpdates::default()));
     Job::create_many(&db.pool(1), ready).unwrap();
-    db.sql("ANALYZE jobs");
+    db.sql(ANALYZE);
     let watched = log.clone();
     let pool = pool_with(db.url(), 1, move |conn| watched.watch(conn));
 

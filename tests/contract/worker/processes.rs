@@ -11,15 +11,12 @@ use super::worker::{Runs, create, rows};
 
 const JOBS: usize = 2000;
 
-fn two_workers() -> (TestDb, [Worker; 2]) {
+fn two_workers(parts: [&str; 2]) -> (TestDb, [Worker; 2]) {
     let db = TestDb::new();
     create(&db.pool(1), JOBS);
-    let mut workers = [(); 2].map(|()| Worker::start("work", db.url()));
+    let mut workers = parts.map(|part| Worker::start(part, db.url()));
     for worker in &mut workers {
         assert_eq!(worker.hear().unwrap(), "ready");
-    }
-    for worker in &mut workers {
-        worker.tell("go");
     }
     (db, workers)
 }
@@ -38,8 +35,11 @@ fn assert_all_succeeded(db: &TestDb) {
 
 #[test]
 fn two_processes_run_each_job_once() {
-    let (db, mut workers) = two_workers();
+    let (db, mut workers) = two_workers(["work"; 2]);
     let runs = Runs::default();
+    for worker in &mut workers {
+        worker.tell("go");
+    }
     for worker in &mut workers {
         hear_out(&runs, worker);
     }
@@ -50,12 +50,16 @@ fn two_processes_run_each_job_once() {
 
 #[test]
 fn of_a_killed_process_only_what_it_had_in_hand_runs_again() {
-    let (db, mut workers) = two_workers();
+    // It cannot do all of them before it is killed, however late that is.
+    let (db, mut workers) = two_workers(["work a little", "work"]);
     let runs = Runs::default();
     let [dead, other] = &mut workers;
+    dead.tell("go");
     for _ in 0..100 {
         runs.add(&dead.hear().unwrap());
     }
+    other.tell("go");
+    runs.add(&other.hear().unwrap());
     dead.kill();
     hear_out(&runs, dead);
     hear_out(&runs, other);
