@@ -114,15 +114,17 @@ pub(crate) fn next<S: 'static, J: JobStore<C>, C: TrackerConnection>(
     let mut limit = wanted;
     loop {
         let token = new_token();
-        let batch = retry::run(pool, &J::TABLE, |conn, doubtful| {
-            if doubtful {
-                // An earlier try may have landed, and its answer been lost.
-                let batch = claim_again(conn, &token, &step)?;
-                if !batch.is_empty() {
-                    return Ok(batch);
-                }
+        let mut is_first_try = true;
+        let batch = retry::run(pool, &J::TABLE, |conn, _| {
+            let mut batch = Batch::default();
+            if !std::mem::take(&mut is_first_try) {
+                // An earlier try may have landed, and its answer been lost, or
+                // have claimed some before it failed.
+                batch = claim_again(conn, &token, &step)?;
             }
-            let mut batch = J::claim_rows::<S>(conn, limit, &token, &step)?;
+            if batch.is_empty() {
+                batch = J::claim_rows::<S>(conn, limit, &token, &step)?;
+            }
             for spare in batch.claimed.drain(batch.claimed.len().min(wanted)..) {
                 let status = step.released(spare.retry);
                 J::release_rows(conn, &[spare.key], &token, status)?;

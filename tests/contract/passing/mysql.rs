@@ -1,5 +1,6 @@
 //! MySQL's deadlocks.
 
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use diesel::connection::SimpleConnection;
@@ -60,4 +61,50 @@ fn a_deadlock_is_tried_again() {
     let job = row(&db, "a");
     assert_eq!((job.status, job.retry), (Status::Succeeded, 0));
     assert_eq!((job.errors, job.data), (json!({}), Some(json!("new"))));
+}
+
+/// A batch is claimed in several goes where others are at its rows too; what
+/// the goes before a deadlock have brought is not forgotten.
+#[test]
+fn a_deadlock_amid_a_batch_loses_none_of_its_jobs() {
+    let db = Arc::new(TestDb::new());
+    let other = db.pool(1);
+    for id in ["a", "b", "c"] {
+        Job::create_and_save(&other, id, JobUpdates::default()).unwrap();
+    }
+    db.sql(
+        "CREATE TRIGGER deadlock BEFORE UPDATE ON jobs FOR EACH ROW
+         BEGIN
+             IF NEW.id = 'c' THEN
+                 SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = 1213, MESSAGE_TEXT = 'Deadlock found';
+             END IF;
+         END",
+    );
+    let mut taken = None;
+    let interferes = {
+        let db = Arc::clone(&db);
+        move |event: &Event| match event {
+            Event::Started(sql) if sql.starts_with("UPDATE") && taken.is_none() => {
+                taken = Some(Job::start(&other, "a").unwrap());
+            }
+            Event::Failed(_) => db.sql("DROP TRIGGER deadlock"),
+            _ => {}
+        }
+    };
+    let interferes = Mutex::new(Some(interferes));
+    let pool = pool_with(db.url(), 1, move |conn| {
+        let interferes = interferes.lock().unwrap().take();
+        Log::default().watch_and(conn, interferes.expect("one connection"));
+    });
+
+    let batch = Job::claim_next(&pool, 2).unwrap();
+
+    let held: Vec<_> = batch.iter().map(|attempt| attempt.id.clone()).collect();
+    assert_eq!(held, ["b"]);
+    let free: Vec<String> = jobs::table
+        .filter(jobs::lock.is_null())
+        .select(jobs::id)
+        .load(&mut *db.conn())
+        .unwrap();
+    assert_eq!(free, ["c"]);
 }
