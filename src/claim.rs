@@ -205,7 +205,7 @@ pub fn claim_by_key<S: 'static, C: TrackerConnection, J: JobStore<C>>(
 }
 
 /// Claims the first `limit` rows of the list that `read` reads; several of
-/// them by `claim`, in one go, which returns those that it got.
+/// them by `claim`, in one go, which returns those that it got without waiting.
 pub fn claim_by_keys<S: 'static, C: TrackerConnection, J: JobStore<C>>(
     conn: &mut C,
     limit: usize,
@@ -217,12 +217,10 @@ pub fn claim_by_keys<S: 'static, C: TrackerConnection, J: JobStore<C>>(
     if limit == 1 {
         return claim_by_key::<S, C, J>(conn, limit, token, step, read);
     }
+    let mut reach = limit + spare(limit);
     loop {
-        let keys = read(conn, limit + spare(limit))?;
-        if keys.is_empty() {
-            return Ok(Batch::default());
-        }
-        let mut candidates = VecDeque::from(keys);
+        let mut candidates = VecDeque::from(read(conn, reach)?);
+        let has_seen_all = candidates.len() < reach;
         let mut batch = Batch::default();
         while batch.claimed.len() < limit && !candidates.is_empty() {
             let wanted = (limit - batch.claimed.len()).min(candidates.len());
@@ -232,14 +230,13 @@ pub fn claim_by_keys<S: 'static, C: TrackerConnection, J: JobStore<C>>(
                 other => other?,
             };
             got.sort_by_cached_key(|claimed| keys.iter().position(|key| *key == claimed.key));
-            if got.is_empty() && !candidates.is_empty() {
-                candidates.rotate_left(any_number_of(token) % candidates.len());
-            }
             batch.claimed.extend(got);
         }
-        if !batch.is_empty() {
+        if has_seen_all || !batch.is_empty() {
             return Ok(batch);
         }
+        // Others are at all of these.
+        reach *= 2;
     }
 }
 

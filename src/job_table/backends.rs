@@ -242,7 +242,7 @@ macro_rules! __job_table_first_keys {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __job_table_claim_rows {
-    (postgres $table:expr, $changes:expr, $candidates:ident, $claim_keys:ident, $claimed_keys:ident, $first_keys:ident, $key:expr, $key_names:expr, $claimed:ident, $decode:expr, $limit:ident, $token:ident, $step:ident, $conn:ident) => {{
+    (postgres $table:expr, $changes:expr, $candidates:ident, $free_keys:ident, $claim_keys:ident, $claimed_keys:ident, $first_keys:ident, $key:expr, $key_names:expr, $claimed:ident, $decode:expr, $limit:ident, $token:ident, $step:ident, $conn:ident) => {{
         let claim_ = $crate::__private::update_next(
             $table,
             $changes,
@@ -271,7 +271,7 @@ macro_rules! __job_table_claim_rows {
     }};
     // One writer at a time, so nobody comes in between; several rows are one
     // transaction, and one wait for the disk.
-    (sqlite $table:expr, $changes:expr, $candidates:ident, $claim_keys:ident, $claimed_keys:ident, $first_keys:ident, $key:expr, $key_names:expr, $claimed:ident, $decode:expr, $limit:ident, $token:ident, $step:ident, $conn:ident) => {
+    (sqlite $table:expr, $changes:expr, $candidates:ident, $free_keys:ident, $claim_keys:ident, $claimed_keys:ident, $first_keys:ident, $key:expr, $key_names:expr, $claimed:ident, $decode:expr, $limit:ident, $token:ident, $step:ident, $conn:ident) => {
         $crate::__private::claim_by_key::<JobTableStep, Connection, Row>(
             $conn,
             $limit,
@@ -285,8 +285,9 @@ macro_rules! __job_table_claim_rows {
             },
         )
     };
-    // Read without locks, then claim by key: locks on ranges of rows deadlock.
-    (mysql $table:expr, $changes:expr, $candidates:ident, $claim_keys:ident, $claimed_keys:ident, $first_keys:ident, $key:expr, $key_names:expr, $claimed:ident, $decode:expr, $limit:ident, $token:ident, $step:ident, $conn:ident) => {
+    // Read without locks, then claim by key, past those that others write to:
+    // locks on ranges of rows deadlock, and so does who waits while holding some.
+    (mysql $table:expr, $changes:expr, $candidates:ident, $free_keys:ident, $claim_keys:ident, $claimed_keys:ident, $first_keys:ident, $key:expr, $key_names:expr, $claimed:ident, $decode:expr, $limit:ident, $token:ident, $step:ident, $conn:ident) => {
         $crate::__private::claim_by_keys::<JobTableStep, Connection, Row>(
             $conn,
             $limit,
@@ -299,12 +300,24 @@ macro_rules! __job_table_claim_rows {
                 )?))
             },
             |conn_, keys_| {
-                if $crate::__private::diesel::RunQueryDsl::execute($claim_keys!(keys_), conn_)? == 0
-                {
+                let keys_ = $crate::TrackerConnection::write_transaction(conn_, |conn_| {
+                    let free_ = keys_of($crate::__private::diesel::RunQueryDsl::load(
+                        $free_keys!(keys_),
+                        conn_,
+                    )?);
+                    if !free_.is_empty() {
+                        $crate::__private::diesel::RunQueryDsl::execute(
+                            $claim_keys!(&free_),
+                            conn_,
+                        )?;
+                    }
+                    $crate::__private::diesel::QueryResult::Ok(free_)
+                })?;
+                if keys_.is_empty() {
                     return ::core::result::Result::Ok(::std::vec::Vec::new());
                 }
                 let rows_ =
-                    $crate::__private::diesel::RunQueryDsl::load($claimed_keys!(keys_), conn_)?;
+                    $crate::__private::diesel::RunQueryDsl::load($claimed_keys!(&keys_), conn_)?;
                 ::core::result::Result::Ok(::core::iter::Iterator::collect(
                     ::core::iter::Iterator::map(
                         <::std::vec::Vec<ClaimedRow> as ::core::iter::IntoIterator>::into_iter(

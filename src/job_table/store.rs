@@ -222,6 +222,9 @@ macro_rules! __job_table_store {
                             $backend candidates!(), table!(), key!(), step_.ready(), ready_in, order!(), $limit
                         }
                     } }
+                    macro_rules! free_keys { ($keys:expr) => {
+                        table!().select(key!()).filter(is_any!($keys).and(ready!(step_))).for_update().skip_locked()
+                    } }
                     macro_rules! claim_keys { ($keys:expr) => {
                         __private::update(table!(), claim!(step_, token_), is_any!($keys).and(ready!(step_)))
                     } }
@@ -229,7 +232,7 @@ macro_rules! __job_table_store {
                         table!().select(claimed!()).filter(held_any!($keys, token_))
                     } }
                     $crate::__job_table_claim_rows! {
-                        $backend table!(), claim!(step_, token_), candidates, claim_keys, claimed_keys, first_keys, key!(), $crate::__job_table_key!(@names $key_columns),
+                        $backend table!(), claim!(step_, token_), candidates, free_keys, claim_keys, claimed_keys, first_keys, key!(), $crate::__job_table_key!(@names $key_columns),
                         claimed, claimed_of, limit_, token_, step_, conn_
                     }
                 }

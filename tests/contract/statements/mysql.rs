@@ -10,7 +10,7 @@ use super::pools::{Log, pool_with};
 pub const CLAIM: &[&str] = &["UPDATE", "SELECT"];
 pub const CLAIM_NEXT: &[&str] = &["SELECT", "UPDATE", "SELECT"];
 /// A batch of ten.
-pub const CLAIM_TEN: &[&str] = &["SELECT", "UPDATE", "SELECT"];
+pub const CLAIM_TEN: &[&str] = &["SELECT", "BEGIN", "SELECT", "UPDATE", "COMMIT", "SELECT"];
 pub const NONE_LEFT: &[&str] = &["SELECT"];
 pub const ROWS_AN_INSERT: usize = 500;
 /// A transaction that inserts a row, and its job's success.
