@@ -70,3 +70,29 @@ pub(super) fn renew<J: JobStore<C>, C: TrackerConnection>(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lease(key: i32) -> Arc<Lease<i32>> {
+        Arc::new(Lease::new(key, "token".into(), None))
+    }
+
+    /// Of an end whose answer was lost the row may bear no lock any more, and
+    /// a renewal would take that for a lock that is lost.
+    #[test]
+    fn jobs_that_are_ending_or_lost_or_over_are_not_renewed() {
+        let leases = Leases::default();
+        let [running, ending, lost, over] = [1, 2, 3, 4].map(lease);
+        leases.add([&running, &ending, &lost, &over].into_iter());
+        ending.set_ending(true);
+        lost.lose();
+        drop(over);
+
+        let standing = leases.standing();
+
+        let keys: Vec<_> = standing.iter().map(|lease| lease.key).collect();
+        assert_eq!(keys, [1]);
+    }
+}
