@@ -1,0 +1,106 @@
+//! Worker processes, and all that may happen to them: `scripts/chaos --help`.
+
+mod check;
+mod crew;
+mod picture;
+#[path = "../contract/proxy.rs"]
+#[expect(dead_code, reason = "the contract's tests need more of it")]
+mod proxy;
+mod scenario;
+mod scenarios;
+mod servers;
+mod worker;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+use std::{env, fs};
+
+use scenario::{Report, Size};
+
+const SHORT: Size = Size {
+    jobs: 300,
+    faults_for: Duration::from_secs(5),
+};
+const LONG: Size = Size {
+    jobs: 4000,
+    faults_for: Duration::from_secs(30),
+};
+
+/// The worker's side; see [`crew::Crew`].
+fn play_worker(backend: &str) {
+    let mut args = env::args().skip(1);
+    let mut next = || args.next().expect("a URL, a file, milliseconds");
+    let (url, diary, takes) = (next(), next(), next());
+    let takes = Duration::from_millis(takes.parse().expect("milliseconds"));
+    let diary = worker::Diary::open(&diary).expect("a file");
+    let mut backends = worker::BACKENDS.into_iter();
+    let backend = backends.find(|known| known.name == backend);
+    (backend.expect("a backend").work)(&url, diary, takes);
+}
+
+fn main() -> ExitCode {
+    if let Ok(backend) = env::var(crew::PART) {
+        play_worker(&backend);
+        return ExitCode::SUCCESS;
+    }
+    let (mut size, mut only, mut seed) = (LONG, Vec::new(), fastrand::u64(..));
+    let mut is_short = false;
+    let mut args = env::args().skip(1);
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--short" => (size, is_short) = (SHORT, true),
+            "--seed" => seed = args.next().and_then(|n| n.parse().ok()).expect("a number"),
+            name => only.push(name.to_owned()),
+        }
+    }
+    println!("chaos: seed {seed}");
+    fastrand::seed(seed);
+
+    let output = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let mut table = String::from(Report::HEAD);
+    let mut failed = Vec::new();
+    for (name, in_short, play) in scenarios::ALL {
+        let is_asked_for = only.iter().any(|part| name.contains(part.as_str()));
+        if !(is_asked_for || only.is_empty() && (in_short || !is_short)) {
+            continue;
+        }
+        println!("chaos: {name}");
+        // Not under TMPDIR, which the servers' users might not get into.
+        let folder = tempfile::Builder::new()
+            .prefix("chaos")
+            .tempdir_in("/tmp")
+            .unwrap();
+        servers::let_others_in(folder.path());
+        let Some(report) = play(name, size, folder.path()) else {
+            continue;
+        };
+        println!("{}{}", Report::HEAD, report.row());
+        table.push_str(&report.row());
+        if name.contains("failover") {
+            fs::write(output.join("failover.svg"), picture::draw(&report)).unwrap();
+        }
+        if !report.violations.is_empty() {
+            failed.push(name);
+            for violation in report.violations.iter().take(20) {
+                println!("VIOLATED: {violation}");
+            }
+            for (count, line) in report.complaints.iter().take(20) {
+                println!("{count:>6} {line}");
+            }
+            println!("all is left in {}", folder.keep().display());
+        }
+    }
+    fs::write(output.join("chaos.md"), &table).unwrap();
+    println!("{table}");
+    if failed.is_empty() {
+        println!(
+            "chaos: nothing lost, nothing doubled; written to {}",
+            output.display()
+        );
+        ExitCode::SUCCESS
+    } else {
+        println!("chaos: FAILED: {} (seed {seed})", failed.join(", "));
+        ExitCode::FAILURE
+    }
+}
