@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use std::{env, fs};
 
 use crate::check::Runs;
-use crate::worker::Backend;
+use crate::worker::{Backend, Pace};
 
 pub const PART: &str = "STATUS_TRACKER_CHAOS_PART";
 
@@ -30,17 +30,17 @@ struct Member {
 
 pub struct Crew {
     backend: Backend,
-    takes: Duration,
+    pace: Pace,
     folder: PathBuf,
     members: Vec<Member>,
     started: usize,
 }
 
 impl Crew {
-    pub fn start(backend: Backend, takes: Duration, folder: &Path, posts: &[Post]) -> Self {
+    pub fn start(backend: Backend, pace: Pace, folder: &Path, posts: &[Post]) -> Self {
         let mut crew = Self {
             backend,
-            takes,
+            pace,
             folder: folder.to_owned(),
             members: Vec::new(),
             started: 0,
@@ -74,7 +74,7 @@ impl Crew {
             .env(PART, self.backend.name)
             .envs(post.env.iter().cloned())
             .args([post.url.as_str(), diary.to_str().unwrap()])
-            .arg(self.takes.as_millis().to_string())
+            .args(self.pace.args())
             .stdin(Stdio::piped())
             .stderr(errors)
             .spawn()
@@ -147,6 +147,18 @@ impl Crew {
                 std::thread::sleep(Duration::from_millis(20));
             }
         })
+    }
+
+    /// The resident memory of the largest of them, in KiB.
+    pub fn memory(&self) -> u64 {
+        let of_one = |member: &Member| {
+            let status = format!("/proc/{}/status", member.process.id());
+            let status = fs::read_to_string(status).unwrap_or_default();
+            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+            let number = line.and_then(|line| line.trim().strip_suffix(" kB"));
+            number.map_or(0, |number| number.parse().unwrap())
+        };
+        self.members.iter().map(of_one).max().unwrap_or(0)
     }
 
     /// What all of them have written down.

@@ -2,6 +2,7 @@
 
 mod check;
 mod crew;
+mod load;
 mod picture;
 #[path = "../contract/proxy.rs"]
 #[expect(dead_code, reason = "the contract's tests need more of it")]
@@ -17,6 +18,7 @@ use std::time::Duration;
 use std::{env, fs};
 
 use scenario::{Report, Size};
+use tempfile::TempDir;
 
 const SHORT: Size = Size {
     jobs: 300,
@@ -30,13 +32,20 @@ const LONG: Size = Size {
 /// The worker's side; see [`crew::Crew`].
 fn play_worker(backend: &str) {
     let mut args = env::args().skip(1);
-    let mut next = || args.next().expect("a URL, a file, milliseconds");
-    let (url, diary, takes) = (next(), next(), next());
-    let takes = Duration::from_millis(takes.parse().expect("milliseconds"));
+    let mut next = || args.next().expect("a URL, and a file");
+    let (url, diary) = (next(), next());
     let diary = worker::Diary::open(&diary).expect("a file");
     let mut backends = worker::BACKENDS.into_iter();
     let backend = backends.find(|known| known.name == backend);
-    (backend.expect("a backend").work)(&url, diary, takes);
+    (backend.expect("a backend").work)(&url, diary, worker::Pace::read(args));
+}
+
+/// Not under TMPDIR, which the servers' users might not get into.
+fn folder() -> TempDir {
+    let mut folder = tempfile::Builder::new();
+    let folder = folder.prefix("chaos").tempdir_in("/tmp").unwrap();
+    servers::let_others_in(folder.path());
+    folder
 }
 
 fn main() -> ExitCode {
@@ -57,6 +66,13 @@ fn main() -> ExitCode {
     println!("chaos: seed {seed}");
     fastrand::seed(seed);
 
+    for (name, play) in load::ALL {
+        if only.iter().any(|part| name.contains(part.as_str())) {
+            println!("chaos: {name}");
+            play(folder().path());
+            return ExitCode::SUCCESS;
+        }
+    }
     let output = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
     let mut table = String::from(Report::HEAD);
     let mut failed = Vec::new();
@@ -66,12 +82,7 @@ fn main() -> ExitCode {
             continue;
         }
         println!("chaos: {name}");
-        // Not under TMPDIR, which the servers' users might not get into.
-        let folder = tempfile::Builder::new()
-            .prefix("chaos")
-            .tempdir_in("/tmp")
-            .unwrap();
-        servers::let_others_in(folder.path());
+        let folder = folder();
         let Some(report) = play(name, size, folder.path()) else {
             continue;
         };

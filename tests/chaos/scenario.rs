@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::check::{self, Figures};
 use crate::crew::{Crew, Post};
-use crate::worker::{Backend, THREADS, now};
+use crate::worker::{Backend, Pace, now};
 
 /// How much of it there is to be.
 #[derive(Debug, Clone, Copy)]
@@ -107,8 +107,7 @@ pub struct Scene<'a> {
     pub name: &'static str,
     pub backend: Backend,
     pub size: Size,
-    /// How long a job takes.
-    pub takes: Duration,
+    pub pace: Pace,
     pub folder: &'a Path,
     pub posts: Vec<Post>,
     /// From where the tables are looked at.
@@ -124,7 +123,7 @@ impl Scene<'_> {
         if let Some(then) = self.prepared {
             then();
         }
-        let mut crew = Crew::start(self.backend, self.takes, self.folder, &self.posts);
+        let mut crew = Crew::start(self.backend, self.pace, self.folder, &self.posts);
         let mut struck: Vec<(u64, &'static str)> = Vec::new();
         let (mut hit_all, begun) = (0, Instant::now());
         while begun.elapsed() < self.size.faults_for {
@@ -161,7 +160,7 @@ impl Scene<'_> {
         let runs = crew.runs();
         // Each fault may have cost what was running: once where it happened, and
         // once more where a worker stood still and its jobs were at another's.
-        let in_hand = THREADS * 2;
+        let in_hand = self.pace.threads * 2;
         let explained = in_hand * (struck.len() + hit_all * self.posts.len());
         let (figures, found) = check::check(self.size.jobs, &snapshot, &runs, explained);
         violations.extend(found);

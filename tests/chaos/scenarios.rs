@@ -16,7 +16,7 @@ use crate::proxy::{Proxy, Turn};
 use crate::scenario::{Fault, Report, Scene, Size, of_processes};
 use crate::servers::mariadb::{Mariadb, cluster};
 use crate::servers::postgres::Postgres;
-use crate::worker::{Backend, mariadb, postgres, sqlite};
+use crate::worker::{Backend, Pace, mariadb, postgres, sqlite};
 
 type Play = fn(&'static str, Size, &Path) -> Option<Report>;
 
@@ -98,7 +98,11 @@ fn scene<'a>(
         name,
         backend,
         size,
-        takes: Duration::from_millis(40),
+        pace: Pace {
+            threads: 2,
+            batch: 4,
+            takes: Duration::from_millis(40),
+        },
         folder,
         posts,
         url,
@@ -119,7 +123,7 @@ fn sqlite_scene<'a>(
         ..size
     };
     let mut scene = scene(name, sqlite::BACKEND, size, folder, posts, url);
-    scene.takes = Duration::from_millis(10);
+    scene.pace.takes = Duration::from_millis(10);
     scene
 }
 

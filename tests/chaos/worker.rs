@@ -16,8 +16,36 @@ use serde_json::json;
 
 use crate::check::{JobRow, Snapshot};
 
-/// Threads of each process.
-pub const THREADS: usize = 2;
+/// How a worker process works.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    pub threads: usize,
+    pub batch: usize,
+    /// How long a job takes, about.
+    pub takes: Duration,
+}
+
+impl Pace {
+    /// As arguments of the process, which [`Pace::read`] reads.
+    pub fn args(&self) -> [String; 3] {
+        let takes = self.takes.as_millis() as usize;
+        [self.threads, self.batch, takes].map(|number| number.to_string())
+    }
+
+    pub fn read(mut args: impl Iterator<Item = String>) -> Self {
+        let mut next = || {
+            args.next()
+                .and_then(|arg| arg.parse().ok())
+                .expect("a number")
+        };
+        Self {
+            threads: next(),
+            batch: next(),
+            takes: Duration::from_millis(next() as u64),
+        }
+    }
+}
+
 /// Jobs whose number it divides always fail.
 pub const HOPELESS: usize = 97;
 
@@ -52,7 +80,9 @@ pub struct Backend {
     /// How many jobs have not come to their end, `None` while nobody answers.
     pub unfinished: fn(url: &str) -> Option<i64>,
     pub snapshot: fn(url: &str) -> Snapshot,
-    pub work: fn(url: &str, diary: Diary, takes: Duration),
+    pub work: fn(url: &str, diary: Diary, pace: Pace),
+    /// Adds jobs, from this number to that.
+    pub add: fn(url: &str, jobs: std::ops::RangeInclusive<usize>),
 }
 
 /// The file of one process: a line for each job that it begins or ends.
@@ -93,6 +123,7 @@ macro_rules! backend {
                 unfinished,
                 snapshot,
                 work,
+                add,
             };
 
             #[derive(Queryable, Selectable)]
@@ -138,9 +169,13 @@ macro_rules! backend {
                 conn.run_pending_migrations(MIGRATIONS).unwrap();
                 let ledger = "CREATE TABLE ledger (run VARCHAR(40) NOT NULL PRIMARY KEY, job VARCHAR(40) NOT NULL)";
                 diesel::sql_query(ledger).execute(conn).unwrap();
-                let rows = (1..=count).map(|n| (n.to_string(), JobUpdates::default()));
-                let pool = self::pool(url, 1);
-                assert_eq!(Job::create_many(&pool, rows).unwrap(), count);
+                add(url, 1..=count);
+            }
+
+            fn add(url: &str, numbers: std::ops::RangeInclusive<usize>) {
+                let count = numbers.clone().count();
+                let rows = numbers.map(|n| (n.to_string(), JobUpdates::default()));
+                assert_eq!(Job::create_many(&pool(url, 1), rows).unwrap(), count);
             }
 
             fn unfinished(url: &str) -> Option<i64> {
@@ -164,8 +199,8 @@ macro_rules! backend {
             }
 
             /// Until the standard input ends.
-            fn work(url: &str, diary: Diary, takes: Duration) {
-                let pool = pool(url, THREADS as u32 + 2);
+            fn work(url: &str, diary: Diary, pace: Pace) {
+                let pool = pool(url, pace.threads as u32 + 2);
                 let stopped = AtomicBool::new(false);
                 let handle = Mutex::new(Job::worker(&pool).handle());
                 thread::scope(|scope| {
@@ -176,8 +211,8 @@ macro_rules! backend {
                     });
                     loop {
                         let worker = Job::worker(&pool)
-                            .threads(THREADS)
-                            .batch(4)
+                            .threads(pace.threads)
+                            .batch(pace.batch)
                             .poll_every(Duration::from_millis(200));
                         *handle.lock().unwrap() = worker.handle();
                         if stopped.load(Ordering::SeqCst) {
@@ -185,7 +220,7 @@ macro_rules! backend {
                         }
                         let done = worker.run_in_transaction(|conn, job, updates| {
                             diary.write("begin", &job.id);
-                            thread::sleep(takes.mul_f64(fastrand::f64() + 0.5));
+                            thread::sleep(pace.takes.mul_f64(fastrand::f64() + 0.5));
                             let number: usize = job.id.parse()?;
                             if number % HOPELESS == 0 {
                                 return Err("hopeless".into());

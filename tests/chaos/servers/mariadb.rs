@@ -93,6 +93,25 @@ impl Mariadb {
         freeze_tree(&self.process, seconds);
     }
 
+    /// Statements so far, and connections.
+    pub fn counts(&self) -> (i64, i64) {
+        #[derive(QueryableByName)]
+        struct Status {
+            #[diesel(sql_type = diesel::sql_types::Text)]
+            value: String,
+        }
+        let conn = &mut MysqlConnection::establish(&self.url()).unwrap();
+        ["QUESTIONS", "THREADS_CONNECTED"]
+            .map(|name| {
+                let sql = format!(
+                    "SELECT variable_value AS value FROM information_schema.global_status WHERE variable_name = '{name}'"
+                );
+                let status: Status = diesel::sql_query(sql).get_result(conn).unwrap();
+                status.value.parse().unwrap()
+            })
+            .into()
+    }
+
     /// Ends half of the sessions.
     pub fn end_sessions(&self) {
         #[derive(QueryableByName)]

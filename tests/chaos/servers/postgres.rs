@@ -160,6 +160,18 @@ impl Postgres {
         freeze_tree(&self.process, seconds);
     }
 
+    /// Statements so far, and connections.
+    pub fn counts(&self) -> (i64, i64) {
+        use diesel::sql_types::BigInt;
+        let counts = "(SELECT sum(xact_commit + xact_rollback)::bigint FROM pg_stat_database)";
+        let open = "(SELECT count(*) FROM pg_stat_activity WHERE datname = 'status_tracker')";
+        let conn = &mut self.conn();
+        let count = |conn: &mut PgConnection, sql| {
+            diesel::select(diesel::dsl::sql::<BigInt>(sql)).get_result(conn)
+        };
+        (count(conn, counts).unwrap(), count(conn, open).unwrap())
+    }
+
     pub fn promote(&self) {
         let mut promote = self.home.command(bin().join("pg_ctl"));
         self.home.run(promote.args(["promote", "-D", "data", "-w"]));
