@@ -246,6 +246,7 @@ fn postgres_failover(name: &'static str, size: Size, folder: &Path) -> Option<Re
     faults.push(
         Fault::of_all("the primary is killed, the standby promoted", || {
             primary.borrow_mut().kill();
+            sleep(3.0); // what a supervisor takes to be sure
             standby.promote();
         })
         .once_halfway(),
