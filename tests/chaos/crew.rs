@@ -129,13 +129,14 @@ impl Crew {
         }
     }
 
-    /// Asks all to end, and waits for that; tells whether they did.
+    /// Asks all to end, and waits for that, which may take as long as the database
+    /// keeps them waiting; tells whether they did.
     pub fn dismiss(&mut self) -> bool {
         self.wake_all();
         for member in &mut self.members {
             drop(member.process.stdin.take());
         }
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(60);
         self.members.iter_mut().all(|member| {
             loop {
                 if let Some(status) = member.process.try_wait().unwrap() {
