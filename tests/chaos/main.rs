@@ -60,14 +60,17 @@ fn main() -> ExitCode {
         match arg.as_str() {
             "--short" => (size, is_short) = (SHORT, true),
             "--seed" => seed = args.next().and_then(|n| n.parse().ok()).expect("a number"),
-            name => only.push(name.to_owned()),
+            name => only.push(name.to_lowercase()),
         }
     }
     println!("chaos: seed {seed}");
     fastrand::seed(seed);
 
     for (name, play) in load::ALL {
-        if only.iter().any(|part| name.contains(part.as_str())) {
+        if only
+            .iter()
+            .any(|part| name.to_lowercase().contains(part.as_str()))
+        {
             println!("chaos: {name}");
             play(folder().path());
             return ExitCode::SUCCESS;
@@ -77,7 +80,9 @@ fn main() -> ExitCode {
     let mut table = String::from(Report::HEAD);
     let mut failed = Vec::new();
     for (name, in_short, play) in scenarios::ALL {
-        let is_asked_for = only.iter().any(|part| name.contains(part.as_str()));
+        let is_asked_for = only
+            .iter()
+            .any(|part| name.to_lowercase().contains(part.as_str()));
         if !(is_asked_for || only.is_empty() && (in_short || !is_short)) {
             continue;
         }
