@@ -25,7 +25,8 @@ const LOOKS: u32 = 100;
 
 /// What one look at the row came to.
 enum Decision<J: Tracked> {
-    Claimed(Claimed<J>),
+    /// By this token.
+    Claimed(Arc<str>, Claimed<J>),
     Again,
     NotFound,
     Refused(Refusal<J::Status>),
@@ -38,22 +39,31 @@ pub(crate) fn by_key<S: 'static, J: JobStore<C>, C: TrackerConnection>(
     step: Step<J::Status>,
 ) -> Result<RunningJob<J, C>> {
     let name = JobName::<J>(key);
-    let token = new_token();
+    // The newest is last. A claim whose answer was lost may land at any time,
+    // even after its job was expired: were it sent again with the same token,
+    // it would give the lock back to an attempt that has lost it.
+    let mut tokens = vec![new_token()];
     let mut looks = 0;
     loop {
         looks += 1;
-        let decision = retry::run(pool, &name, |conn, _| {
-            if let Some(claimed) = claim_or_release::<S, C, J>(conn, key, &token, &step)? {
-                return Ok(Decision::Claimed(claimed));
+        let decision = retry::run(pool, &name, |conn, doubtful| {
+            if doubtful {
+                tokens.push(new_token());
+            }
+            let token = &tokens[tokens.len() - 1];
+            if let Some(claimed) = claim_or_release::<S, C, J>(conn, key, token, &step)? {
+                return Ok(Decision::Claimed(token.clone(), claimed));
             }
             let Some(row) = J::row_state(conn, key)? else {
                 return Ok(Decision::NotFound);
             };
-            if row.lock.as_deref() == Some(&token) {
+            let is_own = |token: &&Arc<str>| row.lock.as_deref() == Some(&***token);
+            if let Some(token) = tokens.iter().find(is_own) {
                 // An earlier try landed, and its answer was lost.
-                return Ok(
-                    J::claimed_row(conn, key, &token)?.map_or(Decision::Again, Decision::Claimed)
-                );
+                return Ok(match J::claimed_row(conn, key, token)? {
+                    Some(claimed) => Decision::Claimed(token.clone(), claimed),
+                    None => Decision::Again,
+                });
             }
             Ok(match step.may_start(&row) {
                 // The database would have claimed it, had it thought so.
@@ -76,7 +86,7 @@ pub(crate) fn by_key<S: 'static, J: JobStore<C>, C: TrackerConnection>(
             })
         })?;
         match decision {
-            Decision::Claimed(claimed) => {
+            Decision::Claimed(token, claimed) => {
                 let job = RunningJob::hold::<S>(pool.clone(), step, token, claimed);
                 job.started();
                 return Ok(job);
@@ -113,7 +123,7 @@ pub(crate) fn next<S: 'static, J: JobStore<C>, C: TrackerConnection>(
 ) -> Result<Next<J, C>> {
     let mut limit = wanted;
     loop {
-        let token = new_token();
+        let mut token = new_token();
         let mut is_first_try = true;
         let batch = retry::run(pool, &J::TABLE, |conn, _| {
             let mut batch = Batch::default();
@@ -121,6 +131,10 @@ pub(crate) fn next<S: 'static, J: JobStore<C>, C: TrackerConnection>(
                 // An earlier try may have landed, and its answer been lost, or
                 // have claimed some before it failed.
                 batch = claim_again(conn, &token, &step)?;
+                if batch.is_empty() {
+                    // Or it is still to land, and then not this try's.
+                    token = new_token();
+                }
             }
             if batch.is_empty() {
                 batch = J::claim_rows::<S>(conn, limit, &token, &step)?;

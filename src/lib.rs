@@ -60,7 +60,7 @@ pub mod __private {
     pub use crate::next::first_ready;
     #[cfg(feature = "postgres")]
     pub use crate::next::{Place, update_next};
-    pub use crate::protocol::{RowState, Setback, Step};
+    pub use crate::protocol::{Refusal, RowState, Setback, Start, Step, Trace};
     pub use crate::statement::{Code, any_of, bound, one_of, padded, unvarying, update};
     pub use crate::store::{Batch, Claimed, DeadAttempt, Renewed};
     pub use {chrono, diesel, serde_json};

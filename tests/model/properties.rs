@@ -1,0 +1,84 @@
+//! What must hold in every state, and on every way to the end.
+
+use diesel_status_tracker::__private::Start;
+use stateright::Property;
+
+use crate::Protocol;
+use crate::database::{Clock, JOBS, MAX_RETRY, Phase, Row, STEPS};
+use crate::world::{Hand, State, fits};
+
+pub const ALONE: &str = "a job is run by one attempt at a time";
+pub const FENCED: &str = "nothing lands but what the holder writes";
+pub const FINAL: &str = "success is final";
+pub const COUNTED: &str = "each failure is counted, once, up to MAX_RETRY";
+pub const TRUE: &str = "what a worker is told is true";
+pub const AGREED: &str = "the crate and the database agree on what may start";
+pub const BOUNDED: &str = "every run comes to its end";
+pub const ENDED: &str = "every job ends succeeded or ignored";
+pub const POISON: &str = "a job that kills its workers ends ignored";
+
+pub fn all(protocol: &Protocol) -> Vec<Property<Protocol>> {
+    let mut properties: Vec<Property<Protocol>> = vec![
+        Property::always(ALONE, |_, state: &State| {
+            (0..JOBS).all(|job| runners(state, job) <= 1)
+        }),
+        Property::always(FENCED, |_, state: &State| !state.broken.intrusion),
+        Property::always(FINAL, |_, state: &State| {
+            state.rows.iter().all(|row| fits(row.done, row.status))
+        }),
+        Property::always(COUNTED, |protocol: &Protocol, state: &State| {
+            let lost = protocol.budget.lost_answers - state.left.lost_answers;
+            state.rows.iter().all(|row| {
+                row.retry <= MAX_RETRY
+                    && row.retry <= row.failures
+                    && row.failures <= row.retry + lost
+            })
+        }),
+        Property::always(TRUE, |_, state: &State| !state.broken.false_report),
+        Property::always(AGREED, |protocol: &Protocol, state: &State| {
+            (0..protocol.steps).all(|step| {
+                state
+                    .rows
+                    .iter()
+                    .all(|row| agreed(protocol, row, step, &state.clock))
+            })
+        }),
+        Property::always(BOUNDED, |_, state: &State| !state.broken.detour),
+        // No state is visited twice on one way: `BOUNDED`. That makes this sound.
+        Property::eventually(ENDED, |protocol: &Protocol, state: &State| {
+            let last = STEPS[usize::from(protocol.steps) - 1].succeeded;
+            state
+                .rows
+                .iter()
+                .all(|row| row.status == last || row.status.1 == Phase::Ignored)
+        }),
+    ];
+    if protocol.killer {
+        properties.push(Property::eventually(POISON, |_, state: &State| {
+            let poison = |row: &&Row| row.kills;
+            state
+                .rows
+                .iter()
+                .find(poison)
+                .is_some_and(|row| row.status == STEPS[0].ignored)
+        }));
+    }
+    properties
+}
+
+/// The workers that run a job's business logic and whose lock stands, as far
+/// as they can know.
+fn runners(state: &State, job: usize) -> usize {
+    let runs = |hand: &Hand| matches!(hand, Hand::Running(attempt) if attempt.lock_at.is_some_and(|at| state.clock.is_fresh(at)));
+    state
+        .workers
+        .iter()
+        .filter(|worker| runs(&worker[job]))
+        .count()
+}
+
+fn agreed(protocol: &Protocol, row: &Row, step: u8, clock: &Clock) -> bool {
+    let start = STEPS[usize::from(step)].may_start(&row.state(clock));
+    row.is_ready(step, protocol.out) == (start == Start::Ready)
+        && row.is_expired(step, clock, protocol.out) == (start == Start::Expired)
+}
