@@ -79,6 +79,7 @@ mod sqlite {
     mod pools;
     mod process;
     mod races;
+    mod random;
     mod read;
     mod reset;
     mod retry;
@@ -147,6 +148,7 @@ mod postgres {
     mod process;
     mod proxy;
     mod races;
+    mod random;
     mod read;
     mod reset;
     mod retry;
@@ -223,6 +225,7 @@ mod mysql {
     mod process;
     mod proxy;
     mod races;
+    mod random;
     mod read;
     mod reset;
     mod retry;
