@@ -96,16 +96,22 @@ impl ReferenceStateMachine for Model {
 
     fn transitions(state: &Self) -> BoxedStrategy<Call> {
         let mut calls = of_anybody();
-        let guards: Vec<_> = state.guards.iter().map(|g| (g.worker, g.job)).collect();
-        if !guards.is_empty() {
-            calls.push((40, of_holders(guards)));
+        // Of those who have lost their job as many calls as of the others,
+        // although they are few: they are who can do harm.
+        for late in [false, true] {
+            let guards = state.guards.iter();
+            let guards = guards.filter(|guard| late != state.holds(guard));
+            let guards: Vec<_> = guards.map(|guard| (guard.worker, guard.job)).collect();
+            if !guards.is_empty() {
+                calls.push((30, of_holders(guards)));
+            }
         }
         let rows = || state.rows.iter();
         let locked: Vec<_> = rows().filter(|(_, row)| row.lock.is_some()).collect();
         let locked: Vec<Job> = locked.into_iter().map(|(job, _)| *job).collect();
         if !locked.is_empty() {
             calls.push((
-                14,
+                20,
                 select(locked).prop_map(|job| Call::AgeLock { job }).boxed(),
             ));
         }
