@@ -215,10 +215,10 @@ impl Model {
             }
             Call::ExpireLocks { step } => self.each(|model, job| model.expire(step, job)),
             Call::Reset { step, job } if self.reset(step, job) => Answer::Done,
-            Call::Reset { job, .. } => match self.rows.get(job) {
+            Call::Reset { step, job } => match self.rows.get(job) {
                 None => Answer::NotFound,
                 Some(row) if row.lock.is_some() => Answer::Locked {
-                    expires: row.lock_at != LockAt::Never,
+                    expires: step.codes().contains(&row.status),
                 },
                 Some(_) => Answer::NotReady { waits: false },
             },

@@ -163,10 +163,9 @@ impl Model {
 
     pub(super) fn reset(&mut self, step: Step, job: Job) -> bool {
         let row = self.rows.get_mut(job);
-        let Some(row) = row.filter(|row| {
-            step.codes().contains(&row.status)
-                && (row.lock.is_none() || row.lock_at != LockAt::Fresh)
-        }) else {
+        let free = |row: &&mut Row| row.lock.is_none() || row.lock_at != LockAt::Fresh;
+        let ours = |row: &&mut Row| step.codes().contains(&row.status);
+        let Some(row) = row.filter(ours).filter(free) else {
             return false;
         };
         (row.status, row.retry) = (step.pending(), 0);
