@@ -51,6 +51,7 @@ mod sqlite {
     #[path = "backend/sqlite.rs"]
     mod backend;
     mod bad_input;
+    mod bad_rows;
     mod bad_setup;
     mod batch;
     mod bulk;
@@ -117,6 +118,7 @@ mod postgres {
     #[path = "backend/postgres.rs"]
     mod backend;
     mod bad_input;
+    mod bad_rows;
     mod bad_setup;
     mod batch;
     mod bulk;
@@ -192,6 +194,7 @@ mod mysql {
     #[path = "backend/mysql.rs"]
     mod backend;
     mod bad_input;
+    mod bad_rows;
     mod bad_setup;
     mod batch;
     mod bulk;
