@@ -1,7 +1,7 @@
 //! Where `errors` is text, it holds anything.
 
 use diesel::prelude::*;
-use diesel_status_tracker::StatusTracked;
+use diesel_status_tracker::{Error, StatusTracked};
 use serde_json::{Value, json};
 
 use super::super::database::TestDb;
@@ -85,5 +85,21 @@ fn any_text_in_errors_is_kept_and_stops_nothing() {
         assert_eq!(errors["history"].as_array().unwrap()[2..], kept, "{text:?}");
         Task::reset(&pool, 1).unwrap();
         Task::run_job(&pool, 1, |_, _| Ok(())).unwrap();
+    }
+}
+
+#[test]
+fn a_count_beyond_all_counts_is_cut() {
+    for (retry, status) in [(i64::MAX, Status::Ignored), (i64::MIN, Status::Failed)] {
+        let db = with_text(None);
+        let pool = db.pool(1);
+        let change = diesel::update(tasks::table).set(tasks::retry.eq(retry));
+        change.execute(&mut *db.conn()).unwrap();
+
+        let ended = Task::run_job(&pool, 1, |_, _| Err::<(), _>("too late".into()));
+
+        assert!(matches!(ended, Err(Error::Failed { .. })), "{ended:?}");
+        let row = Task::find(&pool, 1).unwrap().unwrap();
+        assert_eq!(row.status, status);
     }
 }
