@@ -132,7 +132,10 @@ macro_rules! retry_column {
         impl RetryColumn for $sql_type {
             type Value = $value;
             fn read(value: $value) -> i32 {
-                i32::try_from(value).unwrap_or(i32::MAX)
+                // What is too small is below zero, which an unsigned type never is.
+                #[allow(unused_comparisons)]
+                let end = if value < 0 { i32::MIN } else { i32::MAX };
+                i32::try_from(value).unwrap_or(end)
             }
             fn write(retry: i32) -> $value {
                 <$value>::try_from(retry).unwrap_or(<$value>::MAX)

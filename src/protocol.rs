@@ -158,16 +158,17 @@ impl<S: Copy + PartialEq> Step<S> {
 
     /// Whether a row is this step's, and nobody's at the moment.
     pub fn may_reset(&self, row: &RowState<S>) -> bool {
-        row.lock.is_none() && self.codes().iter().any(|(_, code)| *code == row.status)
+        row.lock.is_none() && self.owns(row)
     }
 
     /// Why a row was not reset. A lock refuses it until it is as old as that
-    /// of a dead attempt, whoever took it.
+    /// of a dead attempt, whoever took it; that of another step's row, always.
     pub fn why_not_reset(&self, row: &RowState<S>) -> Refusal<S> {
         if row.lock.is_some() {
+            let lock_at = row.lock_at.filter(|_| self.owns(row));
             return Refusal::Locked {
                 lock_at: row.lock_at,
-                expires_at: row.lock_at.and_then(|at| self.expiry(at)),
+                expires_at: lock_at.and_then(|at| self.expiry(at)),
             };
         }
         Refusal::NotReady {
@@ -239,6 +240,11 @@ impl<S: Copy + PartialEq> Step<S> {
         row.lock_at
             .filter(|_| row.status == self.in_progress)
             .and_then(|at| self.expiry(at))
+    }
+
+    /// Whether a row is this step's.
+    fn owns(&self, row: &RowState<S>) -> bool {
+        self.codes().iter().any(|(_, code)| *code == row.status)
     }
 
     fn expiry(&self, lock_at: DateTime<Utc>) -> Option<DateTime<Utc>> {

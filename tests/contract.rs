@@ -51,6 +51,7 @@ mod sqlite {
     #[path = "backend/sqlite.rs"]
     mod backend;
     mod bad_input;
+    mod bad_rows;
     mod bad_setup;
     mod batch;
     mod bulk;
@@ -79,6 +80,7 @@ mod sqlite {
     mod pools;
     mod process;
     mod races;
+    mod random;
     mod read;
     mod reset;
     mod retry;
@@ -116,6 +118,7 @@ mod postgres {
     #[path = "backend/postgres.rs"]
     mod backend;
     mod bad_input;
+    mod bad_rows;
     mod bad_setup;
     mod batch;
     mod bulk;
@@ -147,6 +150,7 @@ mod postgres {
     mod process;
     mod proxy;
     mod races;
+    mod random;
     mod read;
     mod reset;
     mod retry;
@@ -190,6 +194,7 @@ mod mysql {
     #[path = "backend/mysql.rs"]
     mod backend;
     mod bad_input;
+    mod bad_rows;
     mod bad_setup;
     mod batch;
     mod bulk;
@@ -223,6 +228,7 @@ mod mysql {
     mod process;
     mod proxy;
     mod races;
+    mod random;
     mod read;
     mod reset;
     mod retry;

@@ -369,6 +369,9 @@ fn galera(name: &'static str, size: Size, folder: &Path) -> Option<Report> {
         })
         .at_most(3),
     );
+    // A node takes its time to come back.
+    let faults_for = size.faults_for * 2;
+    let size = Size { faults_for, ..size };
     let scene = scene(name, mariadb::BACKEND, size, folder, posts, &urls[0]);
     Some(scene.play(faults, || {}))
 }

@@ -8,6 +8,8 @@ use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 pub type TestConnection = MysqlConnection;
 
 pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/mysql");
+/// A time that the database holds and no program reads.
+pub const UNREADABLE_TIME: &str = "'0000-00-00'";
 /// What no connection can be made to.
 pub const UNREACHABLE: [&str; 2] = ["mysql://nobody@127.0.0.1:1/none", "no url at all"];
 

@@ -8,6 +8,8 @@ use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 pub type TestConnection = PgConnection;
 
 pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");
+/// A time that the database holds and no program reads.
+pub const UNREADABLE_TIME: &str = "'infinity'";
 /// What no connection can be made to.
 pub const UNREACHABLE: [&str; 2] = [
     "postgres://nobody@127.0.0.1:1/none",

@@ -9,6 +9,8 @@ use tempfile::TempDir;
 pub type TestConnection = SqliteConnection;
 
 pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
+/// A time that the database holds and no program reads.
+pub const UNREADABLE_TIME: &str = "'yesterday'";
 /// What no connection can be made to.
 pub const UNREACHABLE: [&str; 2] = ["/no/such/folder/jobs.db", "file:jobs.db?mode=nonsense"];
 

@@ -8,7 +8,7 @@ use diesel::r2d2::{ConnectionManager, Pool};
 use diesel_status_tracker::{Error, StatusTracked};
 
 use super::database::{TestDb, TestPool, pool_at};
-use super::jobs::{Job, JobUpdates, Status, row};
+use super::jobs::{Job, JobUpdates, Status, assert_names, row};
 
 #[test]
 fn a_file_that_is_no_database_is_said_to_be_none() {
@@ -96,4 +96,36 @@ fn a_lock_time_that_sqlite_writes_itself_expires() {
     let job = row(&db, "a");
     assert_eq!((job.status, job.retry), (Status::Succeeded, 0));
     assert_eq!(job.errors["attempt"], 1);
+}
+
+#[test]
+fn errors_that_are_no_json_are_said_to_be_none_and_keep_no_other_job() {
+    let db = TestDb::new();
+    let pool = db.pool(1);
+    for id in ["a", "b"] {
+        Job::create_and_save(&pool, id, JobUpdates::default()).unwrap();
+    }
+    let spoil = "UPDATE jobs SET errors = 'no paper' WHERE id = 'a'";
+    let dead = "UPDATE jobs SET status = 20, lock = 'x', lock_at = '2001-01-01 00:00:00.000'";
+    db.sql(&format!("{dead}; {spoil}"));
+
+    assert_eq!(Job::expire_locks(&pool).unwrap(), 1);
+    for error in [
+        Job::expire_locks(&pool).unwrap_err(),
+        Job::start(&pool, "a").unwrap_err(),
+        Job::find(&pool, "a").unwrap_err(),
+    ] {
+        assert!(matches!(error, Error::Database { .. }), "{error:?}");
+        assert_names(&error, "a");
+    }
+    Job::reset(&pool, "a").unwrap();
+    let error = Job::start(&pool, "a").unwrap_err();
+    assert!(matches!(error, Error::Database { .. }), "{error:?}");
+    let error = Job::run_job(&pool, "b", |_, _| Ok(()));
+    error.unwrap();
+    assert_names(&Job::run_next(&pool, |_, _| Ok(())).unwrap_err(), "a");
+
+    db.sql("UPDATE jobs SET errors = '{}'");
+    assert_eq!(row(&db, "a").status, Status::Pending);
+    Job::run_job(&pool, "a", |_, _| Ok(())).unwrap();
 }
