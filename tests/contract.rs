@@ -80,6 +80,7 @@ mod sqlite {
     mod process;
     mod races;
     mod read;
+    mod redact;
     mod reset;
     mod retry;
     mod run;
@@ -148,6 +149,7 @@ mod postgres {
     mod proxy;
     mod races;
     mod read;
+    mod redact;
     mod reset;
     mod retry;
     mod run;
@@ -224,6 +226,7 @@ mod mysql {
     mod proxy;
     mod races;
     mod read;
+    mod redact;
     mod reset;
     mod retry;
     mod run;
