@@ -46,6 +46,14 @@ impl<J: Tracked> Ending<J> {
         }
     }
 
+    /// What failed, for logs.
+    pub fn why(&self) -> String {
+        match self {
+            Self::Failure { failure, .. } => failure.summary(),
+            Self::Success(_) | Self::Release(_) => String::new(),
+        }
+    }
+
     fn status(&self, step: &Step<J::Status>) -> J::Status {
         match self {
             Self::Success(_) => step.succeeded,

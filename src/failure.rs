@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::error::Error as StdError;
 use std::fmt::{Debug, Write};
+use std::panic::catch_unwind;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,9 @@ use crate::error::causes;
 
 /// Longer texts are cut, so that no backtrace breaks a column.
 const LONGEST_TEXT: usize = 8 * 1024;
+/// Bytes that are read of an error. More than are kept, so that no secret is
+/// cut in two before the step has redacted it.
+const LONGEST_READ: usize = 64 * 1024;
 /// Bytes of a line in a log.
 const LONGEST_SUMMARY: usize = 500;
 /// Failures that the history keeps.
@@ -26,17 +30,22 @@ struct Entry {
     at: String,
 }
 
-/// The cause of a failed attempt.
+/// The cause of a failed attempt, as `errors` and the log are going to show
+/// it. [`StatusTracked::redact`](crate::StatusTracked::redact) may change it.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Failure {
-    error: String,
-    traceback: String,
+    /// The error and its sources, one line each; `panic: …` after a panic.
+    pub error: String,
+    /// The error's `Debug` form, which for some types holds a backtrace;
+    /// empty after a panic.
+    pub traceback: String,
 }
 
 impl Failure {
     /// The error and its sources, one line each, and its `Debug` form, which
     /// for some error types holds a backtrace.
-    pub fn of(error: &(dyn StdError + 'static)) -> Self {
+    pub(crate) fn of(error: &(dyn StdError + 'static), redact: fn(&mut Self)) -> Self {
         let mut lines = Bounded::default();
         let mut last: Option<String> = None;
         for cause in causes(error) {
@@ -55,24 +64,25 @@ impl Failure {
             }
             last = Some(text.text);
         }
-        Self {
+        let failure = Self {
             error: lines.finish(),
             traceback: bounded_debug(error),
-        }
+        };
+        failure.redacted(redact)
     }
 
     /// The message of a panic.
-    pub fn of_panic(payload: &(dyn Any + Send)) -> Self {
+    pub(crate) fn of_panic(payload: &(dyn Any + Send), redact: fn(&mut Self)) -> Self {
         let message = payload
             .downcast_ref::<&str>()
             .copied()
             .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
             .unwrap_or("the payload is no text");
-        Self::because(&format!("panic: {message}"))
+        Self::because(&format!("panic: {message}")).redacted(redact)
     }
 
     /// A failure that has no error of its own.
-    pub fn because(reason: &str) -> Self {
+    pub(crate) fn because(reason: &str) -> Self {
         let mut text = Bounded::default();
         let _full = write!(text, "{reason}");
         Self {
@@ -81,8 +91,22 @@ impl Failure {
         }
     }
 
+    /// As the step wants it kept. Where it cannot say, nothing is.
+    fn redacted(self, redact: fn(&mut Self)) -> Self {
+        let redacted = catch_unwind(|| {
+            let mut failure = self;
+            redact(&mut failure);
+            failure
+        });
+        let mut failure = redacted
+            .unwrap_or_else(|_| Self::because("`redact` panicked: what failed is not recorded"));
+        cut(&mut failure.error);
+        cut(&mut failure.traceback);
+        failure
+    }
+
     /// The error and its sources in one line, for logs.
-    pub fn summary(&self) -> String {
+    pub(crate) fn summary(&self) -> String {
         let mut line = self.error.lines().collect::<Vec<_>>().join(": ");
         line.truncate(line.floor_char_boundary(LONGEST_SUMMARY));
         line
@@ -90,7 +114,7 @@ impl Failure {
 
     /// The new content of `errors`, given the old one. Something else than
     /// an object of this crate, found there, is kept in the history.
-    pub fn document(&self, previous: Value, attempt: i32, at: DateTime<Utc>) -> Value {
+    pub(crate) fn document(&self, previous: Value, attempt: i32, at: DateTime<Utc>) -> Value {
         let entry = Entry {
             error: self.error.clone(),
             traceback: self.traceback.clone(),
@@ -124,7 +148,19 @@ fn past(previous: Value) -> Vec<Value> {
     vec![json!({ "found": found })]
 }
 
-/// A text that takes the first [`LONGEST_TEXT`] bytes and refuses the rest,
+/// Makes a text fit for the column.
+fn cut(text: &mut String) {
+    if text.len() > LONGEST_TEXT {
+        text.truncate(text.floor_char_boundary(LONGEST_TEXT));
+        text.push_str("… (cut at 8 KiB)");
+    }
+    // PostgreSQL's jsonb takes no NUL.
+    if text.contains('\0') {
+        *text = text.replace('\0', "\u{fffd}");
+    }
+}
+
+/// A text that takes the first [`LONGEST_READ`] bytes and refuses the rest,
 /// so that formatting an error of any size costs a bounded amount.
 #[derive(Default)]
 struct Bounded {
@@ -134,7 +170,7 @@ struct Bounded {
 
 impl Write for Bounded {
     fn write_str(&mut self, more: &str) -> std::fmt::Result {
-        let room = LONGEST_TEXT - self.text.len();
+        let room = LONGEST_READ - self.text.len();
         let cut = more.floor_char_boundary(room);
         self.text.push_str(&more[..cut]);
         self.full = cut < more.len();
@@ -147,13 +183,11 @@ impl Write for Bounded {
 }
 
 impl Bounded {
-    fn finish(self) -> String {
-        // PostgreSQL's jsonb takes no NUL.
-        let mut text = self.text.replace('\0', "\u{fffd}");
+    fn finish(mut self) -> String {
         if self.full {
-            text.push_str("… (cut at 8 KiB)");
+            self.text.push('…');
         }
-        text
+        self.text
     }
 }
 

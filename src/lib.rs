@@ -36,6 +36,7 @@ mod worker;
 pub use connection::TrackerConnection;
 pub use database::Database;
 pub use error::{BoxError, Error, PoolTimeout, Result};
+pub use failure::Failure;
 pub use running::RunningJob;
 pub use signal::Retry;
 pub use status::{KeyOf, StatusOf, StatusTracked, UpdatesOf};

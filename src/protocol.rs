@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use crate::failure::Failure;
 use crate::signal::Wish;
 
 /// One step's status codes and policy, as values.
@@ -22,6 +23,8 @@ pub struct Step<S: 'static> {
     pub retry_delay: Option<fn(i32) -> Duration>,
     /// Whether the table can make a job wait.
     pub has_run_at: bool,
+    /// What is kept of a failure.
+    pub redact: fn(&mut Failure),
 }
 
 /// What a row says about its job, with the database's time when it was read.

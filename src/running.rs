@@ -124,19 +124,14 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
     /// goes on.
     pub(crate) fn end_in_trouble(&mut self, ending: &Ending<J>, trouble: Trouble) -> Error {
         let recorded = self.end(ending, false);
+        if let Err(error) = &recorded {
+            let failure = ending.why();
+            self.span.in_scope(|| tracing::error!(failure, %error, "failed, but the failure could not be recorded"));
+        }
         match (trouble, recorded) {
             (Trouble::Error(source), Ok(())) => self.failed(source),
-            (Trouble::Error(source), Err(error)) => {
-                self.span.in_scope(|| tracing::error!(error = %source, "failed, but the failure could not be recorded"));
-                error
-            }
-            (Trouble::Panic(panic), recorded) => {
-                if let Err(error) = recorded {
-                    let panic = Failure::of_panic(&*panic);
-                    self.span.in_scope(|| tracing::error!(panic = panic.summary(), %error, "panicked, but the failure could not be recorded"));
-                }
-                resume_unwind(panic)
-            }
+            (Trouble::Error(_), Err(error)) => error,
+            (Trouble::Panic(panic), _) => resume_unwind(panic),
         }
     }
 
@@ -236,7 +231,9 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
     pub(crate) fn ending_after(&self, trouble: &Trouble) -> Ending<J> {
         let error = match trouble {
             Trouble::Error(error) => &**error,
-            Trouble::Panic(panic) => return self.failure(Failure::of_panic(&**panic), None),
+            Trouble::Panic(panic) => {
+                return self.failure(Failure::of_panic(&**panic, self.step.redact), None);
+            }
         };
         let wish = wish_of(error);
         if wish == Some(Wish::Release) {
@@ -247,7 +244,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
                 tracing::warn!("`Retry::after` needs a `run_at` column; it is ready again at once");
             });
         }
-        self.failure(Failure::of(error), wish)
+        self.failure(Failure::of(error, self.step.redact), wish)
     }
 
     /// A failed attempt. The stamp of its document is the database's time of
@@ -284,10 +281,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
     pub(crate) fn landed(&mut self, ending: &Ending<J>) {
         let transition = ending.transition(&self.step);
         self.ended = Some(transition);
-        let why = match ending {
-            Ending::Failure { failure, .. } => failure.summary(),
-            _ => String::new(),
-        };
+        let why = ending.why();
         self.span.in_scope(|| match transition {
             Transition::Succeeded => tracing::info!("succeeded"),
             Transition::Ignored { retry } => tracing::error!(error = why, retry, "ignored"),

@@ -9,6 +9,7 @@ use crate::create;
 use crate::database::Database;
 use crate::error::{BoxError, Error, Result};
 use crate::expiry;
+use crate::failure::Failure;
 use crate::protocol::Step;
 use crate::retry::Fault;
 use crate::running::RunningJob;
@@ -115,6 +116,66 @@ pub trait StatusTracked: Sized + 'static {
     /// # fn main() { let _ = Job::reset(&mut SqliteConnection::establish(":memory:").unwrap(), "job-1"); }
     /// ```
     const RETRY_DELAY: Option<fn(retry: i32) -> Duration> = None;
+
+    /// Changes what is recorded of a failed attempt: nothing by default.
+    ///
+    /// It is called for each error and each panic of the business logic,
+    /// before anything of it is written to `errors` or to the log, with up to
+    /// 64 KiB of each text; 8 KiB of what it leaves are kept. The caller gets
+    /// the error as it is. Where `redact` itself panics, neither text is kept.
+    ///
+    /// It is not asked about what this crate records of its own, as of an
+    /// expired lock. What the database answers to this crate's statements is
+    /// logged as it is, and so is the panic by Rust's own hook.
+    ///
+    /// ```
+    /// # mod schema { diesel::table! { jobs (id) { id -> Text, status -> Integer, create_at -> Timestamp, update_at -> Timestamp,
+    /// #     lock -> Nullable<Text>, lock_at -> Nullable<Timestamp>, retry -> Integer, data -> Nullable<Json>, errors -> Json, } } }
+    /// # use schema::jobs; use diesel::prelude::*; use diesel::r2d2::{ConnectionManager, Pool};
+    /// # #[derive(Debug, Clone, Queryable, Selectable)] #[diesel(table_name = jobs)]
+    /// # struct Job { status: i32, errors: serde_json::Value }
+    /// # #[derive(Default, Insertable, AsChangeset)] #[diesel(table_name = jobs)]
+    /// # struct JobUpdates { data: Option<serde_json::Value> }
+    /// use diesel_status_tracker::{Failure, StatusTracked, job_table};
+    ///
+    /// impl StatusTracked for Job {
+    ///     // …
+    /// #   type Job = Job;
+    /// #   const PENDING: i32 = 10;
+    /// #   const IN_PROGRESS: i32 = 20;
+    /// #   const FAILED: i32 = 30;
+    /// #   const SUCCEEDED: i32 = 40;
+    /// #   const IGNORED: i32 = 50;
+    ///     fn redact(failure: &mut Failure) {
+    ///         failure.traceback.clear();
+    ///         failure.error = without_keys(&failure.error);
+    ///     }
+    /// }
+    ///
+    /// fn without_keys(text: &str) -> String {
+    ///     let words = text.split(' ');
+    ///     let shown = words.map(|word| if word.starts_with("sk_") { "***" } else { word });
+    ///     shown.collect::<Vec<_>>().join(" ")
+    /// }
+    /// # #[cfg(feature = "sqlite")]
+    /// # job_table! { Job in jobs { key: (id: String), status: i32, updates: JobUpdates, connections: [SqliteConnection] } }
+    ///
+    /// # #[cfg(not(feature = "sqlite"))] fn main() {}
+    /// # #[cfg(feature = "sqlite")] fn main() -> Result<(), diesel_status_tracker::Error> {
+    /// # let pool = Pool::builder().max_size(1).build(ConnectionManager::<SqliteConnection>::new(":memory:")).unwrap();
+    /// # diesel::sql_query("CREATE TABLE jobs (id TEXT PRIMARY KEY, status INTEGER NOT NULL, create_at TIMESTAMP NOT NULL,
+    /// #     update_at TIMESTAMP NOT NULL, lock TEXT, lock_at TIMESTAMP, retry INTEGER NOT NULL, data TEXT, errors TEXT NOT NULL)")
+    /// #     .execute(&mut pool.get().unwrap()).unwrap();
+    /// # Job::create_and_save(&pool, "job-1", JobUpdates::default())?;
+    /// Job::start(&pool, "job-1")?.fail("the key sk_4f9a is not valid")?;
+    ///
+    /// let job = Job::find(&pool, "job-1")?.unwrap();
+    /// assert_eq!(job.errors["error"], "the key *** is not valid");
+    /// # Ok(()) }
+    /// ```
+    fn redact(failure: &mut Failure) {
+        let _as_it_is = failure;
+    }
 
     /// Inserts a `PENDING` row and returns it.
     ///
@@ -553,6 +614,7 @@ pub(crate) fn step<S: StatusTracked>() -> Result<Step<StatusOf<S>>> {
         max_retry: S::MAX_RETRY,
         retry_delay: S::RETRY_DELAY,
         has_run_at: S::Job::HAS_RUN_AT,
+        redact: S::redact,
     };
     let problem = if let Some((one, other)) = step.clash() {
         format!(

@@ -82,6 +82,7 @@ mod sqlite {
     mod races;
     mod random;
     mod read;
+    mod redact;
     mod reset;
     mod retry;
     mod run;
@@ -152,6 +153,7 @@ mod postgres {
     mod races;
     mod random;
     mod read;
+    mod redact;
     mod reset;
     mod retry;
     mod run;
@@ -230,6 +232,7 @@ mod mysql {
     mod races;
     mod random;
     mod read;
+    mod redact;
     mod reset;
     mod retry;
     mod run;

@@ -10,7 +10,7 @@ use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, Pool};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use diesel_status_tracker::clock::ago;
-use diesel_status_tracker::{Retry, StatusTracked, job_table};
+use diesel_status_tracker::{BoxError, Failure, Retry, StatusTracked, job_table};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 
@@ -48,6 +48,10 @@ impl StatusTracked for Job {
     const SUCCEEDED: i32 = 40;
     const IGNORED: i32 = 50;
     const MAX_RETRY: i32 = 2;
+
+    fn redact(failure: &mut Failure) {
+        failure.error = failure.error.replace("sk_4f9a", "***");
+    }
 }
 
 job_table! {
@@ -204,4 +208,31 @@ fn a_delay_for_which_the_table_has_no_column_is_a_warning() {
     assert!(lines[1].contains("needs a `run_at` column"), "{lines:?}");
     assert!(lines[2].starts_with("WARN attempt{"), "{lines:?}");
     assert!(lines[2].contains("failed"), "{lines:?}");
+}
+
+#[test]
+fn what_a_step_redacts_no_line_says() {
+    let lines = logged(|pool| {
+        let refused = || Err::<(), BoxError>("the key sk_4f9a is not valid".into());
+        Job::run_job(pool, "job-1", |_, _| refused()).unwrap_err();
+        // This failure cannot be recorded, which is told all the same.
+        Job::run_job(pool, "job-1", |_, _| {
+            diesel::update(jobs::table)
+                .set(jobs::lock.eq("another's"))
+                .execute(&mut pool.get().unwrap())
+                .unwrap();
+            refused()
+        })
+        .unwrap_err();
+    });
+    let told: Vec<_> = lines
+        .iter()
+        .filter(|line| line.contains("the key"))
+        .collect();
+    assert_eq!(told.len(), 2, "{lines:?}");
+    assert!(
+        told.iter()
+            .all(|line| line.contains("the key *** is not valid")),
+        "{lines:?}"
+    );
 }

@@ -84,6 +84,7 @@ const fn step(n: u8, more_pending: &'static [Code]) -> Step<Code> {
         max_retry: MAX_RETRY as i32,
         retry_delay: None,
         has_run_at: false,
+        redact: |_| {},
     }
 }
 

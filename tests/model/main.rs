@@ -115,6 +115,22 @@ fn the_protocol_survives_two_steps_on_one_row() {
 }
 
 #[test]
+fn the_protocol_survives_a_job_that_is_given_back() {
+    let budget = Budget {
+        lost_answers: 0,
+        renewals: 0,
+        releases: 1,
+    };
+    holds(
+        Protocol {
+            budget,
+            ..TWO_STEPS
+        },
+        50_000,
+    );
+}
+
+#[test]
 fn a_job_that_kills_its_workers_ends_ignored() {
     let killer = Protocol {
         killer: true,

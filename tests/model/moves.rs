@@ -462,7 +462,7 @@ fn hold(state: &mut State, worker: usize, job: usize, step: u8, token: u8) {
     });
 }
 
-/// The worker hears that its end landed, that it did not, or that nobody knows.
+/// The worker hears that its end landed, that it did not, or that nobody can tell.
 fn report(
     state: &mut State,
     worker: usize,
@@ -478,7 +478,8 @@ fn report(
             !attempt.landed && (!attempt.overtaken || matches!(ending, Ending::Success(_)))
         }
         Some(false) => attempt.landed,
-        None => false,
+        // It can tell as long as it holds the lock.
+        None => state.rows[job].lock == Some(attempt.token),
     };
     state.workers[worker][job] = Hand::Off;
 }
