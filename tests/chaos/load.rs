@@ -60,39 +60,54 @@ impl Subject<'_> {
     }
 }
 
-fn on_each(folder: &Path, play: impl Fn(&Subject<'_>, &Path)) {
-    let server = Postgres::start(folder, "postgres", &[]);
-    let counts = || server.counts();
-    let (backend, url) = (postgres::BACKEND, server.url());
-    let home = folder.join("on-postgres");
-    std::fs::create_dir(&home).unwrap();
-    play(
-        &Subject {
-            backend,
-            url,
-            counts: &counts,
-        },
-        &home,
-    );
-    drop(server);
-
-    let server = Mariadb::start(folder, "mariadb", &[]);
-    let counts = || server.counts();
-    let (backend, url) = (mariadb::BACKEND, server.url());
-    let home = folder.join("on-mariadb");
-    std::fs::create_dir(&home).unwrap();
-    play(
-        &Subject {
-            backend,
-            url,
-            counts: &counts,
-        },
-        &home,
-    );
+/// On both servers; `at_once` where it is not speed that counts.
+fn on_each(folder: &Path, at_once: bool, play: impl Fn(&Subject<'_>, &Path) + Sync) {
+    let home = |name: &str| {
+        let home = folder.join(name);
+        std::fs::create_dir(&home).unwrap();
+        home
+    };
+    let on_postgres = || {
+        let server = Postgres::start(folder, "postgres", &[]);
+        let counts = || server.counts();
+        let (backend, url) = (postgres::BACKEND, server.url());
+        let counts = &counts;
+        play(
+            &Subject {
+                backend,
+                url,
+                counts,
+            },
+            &home("on-postgres"),
+        );
+    };
+    let on_mariadb = || {
+        let server = Mariadb::start(folder, "mariadb", &[]);
+        let counts = || server.counts();
+        let (backend, url) = (mariadb::BACKEND, server.url());
+        let counts = &counts;
+        play(
+            &Subject {
+                backend,
+                url,
+                counts,
+            },
+            &home("on-mariadb"),
+        );
+    };
+    if at_once {
+        thread::scope(|scope| {
+            scope.spawn(on_postgres);
+            scope.spawn(on_mariadb);
+        });
+    } else {
+        on_postgres();
+        on_mariadb();
+    }
 }
 
 fn load(folder: &Path) {
-    on_each(folder, |subject, home| {
+    on_each(folder, false, |subject, home| {
         let name = subject.backend.name;
         (subject.backend.prepare)(&subject.url, JOBS);
         let mut crew = subject.crew(home);
@@ -112,7 +127,7 @@ fn load(folder: &Path) {
 }
 
 fn soak(folder: &Path) {
-    on_each(folder, |subject, home| {
+    on_each(folder, true, |subject, home| {
         let name = subject.backend.name;
         (subject.backend.prepare)(&subject.url, 5000);
         let mut crew = subject.crew(home);

@@ -14,6 +14,7 @@ use diesel::prelude::*;
 use crate::crew::{Crew, Post};
 use crate::proxy::{Proxy, Turn};
 use crate::scenario::{Fault, Report, Scene, Size, of_processes};
+use crate::servers::black_hole;
 use crate::servers::mariadb::{Mariadb, cluster};
 use crate::servers::postgres::Postgres;
 use crate::worker::{Backend, Pace, mariadb, postgres, sqlite};
@@ -272,6 +273,19 @@ fn of_lines(proxy: &Proxy) -> Vec<Fault<'_>> {
         sleep(2.0);
         proxy.returns();
     }));
+    let address = proxy.url().split(['@', '/']).nth(3);
+    let port = address.and_then(|address| address.rsplit(':').next()?.parse().ok());
+    let port = port.expect("the port of the proxy");
+    if black_hole(port, 0.0) {
+        faults.push(Fault::of_all(
+            "packets are swallowed for seconds",
+            move || {
+                black_hole(port, 7.0);
+            },
+        ));
+    } else {
+        println!("chaos: no packets are swallowed: that takes root, and apt-get install iptables");
+    }
     faults
 }
 

@@ -103,6 +103,27 @@ fn freeze_tree(process: &Child, seconds: f64) {
     }
 }
 
+/// The firewall's rules under which nothing gets to or from this port.
+fn drop_packets(action: &str, port: u16) -> bool {
+    ["--dport", "--sport"].iter().all(|end| {
+        let mut rule = Command::new("iptables");
+        rule.args(["-w", action, "INPUT", "-i", "lo", "-p", "tcp", end]);
+        rule.args([&port.to_string(), "-j", "DROP"]);
+        rule.output().is_ok_and(|done| done.status.success())
+    })
+}
+
+/// Swallows what is sent to or from this port: nobody is told. Tells whether
+/// it could.
+pub fn black_hole(port: u16, seconds: f64) -> bool {
+    let is_there = drop_packets("-I", port);
+    if is_there {
+        thread::sleep(Duration::from_secs_f64(seconds));
+    }
+    drop_packets("-D", port);
+    is_there
+}
+
 /// Lets the servers' users get to their folders in this one.
 pub fn let_others_in(folder: &Path) {
     fs::set_permissions(folder, fs::Permissions::from_mode(0o711)).unwrap();
