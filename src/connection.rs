@@ -16,6 +16,8 @@ pub trait TrackerConnection:
     const CONFLICTS: &'static [&'static str];
     /// The same for other errors that pass by themselves.
     const PASSING: &'static [&'static str] = &[];
+    /// What a connection says that has to be replaced, though it answers.
+    const BROKEN: &'static [&'static str] = &[];
     /// How many connections of one process can write at the same time without
     /// waiting for each other.
     const WRITERS: usize = usize::MAX;
@@ -61,6 +63,8 @@ pub trait TrackerConnection:
 impl TrackerConnection for diesel::SqliteConnection {
     const WRITERS: usize = 1;
     const CONFLICTS: &'static [&'static str] = &["is locked"]; // the database, a table, the schema
+    // Opened while the file could not be written to, and so for ever.
+    const BROKEN: &'static [&'static str] = &["attempt to write a readonly database"];
 
     fn write_transaction<T, E: From<diesel::result::Error>>(
         &mut self,

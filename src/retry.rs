@@ -138,7 +138,9 @@ pub(crate) fn judge<C: TrackerConnection>(conn: &mut C, error: &DieselError) -> 
             }
             // Diesel has no kind for most transient errors, nor for a lost
             // connection on MySQL: ask the connection, then the message.
-            DatabaseErrorKind::Unknown if conn.ping().is_err() => Verdict::Broken,
+            DatabaseErrorKind::Unknown if is_one_of(error, C::BROKEN) || conn.ping().is_err() => {
+                Verdict::Broken
+            }
             _ if is_passing::<C>(error) => Verdict::Passing,
             _ => Verdict::Permanent,
         },

@@ -1,14 +1,16 @@
 //! What only SQLite can get wrong: its files, and times that are text.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use diesel::connection::InstrumentationEvent;
+use diesel::connection::{InstrumentationEvent, SimpleConnection};
 use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, Pool};
 use diesel_status_tracker::{Error, StatusTracked};
 
 use super::database::{TestDb, TestPool, pool_at};
 use super::jobs::{Job, JobUpdates, Status, assert_names, row};
+use super::pools::pool_with;
 
 #[test]
 fn a_file_that_is_no_database_is_said_to_be_none() {
@@ -62,6 +64,22 @@ fn bounded(pool: &TestPool) {
             asked += usize::from(matches!(event, InstrumentationEvent::StartQuery { .. }));
             assert!(asked < 2000, "it asks for ever");
         });
+}
+
+/// A connection that was opened while the file could not be written to stays
+/// as it is when the file can be again.
+#[test]
+fn a_connection_that_only_reads_is_replaced() {
+    let db = TestDb::new();
+    Job::create_and_save(&db.pool(1), "a", JobUpdates::default()).unwrap();
+    let is_first = AtomicBool::new(true);
+    let pool = pool_with(db.url(), 1, move |conn| {
+        if is_first.swap(false, Ordering::Relaxed) {
+            conn.batch_execute("PRAGMA query_only = ON").unwrap();
+        }
+    });
+    Job::run_job(&pool, "a", |_, _| Ok(())).unwrap();
+    assert_eq!(row(&db, "a").status, Status::Succeeded);
 }
 
 #[test]
