@@ -62,38 +62,23 @@ impl Subject<'_> {
 
 /// On both servers; `at_once` where it is not speed that counts.
 fn on_each(folder: &Path, at_once: bool, play: impl Fn(&Subject<'_>, &Path) + Sync) {
-    let home = |name: &str| {
-        let home = folder.join(name);
+    let on = |backend: Backend, url: String, counts: &dyn Fn() -> (i64, i64)| {
+        let home = folder.join(format!("on-{}", backend.name));
         std::fs::create_dir(&home).unwrap();
-        home
+        let subject = Subject {
+            backend,
+            url,
+            counts,
+        };
+        play(&subject, &home);
     };
     let on_postgres = || {
-        let server = Postgres::start(folder, "postgres", &[]);
-        let counts = || server.counts();
-        let (backend, url) = (postgres::BACKEND, server.url());
-        let counts = &counts;
-        play(
-            &Subject {
-                backend,
-                url,
-                counts,
-            },
-            &home("on-postgres"),
-        );
+        let server = Postgres::start(folder, "postgres");
+        on(postgres::BACKEND, server.url(), &|| server.counts());
     };
     let on_mariadb = || {
         let server = Mariadb::start(folder, "mariadb", &[]);
-        let counts = || server.counts();
-        let (backend, url) = (mariadb::BACKEND, server.url());
-        let counts = &counts;
-        play(
-            &Subject {
-                backend,
-                url,
-                counts,
-            },
-            &home("on-mariadb"),
-        );
+        on(mariadb::BACKEND, server.url(), &|| server.counts());
     };
     if at_once {
         thread::scope(|scope| {

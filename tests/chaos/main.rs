@@ -66,11 +66,19 @@ fn main() -> ExitCode {
     println!("chaos: seed {seed}");
     fastrand::seed(seed);
 
+    let is_asked_for = |name: &str| {
+        let name = name.to_lowercase();
+        only.iter().any(|part| name.contains(part.as_str()))
+    };
+    let names = scenarios::ALL.map(|(name, ..)| name);
+    let all = names.iter().chain(load::ALL.iter().map(|(name, _)| name));
+    if !only.is_empty() && !all.clone().any(|name| is_asked_for(name)) {
+        println!("chaos: nothing is called {}; there are:", only.join(" or "));
+        all.for_each(|name| println!("    {name}"));
+        return ExitCode::FAILURE;
+    }
     for (name, play) in load::ALL {
-        if only
-            .iter()
-            .any(|part| name.to_lowercase().contains(part.as_str()))
-        {
+        if is_asked_for(name) {
             println!("chaos: {name}");
             play(folder().path());
             return ExitCode::SUCCESS;
@@ -80,10 +88,7 @@ fn main() -> ExitCode {
     let mut table = String::from(Report::HEAD);
     let mut failed = Vec::new();
     for (name, in_short, play) in scenarios::ALL {
-        let is_asked_for = only
-            .iter()
-            .any(|part| name.to_lowercase().contains(part.as_str()));
-        if !(is_asked_for || only.is_empty() && (in_short || !is_short)) {
+        if !(is_asked_for(name) || only.is_empty() && (in_short || !is_short)) {
             continue;
         }
         println!("chaos: {name}");

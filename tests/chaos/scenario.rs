@@ -21,7 +21,7 @@ pub struct Fault<'a> {
     pub name: &'static str,
     /// Whether it concerns all workers at once.
     pub hits_all: bool,
-    /// How often it may happen at the most.
+    /// How often it may still happen.
     pub most: usize,
     /// It happens once, when half of the time is over.
     pub is_turning_point: bool,
@@ -43,11 +43,8 @@ impl<'a> Fault<'a> {
     /// A fault of what all depend on.
     pub fn of_all(name: &'static str, mut strike: impl FnMut() + 'a) -> Self {
         Self {
-            name,
             hits_all: true,
-            most: usize::MAX,
-            is_turning_point: false,
-            strike: Box::new(move |_| strike()),
+            ..Self::of_one(name, move |_| strike())
         }
     }
 
@@ -117,8 +114,8 @@ pub struct Scene<'a> {
 }
 
 impl Scene<'_> {
-    /// Runs it; `mend` undoes what a fault may have left.
-    pub fn play(self, mut faults: Vec<Fault<'_>>, mend: impl FnOnce()) -> Report {
+    /// Runs it, with faults that each mend what they have broken.
+    pub fn play(self, mut faults: Vec<Fault<'_>>) -> Report {
         (self.backend.prepare)(self.url, self.size.jobs);
         if let Some(then) = self.prepared {
             then();
@@ -144,7 +141,6 @@ impl Scene<'_> {
             hit_all += usize::from(fault.hits_all);
             (fault.strike)(&mut crew);
         }
-        mend();
         crew.wake_all();
         // Far longer than locks and pauses last.
         let deadline = Instant::now() + Duration::from_secs(180);

@@ -144,7 +144,7 @@ fn sqlite_processes(name: &'static str, size: Size, folder: &Path) -> Option<Rep
             conn.batch_execute("COMMIT").unwrap();
         }
     }));
-    Some(sqlite_scene(name, size, folder, posts(&url), &url).play(faults, || {}))
+    Some(sqlite_scene(name, size, folder, posts(&url), &url).play(faults))
 }
 
 fn sqlite_full_disk(name: &'static str, size: Size, folder: &Path) -> Option<Report> {
@@ -167,7 +167,7 @@ fn sqlite_full_disk(name: &'static str, size: Size, folder: &Path) -> Option<Rep
         sleep(1.5);
         fs::remove_file(&ballast).unwrap();
     }));
-    let report = sqlite_scene(name, size, folder, posts(&url), &url).play(faults, || {});
+    let report = sqlite_scene(name, size, folder, posts(&url), &url).play(faults);
     let unmounted = Command::new("umount").arg(&disk).status();
     assert!(unmounted.unwrap().success());
     Some(report)
@@ -195,27 +195,25 @@ fn sqlite_read_only(name: &'static str, size: Size, folder: &Path) -> Option<Rep
     let mut posts = posts(&url);
     posts.iter_mut().for_each(|post| post.user = Some("nobody"));
     let mut faults = of_processes();
+    // Whoever has it open writes on; a new process finds it so.
+    let read_only = Fault::of_one("the file is read-only", |crew: &mut Crew| {
+        allow(false);
+        crew.kill_one();
+        crew.kill_one();
+        sleep(2.0);
+        allow(true);
+    });
     faults.push(Fault {
-        name: "the file is read-only",
         hits_all: true,
-        most: usize::MAX,
-        is_turning_point: false,
-        // Whoever has it open writes on; a new process finds it so.
-        strike: Box::new(|crew: &mut Crew| {
-            allow(false);
-            crew.kill_one();
-            crew.kill_one();
-            sleep(2.0);
-            allow(true);
-        }),
+        ..read_only
     });
     let mut scene = sqlite_scene(name, size, folder, posts, &url);
     scene.prepared = Some(Box::new(|| allow(true)));
-    Some(scene.play(faults, || allow(true)))
+    Some(scene.play(faults))
 }
 
 fn postgres_server(name: &'static str, size: Size, folder: &Path) -> Option<Report> {
-    let server = RefCell::new(Postgres::start(folder, "postgres", &[]));
+    let server = RefCell::new(Postgres::start(folder, "postgres"));
     let url = server.borrow().url();
     let mut faults = of_processes();
     faults.push(Fault::of_all("sessions are terminated", || {
@@ -236,11 +234,11 @@ fn postgres_server(name: &'static str, size: Size, folder: &Path) -> Option<Repo
         posts_apart(&url),
         &url,
     );
-    Some(scene.play(faults, || {}))
+    Some(scene.play(faults))
 }
 
 fn postgres_failover(name: &'static str, size: Size, folder: &Path) -> Option<Report> {
-    let primary = RefCell::new(Postgres::start(folder, "primary", &[]));
+    let primary = RefCell::new(Postgres::start(folder, "primary"));
     let standby = primary.borrow().standby(folder);
     let url = primary.borrow().url_with(&standby);
     let mut faults = of_processes();
@@ -253,7 +251,7 @@ fn postgres_failover(name: &'static str, size: Size, folder: &Path) -> Option<Re
         .once_halfway(),
     );
     let scene = scene(name, postgres::BACKEND, size, folder, posts(&url), &url);
-    Some(scene.play(faults, || {}))
+    Some(scene.play(faults))
 }
 
 /// What may happen to the lines between workers and server.
@@ -289,23 +287,28 @@ fn of_lines(proxy: &Proxy) -> Vec<Fault<'_>> {
     faults
 }
 
-fn postgres_network(name: &'static str, size: Size, folder: &Path) -> Option<Report> {
-    let server = Postgres::start(folder, "postgres", &[]);
-    let proxy = Proxy::to(&server.url());
-    let url = server.url();
+/// Workers to whom the server is what is behind a proxy.
+fn network(
+    name: &'static str,
+    backend: Backend,
+    size: Size,
+    folder: &Path,
+    url: &str,
+    freeze: impl Fn(f64),
+) -> Option<Report> {
+    let proxy = Proxy::to(url);
     let mut faults = of_lines(&proxy);
     faults.push(Fault::of_all("the server says nothing for seconds", || {
-        server.freeze(4.0)
+        freeze(4.0)
     }));
-    let scene = scene(
-        name,
-        postgres::BACKEND,
-        size,
-        folder,
-        posts(proxy.url()),
-        &url,
-    );
-    Some(scene.play(faults, || {}))
+    let scene = scene(name, backend, size, folder, posts(proxy.url()), url);
+    Some(scene.play(faults))
+}
+
+fn postgres_network(name: &'static str, size: Size, folder: &Path) -> Option<Report> {
+    let server = Postgres::start(folder, "postgres");
+    let freeze = |seconds| server.freeze(seconds);
+    network(name, postgres::BACKEND, size, folder, &server.url(), freeze)
 }
 
 fn mariadb_server(name: &'static str, size: Size, folder: &Path) -> Option<Report> {
@@ -332,26 +335,13 @@ fn mariadb_server(name: &'static str, size: Size, folder: &Path) -> Option<Repor
         posts_apart(&url),
         &url,
     );
-    Some(scene.play(faults, || {}))
+    Some(scene.play(faults))
 }
 
 fn mariadb_network(name: &'static str, size: Size, folder: &Path) -> Option<Report> {
     let server = Mariadb::start(folder, "mariadb", &[]);
-    let proxy = Proxy::to(&server.url());
-    let url = server.url();
-    let mut faults = of_lines(&proxy);
-    faults.push(Fault::of_all("the server says nothing for seconds", || {
-        server.freeze(4.0)
-    }));
-    let scene = scene(
-        name,
-        mariadb::BACKEND,
-        size,
-        folder,
-        posts(proxy.url()),
-        &url,
-    );
-    Some(scene.play(faults, || {}))
+    let freeze = |seconds| server.freeze(seconds);
+    network(name, mariadb::BACKEND, size, folder, &server.url(), freeze)
 }
 
 fn galera(name: &'static str, size: Size, folder: &Path) -> Option<Report> {
@@ -379,7 +369,7 @@ fn galera(name: &'static str, size: Size, folder: &Path) -> Option<Report> {
     faults.push(
         Fault::of_all("a node is cut off and rejoins", || {
             let n = fastrand::usize(1..3);
-            nodes.borrow()[n].cut_off();
+            nodes.borrow()[n].freeze(8.0); // by then the others go on without it
         })
         .at_most(3),
     );
@@ -387,5 +377,5 @@ fn galera(name: &'static str, size: Size, folder: &Path) -> Option<Report> {
     let faults_for = size.faults_for * 2;
     let size = Size { faults_for, ..size };
     let scene = scene(name, mariadb::BACKEND, size, folder, posts, &urls[0]);
-    Some(scene.play(faults, || {}))
+    Some(scene.play(faults))
 }

@@ -7,7 +7,6 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 
 use super::{Home, free_port, freeze_tree, kill_tree, wait_for};
-use crate::crew::signal;
 
 pub struct Mariadb {
     home: Home,
@@ -80,13 +79,6 @@ impl Mariadb {
         kill_tree(&mut self.process);
         self.process = launch(&self.home, self.port, &self.options);
         self.wait();
-    }
-
-    /// Cuts it off for so long that the others go on without it.
-    pub fn cut_off(&self) {
-        signal(self.process.id(), "STOP");
-        std::thread::sleep(std::time::Duration::from_secs(8));
-        signal(self.process.id(), "CONT");
     }
 
     pub fn freeze(&self, seconds: f64) {

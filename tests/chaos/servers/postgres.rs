@@ -15,7 +15,6 @@ const PATIENCE: &str = "connect_timeout=2&tcp_user_timeout=3000&keepalives_idle=
 pub struct Postgres {
     home: Home,
     port: u16,
-    options: Vec<String>,
     process: Child,
 }
 
@@ -25,7 +24,7 @@ fn bin() -> PathBuf {
     PathBuf::from(folder)
 }
 
-fn start(home: &Home, port: u16, options: &[String]) -> Child {
+fn launch(home: &Home, port: u16) -> Child {
     let process = home
         .command(bin().join("postgres"))
         .args(["-D", "data", "-c", "listen_addresses=127.0.0.1"])
@@ -36,7 +35,6 @@ fn start(home: &Home, port: u16, options: &[String]) -> Child {
             "max_connections=200",
         ])
         .args(["-c", &format!("port={port}")])
-        .args(options)
         .spawn()
         .unwrap();
     wait_for("PostgreSQL", || answers(port));
@@ -50,7 +48,7 @@ fn answers(port: u16) -> bool {
 }
 
 impl Postgres {
-    pub fn start(parent: &Path, name: &str, options: &[&str]) -> Self {
+    pub fn start(parent: &Path, name: &str) -> Self {
         let home = Home::new(parent, name, "postgres");
         home.run(home.command(bin().join("initdb")).args([
             "-D",
@@ -62,12 +60,10 @@ impl Postgres {
             "--locale=C",
         ]));
         let port = free_port();
-        let options: Vec<_> = options.iter().map(|&option| option.to_owned()).collect();
-        let process = start(&home, port, &options);
+        let process = launch(&home, port);
         let server = Self {
             home,
             port,
-            options,
             process,
         };
         server.sql("CREATE DATABASE status_tracker");
@@ -93,11 +89,10 @@ impl Postgres {
             "fast",
         ]));
         let port = free_port();
-        let process = start(&home, port, &[]);
+        let process = launch(&home, port);
         let standby = Self {
             home,
             port,
-            options: Vec::new(),
             process,
         };
         self.sql("ALTER SYSTEM SET synchronous_standby_names = '*'");
@@ -144,7 +139,7 @@ impl Postgres {
     pub fn restart(&mut self) {
         signal(self.process.id(), "QUIT");
         self.process.wait().unwrap();
-        self.process = start(&self.home, self.port, &self.options);
+        self.process = launch(&self.home, self.port);
     }
 
     pub fn kill(&mut self) {
@@ -153,7 +148,7 @@ impl Postgres {
 
     pub fn kill_and_start(&mut self) {
         self.kill();
-        self.process = start(&self.home, self.port, &self.options);
+        self.process = launch(&self.home, self.port);
     }
 
     pub fn freeze(&self, seconds: f64) {
