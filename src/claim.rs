@@ -39,26 +39,25 @@ pub(crate) fn by_key<S: 'static, J: JobStore<C>, C: TrackerConnection>(
     step: Step<J::Status>,
 ) -> Result<RunningJob<J, C>> {
     let name = JobName::<J>(key);
-    // The newest is last. A claim whose answer was lost may land at any time,
-    // even after its job was expired: were it sent again with the same token,
-    // it would give the lock back to an attempt that has lost it.
-    let mut tokens = vec![new_token()];
+    // A claim whose answer was lost may land at any time, even after its job
+    // was expired: were it sent again with the same token, it would give the
+    // lock back to an attempt that has lost it.
+    let (mut token, mut earlier) = (new_token(), Vec::new());
     let mut looks = 0;
     loop {
         looks += 1;
         let decision = retry::run(pool, &name, |conn, doubtful| {
             if doubtful {
-                tokens.push(new_token());
+                earlier.push(std::mem::replace(&mut token, new_token()));
             }
-            let token = &tokens[tokens.len() - 1];
-            if let Some(claimed) = claim_or_release::<S, C, J>(conn, key, token, &step)? {
+            if let Some(claimed) = claim_or_release::<S, C, J>(conn, key, &token, &step)? {
                 return Ok(Decision::Claimed(token.clone(), claimed));
             }
             let Some(row) = J::row_state(conn, key)? else {
                 return Ok(Decision::NotFound);
             };
             let is_own = |token: &&Arc<str>| row.lock.as_deref() == Some(&***token);
-            if let Some(token) = tokens.iter().find(is_own) {
+            if let Some(token) = earlier.iter().chain([&token]).find(is_own) {
                 // An earlier try landed, and its answer was lost.
                 return Ok(match J::claimed_row(conn, key, token)? {
                     Some(claimed) => Decision::Claimed(token.clone(), claimed),
