@@ -26,22 +26,27 @@ impl Plan {
 }
 
 /// The jobs "a" and "b", a pool whose calls can be interrupted, and another.
-struct Scene {
-    db: Arc<TestDb>,
-    pool: TestPool,
-    other: TestPool,
+pub struct Scene {
+    pub db: Arc<TestDb>,
+    pub pool: TestPool,
+    pub other: TestPool,
     planned: Arc<Mutex<Option<Plan>>>,
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub fn new() -> Self {
+        Self::watched_by(Log::default())
+    }
+
+    /// What the pool does is in the log.
+    pub fn watched_by(log: Log) -> Self {
         let db = Arc::new(TestDb::new());
         let planned = Arc::new(Mutex::new(None::<Plan>));
         let pool = {
             let planned = Arc::clone(&planned);
             pool_with(db.url(), 1, move |conn| {
                 let planned = Arc::clone(&planned);
-                Log::default().watch_and(conn, move |event| {
+                log.watch_and(conn, move |event| {
                     let plan = planned.lock().unwrap().take_if(|plan| plan.is_now(event));
                     if let Some(plan) = plan {
                         (plan.work)();
@@ -62,7 +67,7 @@ impl Scene {
     }
 
     /// Has `work` done before the next statement that begins with `verb`.
-    fn before(&self, verb: &'static str, work: impl FnOnce() + Send + 'static) {
+    pub fn before(&self, verb: &'static str, work: impl FnOnce() + Send + 'static) {
         self.before_nth(1, verb, work);
     }
 
@@ -71,7 +76,7 @@ impl Scene {
         *self.planned.lock().unwrap() = Some(Plan { n, verb, work });
     }
 
-    fn assert_done(&self) {
+    pub fn assert_done(&self) {
         assert!(
             self.planned.lock().unwrap().is_none(),
             "nothing came between"

@@ -21,6 +21,15 @@ step! { Discreet on Job {
     }
 } }
 
+/// The same, tried once.
+struct Once;
+step! { Once on Job {
+    const MAX_RETRY: i32 = 1;
+    fn redact(failure: &mut Failure) {
+        Discreet::redact(failure);
+    }
+} }
+
 fn one_job() -> (TestDb, TestPool) {
     let db = TestDb::new();
     let pool = db.pool(1);
@@ -100,8 +109,6 @@ fn a_transaction_that_fails_does_not_say_it() {
 
 #[test]
 fn a_worker_does_not_say_it() {
-    struct Once;
-    step! { Once on Job { const MAX_RETRY: i32 = 1; fn redact(failure: &mut Failure) { Discreet::redact(failure); } } }
     let (db, pool) = one_job();
 
     let done = Once::worker(&pool).run_until_empty(|_, _| Err(refused()));
@@ -112,8 +119,6 @@ fn a_worker_does_not_say_it() {
 
 #[test]
 fn a_worker_in_transactions_does_not_say_it() {
-    struct Once;
-    step! { Once on Job { const MAX_RETRY: i32 = 1; fn redact(failure: &mut Failure) { Discreet::redact(failure); } } }
     let (db, pool) = one_job();
 
     let done = Once::worker(&pool).run_in_transaction_until_empty(|_, _, _| Err(refused()));

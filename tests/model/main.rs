@@ -61,16 +61,16 @@ const TWO_STEPS: Protocol = Protocol {
     out: None,
 };
 
-/// Tries all runs. `at_least` that many states are to be visited: a model
-/// that came to a halt would break no property.
+/// Tries all runs, until it may stop.
+fn try_all(protocol: Protocol, stop: HasDiscoveries) -> impl Checker<Protocol> {
+    let checker = protocol.checker().threads(2).finish_when(stop);
+    checker.spawn_bfs().join()
+}
+
+/// No run breaks a property. `at_least` that many states are to be visited: a
+/// model that came to a halt would break none.
 fn holds(protocol: Protocol, at_least: usize) {
-    let stop = HasDiscoveries::AnyFailures;
-    let checker = protocol
-        .checker()
-        .threads(2)
-        .finish_when(stop)
-        .spawn_bfs()
-        .join();
+    let checker = try_all(protocol, HasDiscoveries::AnyFailures);
     println!(
         "{} states, {} steps between them, the longest run has {}",
         checker.unique_state_count(),
@@ -88,13 +88,7 @@ fn breaks(protocol: Protocol, guard: Guard, property: &'static str) {
         ..protocol
     };
     let stop = HasDiscoveries::AllOf(BTreeSet::from([property]));
-    let checker = protocol
-        .checker()
-        .threads(2)
-        .finish_when(stop)
-        .spawn_bfs()
-        .join();
-    let run = checker.assert_any_discovery(property);
+    let run = try_all(protocol, stop).assert_any_discovery(property);
     let mut shown = format!("without {guard:?}, not so: {property}\n");
     for action in run.into_actions() {
         writeln!(shown, "  {action:?}").unwrap();

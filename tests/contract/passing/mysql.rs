@@ -11,6 +11,13 @@ use serde_json::json;
 use super::database::{TestConnection, TestDb};
 use super::jobs::{Job, JobUpdates, Status, data, jobs, row};
 use super::pools::{Event, Log, pool_with};
+use super::races::Scene;
+
+/// What the database has refused.
+fn failures(log: &Log) -> Vec<Event> {
+    let failed = |event: &Event| matches!(event, Event::Failed(_));
+    log.take().into_iter().filter(failed).collect()
+}
 
 /// Whether another transaction has written to the job "a".
 fn is_written_to(db: &TestDb) -> bool {
@@ -52,8 +59,7 @@ fn a_deadlock_is_tried_again() {
         finish.join().unwrap().unwrap();
     });
 
-    let failed = |event: &Event| matches!(event, Event::Failed(_));
-    let failures: Vec<_> = log.take().into_iter().filter(failed).collect();
+    let failures = failures(&log);
     let [Event::Failed(message)] = &failures[..] else {
         panic!("{failures:?}");
     };
@@ -67,12 +73,9 @@ fn a_deadlock_is_tried_again() {
 /// the goes before a deadlock have brought is not forgotten.
 #[test]
 fn a_deadlock_amid_a_batch_loses_none_of_its_jobs() {
-    let db = Arc::new(TestDb::new());
-    let other = db.pool(1);
-    for id in ["a", "b", "c"] {
-        Job::create_and_save(&other, id, JobUpdates::default()).unwrap();
-    }
-    db.sql(
+    let scene = Scene::new();
+    Job::create_and_save(&scene.other, "c", JobUpdates::default()).unwrap();
+    scene.db.sql(
         "CREATE TRIGGER deadlock BEFORE UPDATE ON jobs FOR EACH ROW
          BEGIN
              IF NEW.id = 'c' AND @refused IS NULL THEN
@@ -81,57 +84,41 @@ fn a_deadlock_amid_a_batch_loses_none_of_its_jobs() {
              END IF;
          END",
     );
-    let mut taken = None;
-    let interferes = move |event: &Event| {
-        if *event == Event::Transaction && taken.is_none() {
-            taken = Some(Job::start(&other, "a").unwrap());
-        }
-    };
-    let interferes = Mutex::new(Some(interferes));
-    let pool = pool_with(db.url(), 1, move |conn| {
-        let interferes = interferes.lock().unwrap().take();
-        Log::default().watch_and(conn, interferes.expect("one connection"));
+
+    let other = scene.other.clone();
+    scene.before("BEGIN", move || {
+        std::mem::forget(Job::start(&other, "a").unwrap());
     });
+    let batch = Job::claim_next(&scene.pool, 2).unwrap();
 
-    let batch = Job::claim_next(&pool, 2).unwrap();
-
+    scene.assert_done();
     let held: Vec<_> = batch.iter().map(|attempt| attempt.id.clone()).collect();
     assert_eq!(held, ["b"]);
-    assert_eq!(row(&db, "c").status, Status::Pending);
+    assert_eq!(row(&scene.db, "c").status, Status::Pending);
 }
 
 /// Who claims from a list that has grown old meanwhile waits for none of the
 /// rows that another has taken, though it is just writing to them.
 #[test]
 fn a_batch_waits_for_no_job_that_another_holds() {
-    let db = Arc::new(TestDb::new());
-    let other = db.pool(1);
-    for id in ["a", "b"] {
-        Job::create_and_save(&other, id, JobUpdates::default()).unwrap();
-    }
-    let mut writer = TestConnection::establish(db.url()).unwrap();
-    let mut taken = false;
-    let interferes = move |event: &Event| {
-        if *event == Event::Transaction && !std::mem::replace(&mut taken, true) {
-            std::mem::forget(Job::start(&other, "a").unwrap());
-            let write = "BEGIN; UPDATE jobs SET retry = 1 WHERE id = 'a'";
-            writer.batch_execute(write).unwrap();
-        }
-    };
-    let interferes = Mutex::new(Some(interferes));
     let log = Log::default();
-    let watched = log.clone();
-    let pool = pool_with(db.url(), 1, move |conn| {
-        conn.batch_execute("SET innodb_lock_wait_timeout = 1")
-            .unwrap();
-        let interferes = interferes.lock().unwrap().take();
-        watched.watch_and(conn, interferes.expect("one connection"));
+    let scene = Scene::watched_by(log.clone());
+    let wait = "SET innodb_lock_wait_timeout = 1";
+    scene.pool.get().unwrap().batch_execute(wait).unwrap();
+    let writer = TestConnection::establish(scene.db.url()).unwrap();
+    // Its transaction lasts as long as it does: past the claim.
+    let writer = Arc::new(Mutex::new(writer));
+
+    let (other, writes) = (scene.other.clone(), Arc::clone(&writer));
+    scene.before("BEGIN", move || {
+        std::mem::forget(Job::start(&other, "a").unwrap());
+        let write = "BEGIN; UPDATE jobs SET retry = 1 WHERE id = 'a'";
+        writes.lock().unwrap().batch_execute(write).unwrap();
     });
+    let batch = Job::claim_next(&scene.pool, 2).unwrap();
 
-    let batch = Job::claim_next(&pool, 2).unwrap();
-
+    scene.assert_done();
     let held: Vec<_> = batch.iter().map(|attempt| attempt.id.clone()).collect();
     assert_eq!(held, ["b"]);
-    let failed = |event: &Event| matches!(event, Event::Failed(_));
-    assert!(!log.take().iter().any(failed), "it has waited");
+    assert_eq!(failures(&log), [], "it has waited");
 }
