@@ -54,7 +54,6 @@ pub const ALL: [(&str, bool, Play); 9] = [
     ),
 ];
 
-const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 const WORKERS: usize = 4;
 
 fn posts(url: &str) -> Vec<Post> {
@@ -68,18 +67,26 @@ fn posts(url: &str) -> Vec<Post> {
     ]
 }
 
+/// The library by which a process sees another time, in the folder of its
+/// architecture.
+fn faketime() -> Option<String> {
+    let folders = fs::read_dir("/usr/lib").ok()?.flatten();
+    let mut paths = folders.map(|folder| folder.path().join("faketime/libfaketimeMT.so.1"));
+    Some(paths.find(|path| path.exists())?.to_str()?.to_owned())
+}
+
 /// Workers whose clocks are hours apart.
 fn posts_apart(url: &str) -> Vec<Post> {
     let mut posts = posts(url);
-    if !Path::new(FAKETIME).exists() {
+    let Some(faketime) = faketime() else {
         println!(
             "chaos: libfaketime is missing, so the clocks are alike: apt-get install faketime"
         );
         return posts;
-    }
+    };
     for (post, shift) in posts.iter_mut().zip(["-9h", "+0", "+7h", "+30d"]) {
         post.env = vec![
-            ("LD_PRELOAD", FAKETIME.to_owned()),
+            ("LD_PRELOAD", faketime.clone()),
             ("FAKETIME", shift.to_owned()),
             ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
         ];
