@@ -163,6 +163,9 @@ pub fn cluster(parent: &Path) -> Vec<Mariadb> {
             "--innodb-autoinc-lock-mode=2",
             "--wsrep-sync-wait=1",
             "--wsrep-slave-threads=2",
+            // A node that was cut off may leave a session without its answer:
+            // to the server it idles, and is ended in the end.
+            "--wait-timeout=20",
         ]
         .map(str::to_owned)
         .into();
