@@ -14,6 +14,9 @@ pub trait TrackerConnection:
     /// Parts of the messages of errors by which one transaction made way for
     /// another, where Diesel tells no more than `Unknown`.
     const CONFLICTS: &'static [&'static str];
+    /// Those of them by which a row was held for longer than the statement
+    /// waits for it.
+    const HELD: &'static [&'static str] = &[];
     /// The same for other errors that pass by themselves.
     const PASSING: &'static [&'static str] = &[];
     /// What a connection says that has to be replaced, though it answers.
@@ -95,6 +98,10 @@ impl TrackerConnection for diesel::PgConnection {
         "canceling statement due to lock timeout", // 55P03
         "could not obtain lock",                   // 55P03
     ];
+    const HELD: &'static [&'static str] = &[
+        "canceling statement due to lock timeout", // 55P03
+        "could not obtain lock",                   // 55P03
+    ];
     const PASSING: &'static [&'static str] = &["canceling statement due to statement timeout"]; // 57014
 }
 
@@ -105,6 +112,7 @@ impl TrackerConnection for diesel::MysqlConnection {
         "Lock wait timeout exceeded",         // 1205
         "Record has changed since last read", // 1020, MariaDB's snapshot isolation
     ];
+    const HELD: &'static [&'static str] = &["Lock wait timeout exceeded"]; // 1205
 
     fn both_or_neither<W>(
         &mut self,

@@ -64,9 +64,46 @@ pub(crate) enum Verdict {
     Broken,
 }
 
+/// A connection that is kept out of the pool between two uses, so that
+/// nobody can be in the way of the second.
+pub(crate) struct Kept<C: TrackerConnection> {
+    is_kept: bool,
+    conn: Option<PooledConnection<ConnectionManager<C>>>,
+}
+
+impl<C: TrackerConnection> Kept<C> {
+    /// None is kept: each use takes one of the pool's.
+    pub fn none() -> Self {
+        Self {
+            is_kept: false,
+            conn: None,
+        }
+    }
+
+    /// One that is taken from the pool now.
+    pub fn of(pool: &PoolOf<C>) -> Result<Self> {
+        let conn =
+            checkout(pool, pool.connection_timeout()).map_err(|source| Error::Pool { source })?;
+        Ok(Self {
+            is_kept: true,
+            conn: Some(conn),
+        })
+    }
+}
+
 /// Runs `work` on a connection of the pool, again after passing errors.
 pub(crate) fn run<C: TrackerConnection, T>(
     pool: &PoolOf<C>,
+    job: &dyn Display,
+    work: impl FnMut(&mut C, bool) -> Result<T, Fault>,
+) -> Result<T> {
+    run_on(pool, &mut Kept::none(), job, work)
+}
+
+/// As [`run`], on the connection that is kept, as long as it is sound.
+pub(crate) fn run_on<C: TrackerConnection, T>(
+    pool: &PoolOf<C>,
+    kept: &mut Kept<C>,
     job: &dyn Display,
     mut work: impl FnMut(&mut C, bool) -> Result<T, Fault>,
 ) -> Result<T> {
@@ -82,12 +119,18 @@ pub(crate) fn run<C: TrackerConnection, T>(
     let mut stale = pool.max_size();
     let mut tries = 0;
     loop {
-        let mut conn = match checkout(pool, pool.connection_timeout()) {
-            Ok(conn) => conn,
-            Err(source) => return Err(last.map_or(Error::Pool { source }, failed)),
+        let mut conn = match kept.conn.take() {
+            Some(conn) => conn,
+            None => match checkout(pool, pool.connection_timeout()) {
+                Ok(conn) => conn,
+                Err(source) => return Err(last.map_or(Error::Pool { source }, failed)),
+            },
         };
         let error = match (work(&mut conn, doubtful), last.take()) {
-            (Ok(value), _) => return Ok(value),
+            (Ok(value), _) => {
+                kept.conn = Some(conn).filter(|_| kept.is_kept);
+                return Ok(value);
+            }
             (Err(Fault::Untraceable), Some(source)) => return Err(unknown(source)),
             (Err(Fault::Database(error)), _) => error,
             // Where the connection broke, it may have been at the commit.
@@ -97,9 +140,10 @@ pub(crate) fn run<C: TrackerConnection, T>(
             (Err(fault), _) => return Err(fault.into_error(job)),
         };
         let verdict = judge(&mut *conn, &error);
-        drop(conn);
         if verdict == Verdict::Broken {
             doubtful = true;
+        } else {
+            kept.conn = Some(conn).filter(|_| kept.is_kept);
         }
         if verdict == Verdict::Broken && stale > 0 {
             stale -= 1;
@@ -167,6 +211,12 @@ pub(crate) fn is_conflict<C: TrackerConnection>(error: &DieselError) -> bool {
         error,
         DieselError::DatabaseError(DatabaseErrorKind::SerializationFailure, _)
     ) || is_one_of(error, C::CONFLICTS)
+}
+
+/// Whether another transaction holds a row that the statement was to change,
+/// for longer than the statement waits.
+pub(crate) fn is_held<C: TrackerConnection>(_conn: &mut C, error: &DieselError) -> bool {
+    is_one_of(error, C::HELD)
 }
 
 /// Whether it is an error without a kind, and with one of these in its message.

@@ -12,6 +12,7 @@ use crate::error::{BoxError, Error, Result, causes};
 use crate::retry::{self, Fault, Verdict};
 use crate::running::{RunningJob, Trouble};
 use crate::signal::wish_of;
+use crate::statement::LockWait;
 use crate::store::{JobName, JobStore};
 use crate::transition::Transition;
 
@@ -35,7 +36,12 @@ pub(crate) enum Outcome<T> {
     Failed(Trouble),
     /// Rolled back to make way for another transaction, or with the
     /// connection. `doubtful`: the job may have been released by now.
-    MadeWay { source: BoxError, doubtful: bool },
+    /// `is_conflict`: another transaction was the cause.
+    MadeWay {
+        source: BoxError,
+        doubtful: bool,
+        is_conflict: bool,
+    },
     /// The database was not to be had.
     Unreached(Error),
 }
@@ -77,7 +83,9 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
                 let ending = self.ending_after(&trouble);
                 Err(self.end_in_trouble(&ending, trouble))
             }
-            Outcome::MadeWay { source, doubtful } => {
+            Outcome::MadeWay {
+                source, doubtful, ..
+            } => {
                 let release = self.release();
                 self.end(&release, doubtful)?;
                 Err(self.failed(source))
@@ -98,6 +106,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
                 Ok(false) => Outcome::MadeWay {
                     source: source.into(),
                     doubtful: true,
+                    is_conflict: false,
                 },
                 Err(error) => Outcome::Unreached(error),
             },
@@ -144,7 +153,9 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
                     }
                     stage.set(Stage::Marking);
                     let (key, token) = (&self.lease.key, &self.lease.token);
-                    if J::succeed_row(conn, key, token, &updates, &self.step)? == 0 {
+                    if J::succeed_row(conn, key, token, &updates, &self.step, LockWait::Briefly)?
+                        == 0
+                    {
                         stage.set(Stage::LockLost);
                         return Err(DieselError::RollbackTransaction);
                     }
@@ -159,8 +170,11 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
                     None => DieselError::NotInTransaction,
                 },
                 (Err(_), Some(Trouble::Error(source))) if made_way::<C>(&*source) => {
-                    let doubtful = false;
-                    return Ok(Try::Over(Outcome::MadeWay { source, doubtful }));
+                    return Ok(Try::Over(Outcome::MadeWay {
+                        source,
+                        doubtful: false,
+                        is_conflict: true,
+                    }));
                 }
                 (Err(_), Some(trouble)) => return Ok(Try::Over(Outcome::Failed(trouble))),
                 (Err(error), None) => error,
@@ -179,6 +193,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
                 (Verdict::Passing | Verdict::Broken, ..) => Outcome::MadeWay {
                     source: error.into(),
                     doubtful: false,
+                    is_conflict: verdict == Verdict::Passing,
                 },
                 (Verdict::Permanent, stage, _) if stage == Stage::Working || is_refused(&error) => {
                     Outcome::Failed(Trouble::Error(EndedEarly(error).into()))
@@ -193,7 +208,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
     fn trace_commit(&self) -> Result<bool> {
         let release = self.release();
         retry::run(&self.pool, &JobName::<J>(&self.lease.key), |conn, again| {
-            if release.write(conn, &self.lease, &self.step)? > 0 {
+            if release.write(conn, &self.lease, &self.step, LockWait::Briefly)? > 0 {
                 return Ok(false);
             }
             let mut landed = |status| landing::<J, C>(conn, &self.lease, &self.step, status);

@@ -13,11 +13,13 @@ pub fn impatient(conn: &mut TestConnection) {
 }
 
 /// Puts the database's clock, as this session sees it, some hours off the
-/// worker's: by a function that takes the place of PostgreSQL's.
+/// worker's: by functions that take the place of PostgreSQL's.
 pub fn put_clock_off(conn: &mut TestConnection, hours: i64) {
     conn.batch_execute(&format!(
         "CREATE FUNCTION statement_timestamp() RETURNS timestamptz STABLE LANGUAGE sql
              AS 'SELECT pg_catalog.statement_timestamp() + interval ''{hours} hours''';
+         CREATE FUNCTION clock_timestamp() RETURNS timestamptz LANGUAGE sql
+             AS 'SELECT pg_catalog.clock_timestamp() + interval ''{hours} hours''';
          SELECT set_config('search_path', current_schema() || ', pg_catalog', false)"
     ))
     .unwrap();

@@ -23,10 +23,10 @@ fn six_jobs() -> (TestDb, Arc<Proxy>) {
     (db, Arc::new(proxy))
 }
 
-/// A pool of one connection. A new one takes the place of one that broke at
-/// once, however busy the machine is.
-fn pool(proxy: &Proxy) -> TestPool {
-    pool_at(proxy.url(), 1, Duration::from_secs(30))
+/// A pool of so many connections. A new one takes the place of one that broke
+/// at once, however busy the machine is.
+fn pool(proxy: &Proxy, size: u32) -> TestPool {
+    pool_at(proxy.url(), size, Duration::from_secs(30))
 }
 
 /// The same, which does not wait for long once it is open.
@@ -62,7 +62,7 @@ fn wherever_the_line_breaks_each_job_runs_once_and_has_succeeded() {
         ] {
             for n in 1.. {
                 let (db, proxy) = six_jobs();
-                let pool = pool(&proxy);
+                let pool = pool(&proxy, 1);
                 proxy.cut(turn, n);
                 let runs = Runs::default();
                 let worker = Job::worker(&pool)
@@ -88,7 +88,7 @@ fn wherever_the_line_breaks_a_transaction_happens_once() {
     for turn in [Turn::Request, Turn::Answer] {
         for n in 1.. {
             let (db, proxy) = six_jobs();
-            let pool = pool(&proxy);
+            let pool = pool(&proxy, 2);
             proxy.cut(turn, n);
             let worker = Job::worker(&pool).threads(1).batch(3);
             let done =
