@@ -21,7 +21,6 @@ use crate::store::{Claimed, JobName, JobStore, Obstacle, Tracked};
 
 pub(crate) use next::next;
 pub use next::{claim_by_key, claim_by_keys, held_by};
-pub(crate) use one_by_one::look_closely;
 
 /// How often a claim looks at a row that keeps changing under it. Reached
 /// only where the database and this crate read the row differently, as with

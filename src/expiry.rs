@@ -65,7 +65,7 @@ pub(crate) fn expire_all<D: Database, J: JobStore<D::Connection>>(
     who: &mut impl Expires<J>,
 ) -> Result<usize> {
     let mut expired = 0;
-    let mut past = KeySet::default();
+    let (mut past, mut done) = (KeySet::default(), KeySet::default());
     loop {
         let passed = past.len();
         let (chunk, are_all) = db.run(&J::TABLE, |conn, _| {
@@ -74,7 +74,8 @@ pub(crate) fn expire_all<D: Database, J: JobStore<D::Connection>>(
             let mut keys = J::dead_keys(conn, reach, step)?;
             let are_all = keys.len() < reach;
             keys.retain(|key| {
-                if !past.contains(key) && who.is_past(key) {
+                // What is still dead after its end was changed back by a trigger.
+                if done.contains(key) || who.is_past(key) {
                     past.insert(key);
                 }
                 !past.contains(key)
@@ -91,6 +92,7 @@ pub(crate) fn expire_all<D: Database, J: JobStore<D::Connection>>(
                 Ok(Some(setback)) => {
                     log::<J>(&key, &setback, step);
                     who.expired(&key, setback.retry);
+                    done.insert(&key);
                     expired += 1;
                 }
                 Ok(None) => {}

@@ -87,13 +87,8 @@ pub struct Batch<J: Tracked> {
     pub claimed: Vec<Claimed<J>>,
     /// Rows that would have been claimed, and are as they were.
     pub passed_over: Vec<(J::Key, Obstacle)>,
-}
-
-impl<J: Tracked> Batch<J> {
-    /// Whether nothing was claimed, and nothing found that cannot be.
-    pub fn is_empty(&self) -> bool {
-        self.claimed.is_empty() && self.passed_over.is_empty()
-    }
+    /// It is known that no row was ready.
+    pub none_is_ready: bool,
 }
 
 impl<J: Tracked> Default for Batch<J> {
@@ -101,6 +96,7 @@ impl<J: Tracked> Default for Batch<J> {
         Self {
             claimed: Vec::new(),
             passed_over: Vec::new(),
+            none_is_ready: false,
         }
     }
 }

@@ -64,6 +64,7 @@ mod sqlite {
     mod expire;
     mod guard;
     mod jobs;
+    mod neighbours;
     mod next;
     #[path = "columns/sqlite.rs"]
     mod own_columns;
@@ -134,6 +135,7 @@ mod postgres {
     mod faults;
     mod guard;
     mod jobs;
+    mod neighbours;
     mod next;
     #[path = "columns/postgres.rs"]
     mod own_columns;
@@ -211,6 +213,7 @@ mod mysql {
     mod faults;
     mod guard;
     mod jobs;
+    mod neighbours;
     mod next;
     #[path = "columns/mysql.rs"]
     mod own_columns;

@@ -79,7 +79,7 @@ pub(super) fn claim<S: 'static, J: JobStore<C>, C: TrackerConnection>(
             // An earlier try may have landed, and its answer been lost, or
             // have claimed some before it failed.
             let earlier = held_by(conn, &token, &step)?;
-            if !earlier.is_empty() {
+            if !earlier.claimed.is_empty() {
                 return Ok(earlier);
             }
             // Or it is still to land, and then not this try's.
@@ -96,8 +96,9 @@ pub(super) fn claim<S: 'static, J: JobStore<C>, C: TrackerConnection>(
     })
 }
 
-/// Claims the rows by as few statements as can be, and one by one where a row
-/// is among them that cannot be claimed.
+/// Claims the rows by as few statements as can be. Where that gives none, though
+/// there may be some, one by one: a row that cannot be claimed may be in front
+/// of others that can.
 fn together_or_alone<S: 'static, C: TrackerConnection, J: JobStore<C>>(
     conn: &mut C,
     limit: usize,
@@ -106,16 +107,14 @@ fn together_or_alone<S: 'static, C: TrackerConnection, J: JobStore<C>>(
     past: &KeySet<J::Key>,
 ) -> QueryResult<Batch<J>> {
     let mut batch = match J::claim_rows::<S>(conn, limit, token, step, past) {
-        Ok(batch) if batch.passed_over.is_empty() => return Ok(batch),
-        Ok(batch) => batch,
         // What the database refuses of one row, it refuses of its whole batch.
         Err(error) if retry::judge(conn, &error) == Verdict::Permanent => {
             tracing::debug!(table = J::TABLE, %error, "not claimed together");
             held_by(conn, token, step)?
         }
-        Err(error) => return Err(error),
+        other => other?,
     };
-    if batch.claimed.is_empty() {
+    if batch.claimed.is_empty() && !batch.none_is_ready {
         let mut past = past.clone();
         past.extend(batch.passed_over.iter().map(|(key, _)| key.clone()));
         let alone = one_by_one::claim::<S, C, J>(conn, limit, token, step, past)?;
@@ -154,17 +153,15 @@ pub fn claim_by_key<S: 'static, C: TrackerConnection, J: JobStore<C>>(
     step: &Step<J::Status>,
     past: &KeySet<J::Key>,
 ) -> QueryResult<Batch<J>> {
-    let (batch, is_empty) = together(conn, limit, |conn| -> QueryResult<_> {
+    together(conn, limit, |conn| {
         let (keys, _) = candidates::<C, J>(conn, limit + spare(limit), step, past)?;
-        let is_empty = keys.is_empty();
+        let none_is_ready = keys.is_empty();
         let batch = claim_each::<S, C, J>(conn, keys, limit, token, step)?;
-        Ok((batch, is_empty))
-    })?;
-    if batch.is_empty() && !is_empty {
-        // Others were faster, or the database drops what is written.
-        return one_by_one::claim::<S, C, J>(conn, limit, token, step, past.clone());
-    }
-    Ok(batch)
+        Ok(Batch {
+            none_is_ready,
+            ..batch
+        })
+    })
 }
 
 /// Claims the first `limit` ready rows; several of them by `claim`, in one go,
@@ -183,7 +180,10 @@ pub fn claim_by_keys<S: 'static, C: TrackerConnection, J: JobStore<C>>(
     let mut reach = limit + spare(limit);
     loop {
         let (mut candidates, are_all) = candidates::<C, J>(conn, reach, step, past)?;
-        let mut batch = Batch::default();
+        let mut batch = Batch {
+            none_is_ready: candidates.is_empty(),
+            ..Batch::default()
+        };
         while batch.claimed.len() < limit && !candidates.is_empty() {
             let wanted = (limit - batch.claimed.len()).min(candidates.len());
             let keys: Vec<_> = candidates.drain(..wanted).collect();
@@ -194,7 +194,7 @@ pub fn claim_by_keys<S: 'static, C: TrackerConnection, J: JobStore<C>>(
             got.sort_by_cached_key(|claimed| keys.iter().position(|key| *key == claimed.key));
             batch.claimed.extend(got);
         }
-        if are_all || !batch.is_empty() {
+        if are_all || !batch.claimed.is_empty() {
             return Ok(batch);
         }
         // Others are at all of these.

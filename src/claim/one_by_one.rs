@@ -4,10 +4,9 @@ use diesel::QueryResult;
 use diesel::result::Error::DeserializationError as Undecodable;
 
 use super::claim_or_release;
-use super::next::{self, Next, candidates};
+use super::next::candidates;
 use crate::apart;
-use crate::connection::{PoolOf, TrackerConnection};
-use crate::error::Result;
+use crate::connection::TrackerConnection;
 use crate::keys::KeySet;
 use crate::protocol::{Start, Step};
 use crate::statement::LockWait;
@@ -19,19 +18,6 @@ const AT_A_TIME: usize = 50;
 /// How often a row must be ready before a claim and after it, and the claim do
 /// nothing, until that is no accident.
 const TRIES: u32 = 3;
-
-/// Claims up to `wanted` ready jobs one by one: what a claim of several has
-/// not found may be held by another transaction, or not be claimable at all.
-pub(crate) fn look_closely<S: 'static, J: JobStore<C>, C: TrackerConnection>(
-    pool: &PoolOf<C>,
-    wanted: usize,
-    step: Step<J::Status>,
-    past: &KeySet<J::Key>,
-) -> Result<Next<J, C>> {
-    next::claim::<S, J, C>(pool, step, |conn, token| {
-        claim::<S, C, J>(conn, wanted, token, &step, past.clone())
-    })
-}
 
 /// Claims up to `wanted` ready rows that are not in `past`, each by a statement
 /// of its own, however many cannot be claimed before them.
@@ -45,11 +31,12 @@ pub(super) fn claim<S: 'static, C: TrackerConnection, J: JobStore<C>>(
     let mut batch = Batch::default();
     loop {
         let (keys, are_all) = candidates::<C, J>(conn, wanted.max(AT_A_TIME), step, &past)?;
-        for key in keys {
+        let keys = Vec::from(keys);
+        past.extend(keys.iter().cloned());
+        for key in those_not_held::<C, J>(conn, keys, &mut batch)? {
             if batch.claimed.len() == wanted {
-                return Ok(batch);
+                break;
             }
-            past.insert(&key);
             match alone::<S, C, J>(conn, &key, token, step)? {
                 Ok(claimed) => batch.claimed.extend(claimed),
                 Err(obstacle) => batch.passed_over.push((key, obstacle)),
@@ -59,6 +46,24 @@ pub(super) fn claim<S: 'static, C: TrackerConnection, J: JobStore<C>>(
             return Ok(batch);
         }
     }
+}
+
+/// Those of `keys` whose rows no other transaction holds; the others are noted
+/// in the batch. None is waited for.
+fn those_not_held<C: TrackerConnection, J: JobStore<C>>(
+    conn: &mut C,
+    keys: Vec<J::Key>,
+    batch: &mut Batch<J>,
+) -> QueryResult<Vec<J::Key>> {
+    if C::WRITERS == 1 || keys.is_empty() {
+        return Ok(keys);
+    }
+    let mut free = KeySet::default();
+    free.extend(conn.transaction(|conn| J::free_keys(conn, &keys))?);
+    let (free, held): (Vec<_>, Vec<_>) = keys.into_iter().partition(|key| free.contains(key));
+    let held = held.into_iter().map(|key| (key, Obstacle::Held));
+    batch.passed_over.extend(held);
+    Ok(free)
 }
 
 /// Claims one row: `None` where it is not ready any more.

@@ -291,6 +291,7 @@ macro_rules! __job_table_claim_rows {
                 |row_| $decode((row_.0, row_.1, row_.2, row_.3, row_.4)),
             )),
             passed_over: ::std::vec::Vec::new(),
+            none_is_ready: false,
         })
     }};
     // One writer at a time, so nobody comes in between; several rows are one

@@ -36,7 +36,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
 
     fn try_claim<S: 'static>(&self, quiet: bool) -> Result<()> {
         let wanted = self.settings.batch;
-        let past = {
+        let (past, next_ready) = {
             let aside = self.aside();
             let now = Instant::now();
             if let Some(until) = aside.full_until(now) {
@@ -50,14 +50,10 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
                 self.wake(&desk);
                 return Ok(());
             }
-            aside.now(now)
+            // Of those that this claim leaves out, though their time may have come by its end.
+            (aside.now(now), aside.next_ready(now))
         };
-        let mut next = claim::next::<S, J, C>(&self.pool, wanted, self.step, &past)?;
-        let is_empty = next.jobs.is_empty() && next.passed_over.is_empty();
-        if is_empty && quiet && self.settings.until_empty {
-            // A claim skips rows that another transaction holds.
-            next = claim::look_closely::<S, J, C>(&self.pool, wanted, self.step, &past)?;
-        }
+        let next = claim::next::<S, J, C>(&self.pool, wanted, self.step, &past)?;
         self.failed_claims.store(0, Ordering::Relaxed);
         self.leases.add(next.jobs.iter().map(|job| &job.lease));
         let now = Instant::now();
@@ -66,10 +62,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
             0 if next.passed_over.iter().any(is_held) => {
                 Found::Later(now + backoff::constant(FIRST_PAUSE))
             }
-            0 => self
-                .aside()
-                .next_ready(now)
-                .map_or(Found::Nothing, Found::Later),
+            0 => next_ready.map_or(Found::Nothing, Found::Later),
             n if n < wanted => Found::Some,
             _ => Found::Enough,
         };
