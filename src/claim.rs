@@ -137,19 +137,24 @@ pub(crate) fn by_key<S: 'static, J: JobStore<C>, C: TrackerConnection>(
 
 /// Claims one row. Where the claim may have landed and the row could not be
 /// read, it is given back: nobody is going to work on it.
-fn claim_or_release<S: 'static, C, J: JobStore<C>>(
+fn claim_or_release<S: 'static, C: TrackerConnection, J: JobStore<C>>(
     conn: &mut C,
     key: &J::Key,
     token: &str,
     step: &Step<J::Status>,
     wait: LockWait,
 ) -> QueryResult<Option<Claimed<J>>> {
-    J::claim_row::<S>(conn, key, token, step, wait).inspect_err(|_| {
-        if let Err(error) = release_unread::<C, J>(conn, key, token, step) {
-            // The first error is the one to report; the lock expires.
-            tracing::debug!(job = %JobName::<J>(key), %error, "not released");
-        }
-    })
+    let claimed = J::claim_row::<S>(conn, key, token, step, wait);
+    let Err(error) = &claimed else {
+        return claimed;
+    };
+    if !retry::is_held(conn, error)
+        && let Err(error) = release_unread::<C, J>(conn, key, token, step)
+    {
+        // The first error is the one to report; the lock expires.
+        tracing::debug!(job = %JobName::<J>(key), %error, "not released");
+    }
+    claimed
 }
 
 /// Gives back a claimed row that cannot be read. What status it had is known
@@ -170,7 +175,7 @@ fn release_unread<C, J: JobStore<C>>(
         std::slice::from_ref(key),
         token,
         status,
-        LockWait::Briefly,
+        LockWait::Never,
     )
 }
 

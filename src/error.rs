@@ -199,7 +199,7 @@ fn since(lock_at: Option<DateTime<Utc>>) -> String {
 fn way_out_of_lock(expires_at: Option<DateTime<Utc>>) -> String {
     match expires_at {
         Some(at) => format!("try again when that attempt ends, or after {}, when its lock expires", stamp(at)),
-        None => "no attempt of this step holds it, so it does not expire: wait for whoever locked it, or `reset` the job".into(),
+        None => "no attempt of this step holds it, so it does not expire: wait for whoever holds the row, in a transaction or by hand, or `reset` the job".into(),
     }
 }
 

@@ -55,6 +55,9 @@ impl LimitsLockWait for diesel::sqlite::Sqlite {
 impl LimitsLockWait for diesel::pg::Pg {
     // The setting is gone with the transaction. The condition names no column,
     // so that it is evaluated once, before the first row.
+    //
+    // A row that was held and has not changed when it is let go is changed to
+    // what was computed before the wait: its stamps are so much older.
     fn condition(wait: LockWait) -> &'static str {
         match wait {
             LockWait::Briefly => {

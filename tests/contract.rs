@@ -134,6 +134,8 @@ mod postgres {
     mod expire;
     mod faults;
     mod guard;
+    #[path = "neighbours/held.rs"]
+    mod held_rows;
     mod jobs;
     mod neighbours;
     mod next;
@@ -212,6 +214,8 @@ mod mysql {
     mod expire;
     mod faults;
     mod guard;
+    #[path = "neighbours/held.rs"]
+    mod held_rows;
     mod jobs;
     mod neighbours;
     mod next;

@@ -302,12 +302,10 @@ impl<Job, End> Desk<Job, End> {
         }
     }
 
-    /// Has the ends written again whose time has come, or is the last one.
+    /// Has the ends written again whose time has come.
     fn take_up(&mut self, now: Instant) {
-        let is_last = self.shutting_down;
-        for (_, end) in self.put_off.extract_if(.., |(at, _)| is_last || *at <= now) {
-            self.due.push(end);
-        }
+        let ends = self.put_off.extract_if(.., |(at, _)| *at <= now);
+        self.due.extend(ends.map(|(_, end)| end));
     }
 
     fn is_at_limit(&self) -> bool {

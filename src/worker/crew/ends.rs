@@ -20,8 +20,8 @@ use crate::worker::observer::Event;
 /// The same for an end whose row another transaction holds.
 const LONGEST_PAUSE_OF_ONE: Duration = Duration::from_secs(1);
 /// How often such an end is tried before a worker that shuts down gives it up:
-/// some five seconds.
-const LAST_TRIES: u32 = 8;
+/// some two seconds.
+const LAST_TRIES: u32 = 5;
 
 /// A job's transaction never gets through.
 #[derive(Debug, thiserror::Error)]
