@@ -133,6 +133,10 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
             let (mut trouble, mut value) = (None, None);
             let done = conn.both_or_neither(
                 |conn| {
+                    if C::WRITERS == 1 && !self.still_holds(conn)? {
+                        stage.set(Stage::LockLost);
+                        return Err(DieselError::RollbackTransaction);
+                    }
                     stage.set(Stage::Working);
                     let Some((work, mut updates)) = work.take() else {
                         return Err(DieselError::AlreadyInTransaction);
@@ -201,6 +205,15 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
                 (Verdict::Permanent, ..) => Outcome::Failed(Trouble::Error(error.into())),
             }))
         })
+    }
+
+    /// Whether the lock still stands, in a transaction that keeps all others from
+    /// changing that. It may have waited for longer than the lock lasts. And a
+    /// file that cannot be written to is found out before the work is done.
+    fn still_holds(&self, conn: &mut C) -> diesel::QueryResult<bool> {
+        let (key, token) = (std::slice::from_ref(&self.lease.key), &*self.lease.token);
+        let renewed = J::renew_rows(conn, key, &[token], LockWait::Never)?;
+        Ok(!renewed.is_empty())
     }
 
     /// Finds out whether the commit landed, by giving the job back: a server

@@ -150,6 +150,27 @@ fn go_away(proxy: &Arc<Proxy>, tries: u32) {
 }
 
 #[test]
+fn while_no_end_can_be_written_no_job_is_begun() {
+    for (batch, end, new) in [(1, AS_IT_IS, "old"), (6, WITH_UPDATES, "new")] {
+        let (db, proxy) = six_jobs();
+        let pool = hasty_pool(&proxy);
+        let runs = Runs::default();
+        // The end of each job is tried before the next begins.
+        let worker = Job::worker(&pool).threads(1).batch(batch);
+        let worker = worker.finish_within(Duration::ZERO);
+        let done = worker.run_until_empty(|job, updates| {
+            assert!(!proxy.is_away(), "it would be done in vain");
+            runs.add(&job.id);
+            if runs.counts().len().is_multiple_of(3) {
+                go_away(&proxy, 4);
+            }
+            Ok(end(updates))
+        });
+        assert_six_succeeded_once(&db, &runs, done.unwrap(), new);
+    }
+}
+
+#[test]
 fn a_server_that_is_away_for_longer_than_the_tries_is_waited_for() {
     for (at, end, new) in [
         (0, AS_IT_IS, "old"),
