@@ -19,6 +19,9 @@ use diesel::sql_types::{Bool, BoolOrNullableBool, HasSqlType, SqlType};
 
 /// How long an update waits for a row that another transaction holds. What
 /// waits for longer keeps its connection from all others.
+///
+/// Claims hold rows for a moment that they do not get, so a statement on many
+/// rows that never waits would often fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LockWait {
     /// A moment, in which most transactions end: a quarter of a second on
@@ -120,11 +123,12 @@ where
 pub struct Delete<T: QuerySource, P> {
     from_clause: T::FromClause,
     predicate: P,
+    wait: LockWait,
 }
 
-/// Deletes the rows of `table` for which `predicate` holds, and waits for none
-/// that another transaction holds.
-pub fn delete<T, P>(table: T, predicate: P) -> Delete<T, P>
+/// Deletes the rows of `table` for which `predicate` holds, and waits for so
+/// long for one that another transaction holds.
+pub fn delete<T, P>(table: T, predicate: P, wait: LockWait) -> Delete<T, P>
 where
     T: QuerySource,
     P: AppearsOnTable<T>,
@@ -133,6 +137,7 @@ where
     Delete {
         from_clause: table.from_clause(),
         predicate,
+        wait,
     }
 }
 
@@ -192,12 +197,12 @@ where
     P: QueryFragment<DB>,
 {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
-        out.push_sql(DB::before(LockWait::Never));
+        out.push_sql(DB::before(self.wait));
         out.push_sql("DELETE FROM ");
         self.from_clause.walk_ast(out.reborrow())?;
         out.push_sql(" WHERE ");
         self.predicate.walk_ast(out.reborrow())?;
-        out.push_sql(DB::condition(LockWait::Never));
+        out.push_sql(DB::condition(self.wait));
         Ok(())
     }
 }

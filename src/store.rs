@@ -295,6 +295,7 @@ pub trait JobStore<C>: Tracked {
         keys: &[Self::Key],
         statuses: &[Self::Status],
         unchanged_for: Duration,
+        wait: LockWait,
     ) -> Query<usize>;
 
     fn row(conn: &mut C, key: &Self::Key) -> Query<Option<Self>>;

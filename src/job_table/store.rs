@@ -287,7 +287,7 @@ macro_rules! __job_table_store {
                 }
 
                 fn succeed_rows(conn_: &mut Connection, keys_: &[Key], token_: &str, step_: &Step<Status>) -> QueryResult<::core::primitive::usize> {
-                    execute!(__private::update(table!(), success!(step_), held_any!(keys_, token_), LockWait::Never), conn_)
+                    execute!(__private::update(table!(), success!(step_), held_any!(keys_, token_), LockWait::Briefly), conn_)
                 }
 
                 fn sets_nothing(updates_: &Updates) -> QueryResult<::core::primitive::bool> {
@@ -368,8 +368,8 @@ macro_rules! __job_table_store {
                     Ok(keys_of(load!(table!().select(key!()).filter(stale!(statuses_, unchanged_for_)).limit(limit_), conn_)?))
                 }
 
-                fn delete_stale_rows(conn_: &mut Connection, keys_: &[Key], statuses_: &[Status], unchanged_for_: Duration) -> QueryResult<::core::primitive::usize> {
-                    execute!(__private::delete(table!(), is_any!(keys_).and(stale!(statuses_, unchanged_for_))), conn_)
+                fn delete_stale_rows(conn_: &mut Connection, keys_: &[Key], statuses_: &[Status], unchanged_for_: Duration, wait_: LockWait) -> QueryResult<::core::primitive::usize> {
+                    execute!(__private::delete(table!(), is_any!(keys_).and(stale!(statuses_, unchanged_for_)), wait_), conn_)
                 }
 
                 fn row(conn_: &mut Connection, key_: &Key) -> QueryResult<Option<Self>> {

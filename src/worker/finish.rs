@@ -265,7 +265,7 @@ fn write_as_planned<J: JobStore<C>, C: TrackerConnection>(
             }
         }
         for n in &plan.single {
-            landed[*n] = write_one(conn, group, *n, step)?;
+            landed[*n] = write_one(conn, group, *n, step, LockWait::Briefly)?;
         }
         Ok(landed.into_iter().map(Ok).enumerate().collect())
     })
@@ -276,9 +276,10 @@ fn write_one<J: JobStore<C>, C: TrackerConnection>(
     group: &[&mut Finish<J, C>],
     n: usize,
     step: &Step<J::Status>,
+    wait: LockWait,
 ) -> QueryResult<bool> {
     let Finish { job, ending, .. } = &*group[n];
-    Ok(ending.write(conn, &job.lease, step, LockWait::Never)? > 0)
+    Ok(ending.write(conn, &job.lease, step, wait)? > 0)
 }
 
 /// Writes the ends together, or each apart from the others where one of them
@@ -301,7 +302,7 @@ fn write_together<J: JobStore<C>, C: TrackerConnection>(
             conn,
             0..group.len(),
             |conn| write_as_planned(conn, group, &plan, step),
-            |conn, n| write_one(conn, group, *n, step),
+            |conn, n| write_one(conn, group, *n, step, LockWait::Never),
         );
         written.map(Some).map_err(Fault::Database)
     });
