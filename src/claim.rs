@@ -19,7 +19,7 @@ use crate::running::RunningJob;
 use crate::statement::LockWait;
 use crate::store::{Claimed, JobName, JobStore, Obstacle, Tracked};
 
-pub(crate) use next::next;
+pub(crate) use next::{Next, next};
 pub use next::{claim_by_key, claim_by_keys, held_by};
 
 /// How often a claim looks at a row that keeps changing under it. Reached

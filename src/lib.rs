@@ -59,16 +59,15 @@ pub mod __private {
         ColumnTypes, Columns, ErrorsColumn, HasColumns, IsNoNumber, IsNumber, Probe, RetryColumn,
         TimeColumn,
     };
-    pub use crate::keys::KeySet;
     #[cfg(feature = "mysql")]
     pub use crate::next::first_ready;
     #[cfg(feature = "postgres")]
-    pub use crate::next::{Place, update_next};
+    pub use crate::next::{Place, Since, update_next};
     pub use crate::protocol::{Refusal, RowState, Setback, Start, Step, Trace};
     pub use crate::statement::{
-        Code, LimitsLockWait, LockWait, any_of, bound, but_not, delete, one_of, padded, unvarying,
+        Code, LimitsLockWait, LockWait, any_of, bound, delete, narrowed, one_of, padded, unvarying,
         update,
     };
-    pub use crate::store::{Batch, Claimed, DeadAttempt, Obstacle, Renewed};
+    pub use crate::store::{Batch, Claimed, DeadAttempt, Obstacle, Ready, Renewed, Search};
     pub use {chrono, diesel, serde_json};
 }

@@ -311,23 +311,30 @@ where
     AnyOf(predicates)
 }
 
-/// The rows for which one predicate holds, and another does not; see [`but_not`].
+/// Some rows, narrowed down; see [`narrowed`].
 #[derive(Debug)]
-pub struct ButNot<P, Q> {
+pub struct Narrowed<P, Q, R> {
     these: P,
-    but_not: Option<Q>,
+    and: Option<Q>,
+    but_not: Option<R>,
 }
 
-/// The rows for which `these` holds, and `but_not`, where there is such a
-/// predicate, does not.
-pub fn but_not<P, Q>(these: P, but_not: Option<Q>) -> ButNot<P, Q>
+/// The rows for which `these` holds, and also `and`, and not `but_not`, where
+/// there are such predicates.
+pub fn narrowed<P, Q, R>(these: P, and: Option<Q>, but_not: Option<R>) -> Narrowed<P, Q, R>
 where
     P: Expression,
     P::SqlType: BoolOrNullableBool,
     Q: Expression,
     Q::SqlType: BoolOrNullableBool,
+    R: Expression,
+    R::SqlType: BoolOrNullableBool,
 {
-    ButNot { these, but_not }
+    Narrowed {
+        these,
+        and,
+        but_not,
+    }
 }
 
 /// `value` as it is compared with `column`.
@@ -392,24 +399,29 @@ impl<P: Expression> Expression for AnyOf<P> {
     type SqlType = Bool;
 }
 
-impl<P: Expression, Q> Expression for ButNot<P, Q> {
+impl<P: Expression, Q, R> Expression for Narrowed<P, Q, R> {
     type SqlType = P::SqlType;
 }
 
-impl<P, Q, QS> AppearsOnTable<QS> for ButNot<P, Q> where P: AppearsOnTable<QS> {}
+impl<P, Q, R, QS> AppearsOnTable<QS> for Narrowed<P, Q, R> where P: AppearsOnTable<QS> {}
 
-impl<P, Q, GroupBy> ValidGrouping<GroupBy> for ButNot<P, Q> {
+impl<P, Q, R, GroupBy> ValidGrouping<GroupBy> for Narrowed<P, Q, R> {
     type IsAggregate = is_aggregate::No;
 }
 
-impl<P, Q, DB> QueryFragment<DB> for ButNot<P, Q>
+impl<P, Q, R, DB> QueryFragment<DB> for Narrowed<P, Q, R>
 where
     DB: Backend,
     P: QueryFragment<DB>,
     Q: QueryFragment<DB>,
+    R: QueryFragment<DB>,
 {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
         self.these.walk_ast(out.reborrow())?;
+        if let Some(and) = &self.and {
+            out.push_sql(" AND ");
+            and.walk_ast(out.reborrow())?;
+        }
         if let Some(but_not) = &self.but_not {
             out.push_sql(" AND NOT (");
             but_not.walk_ast(out.reborrow())?;
@@ -419,8 +431,8 @@ where
     }
 }
 
-// With and without the second predicate are two texts of one type.
-impl<P, Q> QueryId for ButNot<P, Q> {
+// With and without the other predicates are several texts of one type.
+impl<P, Q, R> QueryId for Narrowed<P, Q, R> {
     type QueryId = ();
     const HAS_STATIC_QUERY_ID: bool = false;
 }

@@ -10,12 +10,11 @@ use crate::database::Database;
 use crate::error::{BoxError, Error, Result};
 use crate::expiry;
 use crate::failure::Failure;
-use crate::keys::KeySet;
 use crate::protocol::Step;
 use crate::retry::Fault;
 use crate::running::RunningJob;
 use crate::statement::LockWait;
-use crate::store::{JobName, JobStore, Obstacle, Order, ShowsStatus, Tracked};
+use crate::store::{JobName, JobStore, Obstacle, Order, Search, ShowsStatus, Tracked};
 use crate::worker::Worker;
 
 /// The type of a step's keys.
@@ -332,7 +331,7 @@ pub trait StatusTracked: Sized + 'static {
         if n == 0 {
             return Ok(Vec::new());
         }
-        let next = claim::next::<Self, Self::Job, C>(pool, n, step, &KeySet::default())?;
+        let next = claim::next::<Self, Self::Job, C>(pool, n, step, &Search::default())?;
         let mut first = None;
         for (key, obstacle) in next.passed_over {
             if matches!(obstacle, Obstacle::Held) {

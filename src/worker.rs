@@ -4,6 +4,7 @@ mod aside;
 mod crew;
 mod desk;
 mod finish;
+mod frontier;
 mod leases;
 mod observer;
 mod shutdown;

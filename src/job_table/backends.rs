@@ -215,26 +215,31 @@ macro_rules! __job_table_insert_rows {
     };
 }
 
-/// Reads the keys of the first ready rows, without locks.
+/// Reads the first ready rows, without locks: keys and times.
 #[doc(hidden)]
 #[macro_export]
-macro_rules! __job_table_first_keys {
-    (mysql $candidates:expr, $table:expr, $key:expr, $statuses:expr, $ready_in:ident, $order:expr, $limit:expr) => {
+macro_rules! __job_table_first_rows {
+    (mysql $table:expr, $key:expr, $time:expr, $statuses:expr, $ready:ident, $order:expr, $limit:expr) => {
         $crate::__private::first_ready(
             $table,
             $key,
+            ($key, $time),
             ::core::iter::Iterator::collect(::core::iter::Iterator::map(
                 ::core::iter::IntoIterator::into_iter($statuses),
-                |status_| $ready_in!([status_]),
+                |status_| $ready!([status_]),
             )),
             $order,
             $limit,
         )
     };
-    ($other:ident $candidates:expr, $table:expr, $key:expr, $statuses:expr, $ready_in:ident, $order:expr, $limit:expr) => {
-        $candidates.limit(
-            ::core::convert::TryFrom::try_from($limit).unwrap_or(::core::primitive::i64::MAX),
-        )
+    ($other:ident $table:expr, $key:expr, $time:expr, $statuses:expr, $ready:ident, $order:expr, $limit:expr) => {
+        $table
+            .select(($key, $time))
+            .filter($ready!($statuses))
+            .order_by($order)
+            .limit(
+                ::core::convert::TryFrom::try_from($limit).unwrap_or(::core::primitive::i64::MAX),
+            )
     };
 }
 
@@ -266,7 +271,7 @@ macro_rules! __job_table_free_keys {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __job_table_claim_rows {
-    (postgres $table:expr, $changes:expr, $candidates:ident, $free_keys:ident, $claim_keys:ident, $claimed_keys:ident, $key:expr, $key_names:expr, $claimed:ident, $decode:expr, $limit:ident, $token:ident, $step:ident, $past:ident, $conn:ident) => {{
+    (postgres $table:expr, $changes:expr, $candidates:ident, $free_keys:ident, $claim_keys:ident, $claimed_keys:ident, $key:expr, $key_names:expr, $claimed:ident, $decode:expr, $limit:ident, $token:ident, $step:ident, $search:ident, $conn:ident) => {{
         let claim_ = $crate::__private::update_next(
             $table,
             $changes,
@@ -274,7 +279,10 @@ macro_rules! __job_table_claim_rows {
             $limit,
             $key,
             $key_names,
-            $claimed!($crate::__private::Place),
+            $claimed!(
+                $crate::__private::Place,
+                <$crate::__private::Since<NowType> as ::core::default::Default>::default()
+            ),
         );
         let mut rows_ = match $crate::__private::diesel::RunQueryDsl::load(claim_, $conn) {
             ::core::result::Result::Err(
@@ -284,8 +292,22 @@ macro_rules! __job_table_claim_rows {
             }
             other_ => other_?,
         };
-        rows_.sort_by_key(|row_: &(_, _, _, _, _, ::core::primitive::i64)| row_.5);
+        rows_.sort_by_key(
+            |row_: &(
+                _,
+                _,
+                _,
+                _,
+                _,
+                ::core::primitive::i64,
+                <NowType as TimeColumn>::Value,
+            )| row_.5,
+        );
+        let times_ = ::core::iter::Iterator::filter_map(rows_.iter(), |row_| {
+            <NowType as TimeColumn>::read(row_.6)
+        });
         ::core::result::Result::Ok($crate::__private::Batch {
+            reached: ::core::iter::Iterator::max(times_),
             claimed: ::core::iter::Iterator::collect(::core::iter::Iterator::map(
                 ::core::iter::IntoIterator::into_iter(rows_),
                 |row_| $decode((row_.0, row_.1, row_.2, row_.3, row_.4)),
@@ -296,20 +318,20 @@ macro_rules! __job_table_claim_rows {
     }};
     // One writer at a time, so nobody comes in between; several rows are one
     // transaction, and one wait for the disk.
-    (sqlite $table:expr, $changes:expr, $candidates:ident, $free_keys:ident, $claim_keys:ident, $claimed_keys:ident, $key:expr, $key_names:expr, $claimed:ident, $decode:expr, $limit:ident, $token:ident, $step:ident, $past:ident, $conn:ident) => {
+    (sqlite $table:expr, $changes:expr, $candidates:ident, $free_keys:ident, $claim_keys:ident, $claimed_keys:ident, $key:expr, $key_names:expr, $claimed:ident, $decode:expr, $limit:ident, $token:ident, $step:ident, $search:ident, $conn:ident) => {
         $crate::__private::claim_by_key::<JobTableStep, Connection, Row>(
-            $conn, $limit, $token, $step, $past,
+            $conn, $limit, $token, $step, $search,
         )
     };
     // Read without locks, then claim by key, past those that others write to:
     // locks on ranges of rows deadlock, and so does who waits while holding some.
-    (mysql $table:expr, $changes:expr, $candidates:ident, $free_keys:ident, $claim_keys:ident, $claimed_keys:ident, $key:expr, $key_names:expr, $claimed:ident, $decode:expr, $limit:ident, $token:ident, $step:ident, $past:ident, $conn:ident) => {
+    (mysql $table:expr, $changes:expr, $candidates:ident, $free_keys:ident, $claim_keys:ident, $claimed_keys:ident, $key:expr, $key_names:expr, $claimed:ident, $decode:expr, $limit:ident, $token:ident, $step:ident, $search:ident, $conn:ident) => {
         $crate::__private::claim_by_keys::<JobTableStep, Connection, Row>(
             $conn,
             $limit,
             $token,
             $step,
-            $past,
+            $search,
             |conn_, keys_| {
                 let keys_ = $crate::TrackerConnection::write_transaction(conn_, |conn_| {
                     let free_ = keys_of($crate::__private::diesel::RunQueryDsl::load(

@@ -20,7 +20,7 @@ macro_rules! __job_table_store {
             };
             use $crate::__private::{
                 self as __private, Batch, Claimed, Code, ColumnTypes, DeadAttempt, ErrorsColumn, HasColumns, IsNoNumber as _,
-                IsNumber as _, KeySet, LockWait, Probe, Renewed, RetryColumn, RowState, Setback, Step, TimeColumn, guard,
+                IsNumber as _, LockWait, Probe, Ready, Renewed, RetryColumn, RowState, Search, Setback, Step, TimeColumn, guard,
             };
             use $crate::__private::chrono::{DateTime, Utc};
             use $crate::__private::diesel::{self, QueryResult};
@@ -82,6 +82,10 @@ macro_rules! __job_table_store {
                 }
             }
 
+            fn ready_of(row_: (KeyRow, <NowType as TimeColumn>::Value)) -> Ready<Key> {
+                Ready { key: key_of(row_.0), update_at: <NowType as TimeColumn>::read(row_.1) }
+            }
+
             fn keys_of(rows_: Vec<KeyRow>) -> Vec<Key> {
                 ::core::iter::Iterator::collect(::core::iter::Iterator::map(::core::iter::IntoIterator::into_iter(rows_), key_of))
             }
@@ -121,7 +125,7 @@ macro_rules! __job_table_store {
             macro_rules! key { () => { $crate::__job_table_key!(@columns COLUMNS, $key_columns) } }
             macro_rules! claimed {
                 () => { (row!(), key!(), COLUMNS.lock_at, COLUMNS.retry, COLUMNS.errors) };
-                ($place:expr) => { (row!(), key!(), COLUMNS.lock_at, COLUMNS.retry, COLUMNS.errors, $place) };
+                ($place:expr, $since:expr) => { (row!(), key!(), COLUMNS.lock_at, COLUMNS.retry, COLUMNS.errors, $place, $since) };
             }
             // By path: the user's module may hold other traits with methods of these names.
             macro_rules! execute { ($statement:expr, $conn:expr) => { diesel::RunQueryDsl::execute($statement, $conn) } }
@@ -152,6 +156,7 @@ macro_rules! __job_table_store {
                 COLUMNS.lock.is_null().and(__private::one_of(COLUMNS.status, codes_of($statuses)))
                     $(.and($crate::__job_table_run_at!(@due $run_at COLUMNS, __private::now())))?
             } }
+            macro_rules! since { ($since:expr) => { $since.map(|time_| COLUMNS.update_at.ge(<NowType as TimeColumn>::write(time_))) } }
             macro_rules! expired { ($step:expr) => {
                 COLUMNS.lock.is_not_null()
                     .and(__private::one_of(COLUMNS.status, codes_of([$step.in_progress])))
@@ -220,9 +225,12 @@ macro_rules! __job_table_store {
                     Ok(row_.map(claimed_of))
                 }
 
-                fn claim_rows<JobTableStep: 'static>(conn_: &mut Connection, limit_: ::core::primitive::usize, token_: &str, step_: &Step<Status>, past_: &KeySet<Key>) -> QueryResult<Batch<Self>> {
+                fn claim_rows<JobTableStep: 'static>(conn_: &mut Connection, limit_: ::core::primitive::usize, token_: &str, step_: &Step<Status>, search_: &Search<Key>) -> QueryResult<Batch<Self>> {
                     macro_rules! candidates { () => {
-                        table!().select(key!()).filter(__private::but_not(ready!(step_), past_.some().map(|keys_| is_any!(keys_)))).order_by(order!())
+                        table!()
+                            .select((key!(), COLUMNS.update_at))
+                            .filter(__private::narrowed(ready!(step_), since!(search_.since), search_.past.some().map(|keys_| is_any!(keys_))))
+                            .order_by(order!())
                     } }
                     macro_rules! free_keys { ($keys:expr) => {
                         table!().select(key!()).filter(is_any!($keys).and(ready!(step_))).for_update().skip_locked()
@@ -235,15 +243,18 @@ macro_rules! __job_table_store {
                     } }
                     $crate::__job_table_claim_rows! {
                         $backend table!(), claim!(step_, token_), candidates, free_keys, claim_keys, claimed_keys, key!(), $crate::__job_table_key!(@names $key_columns),
-                        claimed, claimed_of, limit_, token_, step_, past_, conn_
+                        claimed, claimed_of, limit_, token_, step_, search_, conn_
                     }
                 }
 
-                fn ready_keys(conn_: &mut Connection, limit_: ::core::primitive::usize, step_: &Step<Status>) -> QueryResult<Vec<Key>> {
-                    Ok(keys_of(load!($crate::__job_table_first_keys! {
-                        $backend table!().select(key!()).filter(ready!(step_)).order_by(order!()),
-                        table!(), key!(), step_.ready(), ready_in, order!(), limit_
-                    }, conn_)?))
+                fn ready_rows(conn_: &mut Connection, limit_: ::core::primitive::usize, step_: &Step<Status>, since_: Option<DateTime<Utc>>) -> QueryResult<Vec<Ready<Key>>> {
+                    macro_rules! ready_since { ($statuses:expr) => {
+                        __private::narrowed(ready_in!($statuses), since!(since_), None::<__private::Code<::core::primitive::bool, diesel::sql_types::Bool>>)
+                    } }
+                    let rows_: Vec<(KeyRow, <NowType as TimeColumn>::Value)> = load!($crate::__job_table_first_rows! {
+                        $backend table!(), key!(), COLUMNS.update_at, step_.ready(), ready_since, order!(), limit_
+                    }, conn_)?;
+                    Ok(::core::iter::Iterator::collect(::core::iter::Iterator::map(::core::iter::IntoIterator::into_iter(rows_), ready_of)))
                 }
 
                 fn free_keys(conn_: &mut Connection, keys_: &[Key]) -> QueryResult<Vec<Key>> {

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use super::aside::Aside;
 use super::desk::{Desk, Settings, Task, Who};
 use super::finish::Finish;
+use super::frontier::Frontier;
 use super::leases::{self, Leases};
 use super::observer::{Observer, Summary};
 use crate::connection::{PoolOf, TrackerConnection};
@@ -62,6 +63,7 @@ pub(super) struct Crew<J: JobStore<C>, C: TrackerConnection> {
     leases: Leases<J::Key>,
     /// Jobs that are not to be claimed for a while.
     aside: Mutex<Aside<J::Key>>,
+    frontier: Mutex<Frontier>,
     observer: Option<Arc<dyn Observer>>,
     summary: Mutex<Summary>,
     failed_claims: AtomicI32,
@@ -85,6 +87,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
             upkeep: Condvar::new(),
             leases: Leases::default(),
             aside: Mutex::new(Aside::default()),
+            frontier: Mutex::new(Frontier::new(Instant::now())),
             observer,
             summary: Mutex::new(Summary::default()),
             failed_claims: AtomicI32::new(0),
