@@ -73,6 +73,21 @@ macro_rules! __job_table_mysql {
     };
 }
 
+/// Whether a row found by its key bears this token.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __job_table_bears {
+    // From `=` PostgreSQL concludes that the lock is not NULL, and may take the
+    // index on the locked rows for it: all of them, the former ones too, in
+    // place of one row by its key.
+    (postgres $lock:expr, $token:expr) => {
+        $crate::__private::diesel::PgExpressionMethods::is_not_distinct_from($lock, $token)
+    };
+    ($other:ident $lock:expr, $token:expr) => {
+        $lock.eq($token)
+    };
+}
+
 /// Runs an update and returns `columns` of the row that it changed: by
 /// RETURNING, or by reading the row again, which MySQL has to.
 #[doc(hidden)]

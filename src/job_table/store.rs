@@ -149,8 +149,8 @@ macro_rules! __job_table_store {
             macro_rules! order { () => { $crate::__job_table_order!(COLUMNS [$($($order),+)?]) } }
             macro_rules! is { ($key:expr) => { $crate::__job_table_key!(@is COLUMNS, $key, $key_columns) } }
             macro_rules! is_any { ($keys:expr) => { $crate::__job_table_key!(@is_any $backend COLUMNS, $keys, $key_columns) } }
-            macro_rules! held_any { ($keys:expr, $token:expr) => { is_any!($keys).and(COLUMNS.lock.eq($token)) } }
-            macro_rules! held { ($key:expr, $token:expr) => { is!($key).and(COLUMNS.lock.eq($token)) } }
+            macro_rules! held_any { ($keys:expr, $token:expr) => { is_any!($keys).and($crate::__job_table_bears!($backend COLUMNS.lock, $token)) } }
+            macro_rules! held { ($key:expr, $token:expr) => { is!($key).and($crate::__job_table_bears!($backend COLUMNS.lock, $token)) } }
             macro_rules! ready { ($step:expr) => { ready_in!($step.ready()) } }
             macro_rules! ready_in { ($statuses:expr) => {
                 COLUMNS.lock.is_null().and(__private::one_of(COLUMNS.status, codes_of($statuses)))

@@ -124,8 +124,12 @@ fn write_alone<J: JobStore<C>, C: TrackerConnection>(
 ) {
     let Finish { job, ending, .. } = finish;
     let doubtful = finish.doubtful;
+    let wait = if finish.tries > 1 {
+        LockWait::Never
+    } else {
+        LockWait::Briefly
+    };
     let landing = retry::run(&job.pool, &job.name(), |conn, again| {
-        let wait = LockWait::Never;
         match ending.write_once(conn, &job.lease, step, doubtful || again, wait) {
             Err(Fault::Database(error)) if retry::is_held(conn, &error) => Ok(None),
             other => other.map(Some),
