@@ -10,6 +10,7 @@ use diesel::result::Error::DeserializationError as Undecodable;
 use crate::connection::{PoolOf, TrackerConnection, together};
 use crate::error::{Error, Result};
 use crate::expiry;
+use crate::panics::caught;
 use crate::protocol::{Refusal, Start, Step};
 use crate::retry;
 use crate::running::RunningJob;
@@ -136,7 +137,11 @@ pub(crate) fn next<S: 'static, J: JobStore<C>, C: TrackerConnection>(
                 }
             }
             if batch.is_empty() {
-                batch = J::claim_rows::<S>(conn, limit, &token, &step)?;
+                batch = match decoded(|| J::claim_rows::<S>(conn, limit, &token, &step)) {
+                    // Which of the rows it was is found one by one.
+                    Err(Undecodable(_)) => claim_again(conn, &token, &step)?,
+                    other => other?,
+                };
             }
             for spare in batch.claimed.drain(batch.claimed.len().min(wanted)..) {
                 let status = step.released(spare.retry);
@@ -292,7 +297,7 @@ pub fn claim_again<C, J: JobStore<C>>(
 ) -> QueryResult<Batch<J>> {
     let mut batch = Batch::default();
     for key in J::claimed_keys(conn, token, step)? {
-        match J::claimed_row(conn, &key, token) {
+        match decoded(|| J::claimed_row(conn, &key, token)) {
             Ok(claimed) => batch.claimed.extend(claimed),
             Err(error @ Undecodable(_)) => {
                 J::release_rows(conn, std::slice::from_ref(&key), token, step.pending)?;
@@ -312,13 +317,20 @@ fn claim_or_release<S: 'static, C, J: JobStore<C>>(
     token: &str,
     step: &Step<J::Status>,
 ) -> QueryResult<Option<Claimed<J>>> {
-    J::claim_row::<S>(conn, key, token, step).inspect_err(|_| {
+    decoded(|| J::claim_row::<S>(conn, key, token, step)).inspect_err(|_| {
         let key_alone = std::slice::from_ref(key);
         if let Err(error) = J::release_rows(conn, key_alone, token, step.pending) {
             // The first error is the one to report; the lock expires.
             tracing::debug!(job = %JobName::<J>(key), %error, "not released");
         }
     })
+}
+
+/// What `read` reads. A panic of the user's code, which decodes it, counts as
+/// a row that cannot be decoded.
+fn decoded<T>(read: impl FnOnce() -> QueryResult<T>) -> QueryResult<T> {
+    caught("what decodes a row", read)
+        .unwrap_or_else(|message| Err(Undecodable(format!("it panicked: {message}").into())))
 }
 
 /// A number by chance: the token's digits are nothing else.

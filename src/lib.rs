@@ -19,6 +19,7 @@ mod guard;
 mod job_table;
 mod lease;
 mod next;
+mod panics;
 mod protocol;
 mod retry;
 mod running;
