@@ -27,3 +27,8 @@ pub(crate) fn message_of(payload: &(dyn Any + Send)) -> &str {
         .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("the payload is no text")
 }
+
+/// Drops a value of the user's. `what` names it in the log.
+pub(crate) fn discard<T>(what: &str, value: T) {
+    let _told = caught(what, || drop(value));
+}

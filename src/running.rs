@@ -17,6 +17,7 @@ use crate::ending::{Ending, Landing};
 use crate::error::{BoxError, Error, Result};
 use crate::failure::Failure;
 use crate::lease::Lease;
+use crate::panics::discard;
 use crate::protocol::Step;
 use crate::retry;
 use crate::signal::{Wish, wish_of};
@@ -54,6 +55,12 @@ pub struct RunningJob<J: JobStore<C>, C: TrackerConnection> {
 pub(crate) enum Trouble {
     Error(BoxError),
     Panic(Box<dyn Any + Send>),
+}
+
+impl Trouble {
+    pub(crate) fn discard(self) {
+        discard("the drop of an error or of a panic's payload", self);
+    }
 }
 
 impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::connection::{PoolOf, TrackerConnection};
 use crate::error::{BoxError, Error, Result};
-use crate::running::RunningJob;
+use crate::running::{RunningJob, Trouble};
 use crate::status::{StatusTracked, UpdatesOf, step};
 use crate::store::{JobStore, Tracked};
 use crate::transaction::Outcome;
@@ -226,7 +226,10 @@ fn perform<S: StatusTracked, C: TrackerConnection>(
 where
     S::Job: JobStore<C>,
 {
-    let (ending, _) = job.perform(work);
+    let (ending, result) = job.perform(work);
+    if let Err(trouble) = result {
+        trouble.discard();
+    }
     Ran::Due {
         job,
         ending,
@@ -253,8 +256,15 @@ where
             job.lock_lost();
             return Ran::Over(job);
         }
-        Outcome::Failed(trouble) => (job.ending_after(&trouble), false),
-        Outcome::MadeWay { doubtful, .. } => (job.release(), doubtful),
+        Outcome::Failed(trouble) => {
+            let ending = job.ending_after(&trouble);
+            trouble.discard();
+            (ending, false)
+        }
+        Outcome::MadeWay { source, doubtful } => {
+            Trouble::Error(source).discard();
+            (job.release(), doubtful)
+        }
         Outcome::Unreached(error) => {
             tracing::error!(%error, "the transaction could not be had");
             job.ended = None;

@@ -1,6 +1,5 @@
 //! The threads of a worker, and what they share.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -16,6 +15,7 @@ use crate::connection::{PoolOf, TrackerConnection};
 use crate::ending::Ending;
 use crate::error::Result;
 use crate::expiry;
+use crate::panics::{caught, discard};
 use crate::protocol::Step;
 use crate::retry;
 use crate::running::RunningJob;
@@ -120,10 +120,15 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
                 }
                 Task::Run(job) => {
                     drop(desk);
-                    self.observe(&job, Transition::Started, Duration::ZERO);
-                    job.started();
-                    let ran = run(job);
-                    desk = self.ran(ran, now);
+                    let ran = caught("a worker's thread", || {
+                        self.observe(&job, Transition::Started, Duration::ZERO);
+                        job.started();
+                        run(job)
+                    });
+                    desk = match ran {
+                        Ok(ran) => self.ran(ran, now),
+                        Err(_) => self.dropped(now),
+                    };
                 }
                 Task::Finish(group) => {
                     desk = self.finish(desk, group);
@@ -180,11 +185,11 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
             desk.set_renewing(true);
             let leases = self.leases.standing();
             drop(desk);
-            let renewed = upkeep::renew::<J, C>(&self.pool, &leases);
+            let renewed = tried("a renewal", || upkeep::renew::<J, C>(&self.pool, &leases));
             drop(leases);
             self.desk().set_renewing(false);
             self.wake_all();
-            let done = renewed.and_then(|()| self.expire());
+            let done = renewed.and_then(|()| tried("an expiry", || self.expire()));
             next = Instant::now()
                 + match done {
                     Ok(()) => {
@@ -231,7 +236,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
     }
 
     fn claim<S: 'static>(&self, quiet: bool) -> MutexGuard<'_, WorkersDesk<J, C>> {
-        if let Err(error) = self.try_claim::<S>(quiet) {
+        if let Err(error) = tried("a claim", || self.try_claim::<S>(quiet)) {
             let failures = self.failed_claims.fetch_add(1, Ordering::Relaxed) + 1;
             let pause = backoff::exponential(FIRST_PAUSE, LONGEST_PAUSE, failures);
             tracing::error!(%error, ?pause, "no jobs could be claimed");
@@ -275,6 +280,16 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
         Ok(())
     }
 
+    /// Takes note of a job that a panic has dropped, which has recorded it.
+    fn dropped(&self, begun: Instant) -> MutexGuard<'_, WorkersDesk<J, C>> {
+        self.sums().add(Transition::Lost);
+        let now = Instant::now();
+        let mut desk = self.desk();
+        desk.ran(now - begun, now);
+        self.wake(&desk);
+        desk
+    }
+
     /// Takes note of a job that was run from `begun` on.
     fn ran(&self, ran: Ran<J, C>, begun: Instant) -> MutexGuard<'_, WorkersDesk<J, C>> {
         let now = Instant::now();
@@ -286,7 +301,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
             } => (job, ending, doubtful),
             Ran::Over(job) => {
                 self.over(&job, now - begun);
-                drop(job);
+                discard("the drop of a job", job);
                 let mut desk = self.desk();
                 desk.ran(now - begun, now);
                 self.wake(&desk);
@@ -325,6 +340,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
             } else {
                 let elapsed = finish.begun.map(|begun| begun.elapsed());
                 self.over(&finish.job, elapsed.unwrap_or_default());
+                discard("the drop of a job", finish);
             }
         }
         let pause = if put_back.is_empty() {
@@ -361,8 +377,8 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
         let Some(observer) = &self.observer else {
             return;
         };
-        if catch_unwind(AssertUnwindSafe(|| observer.observe(event))).is_err() {
-            tracing::error!(?event, "the observer panicked");
+        if caught("the observer", || observer.observe(event)).is_err() {
+            tracing::error!(?event, "the observer panicked at this event");
         }
     }
 
@@ -404,6 +420,14 @@ fn mark_ending<J: JobStore<C>, C: TrackerConnection>(group: &[Finish<J, C>]) {
     group
         .iter()
         .for_each(|finish| finish.job.lease.set_ending(true));
+}
+
+/// Why `work` was not done: its error, or its panic.
+fn tried(what: &str, work: impl FnOnce() -> Result<()>) -> Result<(), String> {
+    match caught(what, work) {
+        Ok(done) => done.map_err(|error| error.to_string()),
+        Err(message) => Err(format!("panic: {message}")),
+    }
 }
 
 fn wait<'a, T>(

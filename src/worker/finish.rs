@@ -8,6 +8,7 @@ use diesel::QueryResult;
 use crate::connection::{TrackerConnection, together};
 use crate::ending::{Ending, Landing, landing};
 use crate::error::{BoxError, Error};
+use crate::panics::caught;
 use crate::protocol::Step;
 use crate::retry::{self, Fault};
 use crate::running::{RunningJob, Trouble};
@@ -62,7 +63,13 @@ pub(super) fn write<J: JobStore<C>, C: TrackerConnection>(
             fresh.push(finish);
         }
     }
-    if fresh.len() == 1 || !write_together(&mut fresh, step) {
+    let are_written = fresh.len() != 1
+        && caught("the end of a job", || write_together(&mut fresh, step)).unwrap_or_else(|_| {
+            // As it is found when each is written alone.
+            fresh.iter_mut().for_each(|finish| finish.put_back());
+            false
+        });
+    if !are_written {
         alone.append(&mut fresh);
     }
     for finish in alone {
@@ -73,9 +80,10 @@ pub(super) fn write<J: JobStore<C>, C: TrackerConnection>(
 /// Writes one end, whatever became of earlier tries.
 fn write_alone<J: JobStore<C>, C: TrackerConnection>(finish: &mut Finish<J, C>) {
     let Finish { job, ending, .. } = finish;
-    let error = match job.end(ending, finish.doubtful) {
-        Ok(()) | Err(Error::LockLost { .. }) => return,
-        Err(error) => error,
+    let error = match caught("the end of a job", || job.end(ending, finish.doubtful)) {
+        // A panic is recorded, or the lock will expire.
+        Ok(Ok(()) | Err(Error::LockLost { .. })) | Err(_) => return,
+        Ok(Err(error)) => error,
     };
     tracing::warn!(%error, "the end of an attempt is not recorded");
     let Error::Database { source, .. } = error else {
