@@ -5,6 +5,7 @@
 
 pub mod backoff;
 mod bulk;
+mod causes;
 mod claim;
 pub mod clock;
 mod column;

@@ -3,6 +3,7 @@
 //! that it ends neither a thread nor, while the thread unwinds, the process.
 
 use std::any::Any;
+use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Calls the user's code, or the message of its panic. `what` names it in the
@@ -31,4 +32,40 @@ pub(crate) fn message_of(payload: &(dyn Any + Send)) -> &str {
 /// Drops a value of the user's. `what` names it in the log.
 pub(crate) fn discard<T>(what: &str, value: T) {
     let _told = caught(what, || drop(value));
+}
+
+/// A value of the user's, which is dropped by [`discard`].
+#[derive(Debug)]
+pub(crate) struct Discarded<T>(Option<T>);
+
+impl<T> Discarded<T> {
+    pub fn new(value: T) -> Self {
+        Self(Some(value))
+    }
+}
+
+impl<T> Deref for Discarded<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        match &self.0 {
+            Some(value) => value,
+            None => unreachable!("only its drop takes it"),
+        }
+    }
+}
+
+impl<T> DerefMut for Discarded<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        match &mut self.0 {
+            Some(value) => value,
+            None => unreachable!("only its drop takes it"),
+        }
+    }
+}
+
+impl<T> Drop for Discarded<T> {
+    fn drop(&mut self) {
+        discard("the drop of a row or its updates", self.0.take());
+    }
 }

@@ -4,7 +4,8 @@ use std::error::Error as StdError;
 use std::fmt::{self, Display};
 use std::time::Duration;
 
-use crate::error::{BoxError, causes};
+use crate::causes::causes;
+use crate::error::BoxError;
 
 /// An error that says what is to become of the job.
 ///

@@ -91,7 +91,8 @@ pub trait StatusTracked: Sized + 'static {
     /// How long a job waits after its failure number `retry` in a row, crashes
     /// included, before it is ready again; see [`backoff`](crate::backoff).
     /// `None` by default: it is ready at once. The table needs a `run_at`
-    /// column: without one, a step that sets this does not compile.
+    /// column: without one, a step that sets this does not compile. Where it
+    /// panics, the job is ready at once, and its `errors` say so.
     ///
     /// ```compile_fail,E0080
     /// # mod schema { diesel::table! { jobs (id) { id -> Text, status -> Integer, create_at -> Timestamp, update_at -> Timestamp,

@@ -73,6 +73,7 @@ mod sqlite {
     mod own_statements;
     #[path = "transaction/sqlite.rs"]
     mod own_transactions;
+    mod panics;
     mod passing;
     mod pipeline;
     #[path = "statements/plans.rs"]
@@ -143,6 +144,7 @@ mod postgres {
     mod own_statements;
     #[path = "transaction/postgres.rs"]
     mod own_transactions;
+    mod panics;
     mod passing;
     mod pipeline;
     #[path = "statements/plans.rs"]
@@ -222,6 +224,7 @@ mod mysql {
     mod own_statements;
     #[path = "transaction/mysql.rs"]
     mod own_transactions;
+    mod panics;
     mod passing;
     mod pipeline;
     #[path = "statements/plans.rs"]
