@@ -18,6 +18,8 @@ mod expiry;
 mod failure;
 mod guard;
 mod job_table;
+#[cfg(feature = "postgres")]
+mod key;
 mod lease;
 mod next;
 mod panics;
@@ -59,6 +61,8 @@ pub mod __private {
         ColumnTypes, Columns, ErrorsColumn, HasColumns, IsNoNumber, IsNumber, Probe, RetryColumn,
         TimeColumn,
     };
+    #[cfg(feature = "postgres")]
+    pub use crate::key::{key_value, read_key};
     #[cfg(feature = "mysql")]
     pub use crate::next::first_ready;
     #[cfg(feature = "postgres")]

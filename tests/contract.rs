@@ -64,6 +64,7 @@ mod sqlite {
     mod expire;
     mod guard;
     mod jobs;
+    mod keys;
     mod next;
     #[path = "columns/sqlite.rs"]
     mod own_columns;
@@ -135,6 +136,7 @@ mod postgres {
     mod faults;
     mod guard;
     mod jobs;
+    mod keys;
     mod next;
     #[path = "columns/postgres.rs"]
     mod own_columns;
@@ -213,6 +215,7 @@ mod mysql {
     mod faults;
     mod guard;
     mod jobs;
+    mod keys;
     mod next;
     #[path = "columns/mysql.rs"]
     mod own_columns;

@@ -119,9 +119,10 @@ macro_rules! __job_table_store {
             macro_rules! table { () => { $($table)+::table } }
             macro_rules! row { () => { <Row as diesel::SelectableHelper<Backend>>::as_select() } }
             macro_rules! key { () => { $crate::__job_table_key!(@columns COLUMNS, $key_columns) } }
+            macro_rules! read_key { () => { $crate::__job_table_key!(@read $backend COLUMNS, $key_columns) } }
             macro_rules! claimed {
-                () => { (row!(), key!(), COLUMNS.lock_at, COLUMNS.retry, COLUMNS.errors) };
-                ($place:expr) => { (row!(), key!(), COLUMNS.lock_at, COLUMNS.retry, COLUMNS.errors, $place) };
+                () => { (row!(), read_key!(), COLUMNS.lock_at, COLUMNS.retry, COLUMNS.errors) };
+                ($place:expr) => { (row!(), read_key!(), COLUMNS.lock_at, COLUMNS.retry, COLUMNS.errors, $place) };
             }
             // By path: the user's module may hold other traits with methods of these names.
             macro_rules! execute { ($statement:expr, $conn:expr) => { diesel::RunQueryDsl::execute($statement, $conn) } }
@@ -141,10 +142,11 @@ macro_rules! __job_table_store {
             macro_rules! read_claimed { ($key:expr, $token:expr, $conn:expr) => {
                 find!(table!().select(claimed!()).filter(held!($key, $token)), $conn)
             } }
-            macro_rules! dead { () => { (key!(), COLUMNS.lock, COLUMNS.retry, COLUMNS.errors, __private::now::<NowType>()) } }
+            macro_rules! dead { () => { (read_key!(), COLUMNS.lock, COLUMNS.retry, COLUMNS.errors, __private::now::<NowType>()) } }
             macro_rules! order { () => { $crate::__job_table_order!(COLUMNS [$($($order),+)?]) } }
-            macro_rules! is { ($key:expr) => { $crate::__job_table_key!(@is COLUMNS, $key, $key_columns) } }
+            macro_rules! is { ($key:expr) => { $crate::__job_table_key!(@is $backend COLUMNS, $key, $key_columns) } }
             macro_rules! is_any { ($keys:expr) => { $crate::__job_table_key!(@is_any $backend COLUMNS, $keys, $key_columns) } }
+            macro_rules! is_any_given { ($keys:expr) => { $crate::__job_table_key!(@is_any_given $backend COLUMNS, $keys, $key_columns) } }
             macro_rules! held_any { ($keys:expr, $token:expr) => { is_any!($keys).and(COLUMNS.lock.eq($token)) } }
             macro_rules! held { ($key:expr, $token:expr) => { is!($key).and(COLUMNS.lock.eq($token)) } }
             macro_rules! ready { ($step:expr) => { ready_in!($step.ready()) } }
@@ -246,7 +248,7 @@ macro_rules! __job_table_store {
                     // By status too, for the index on it: there is none on the lock.
                     let rows_: Vec<KeyRow> = load!(
                         table!()
-                            .select(key!())
+                            .select(read_key!())
                             .filter(__private::one_of(COLUMNS.status, codes_of([step_.in_progress])).and(COLUMNS.lock.eq(token_)))
                             .order_by(order!()),
                         conn_
@@ -296,8 +298,8 @@ macro_rules! __job_table_store {
                     )) } }
                     let rows_: Vec<RenewedRow> = $crate::__job_table_changed_rows! {
                         $backend __private::update(table!(), COLUMNS.lock_at.eq(__private::now()), held_by_us!()),
-                        (key!(), COLUMNS.lock, COLUMNS.lock_at), conn_,
-                        table!().select((key!(), COLUMNS.lock, COLUMNS.lock_at)).filter(held_by_us!())
+                        (read_key!(), COLUMNS.lock, COLUMNS.lock_at), conn_,
+                        table!().select((read_key!(), COLUMNS.lock, COLUMNS.lock_at)).filter(held_by_us!())
                     }?;
                     Ok(::core::iter::Iterator::collect(::core::iter::Iterator::map(
                         ::core::iter::IntoIterator::into_iter(rows_),
@@ -320,7 +322,7 @@ macro_rules! __job_table_store {
 
                 fn dead_keys(conn_: &mut Connection, limit_: ::core::primitive::usize, step_: &Step<Status>) -> QueryResult<Vec<Key>> {
                     let limit_ = ::core::convert::TryFrom::try_from(limit_).unwrap_or(::core::primitive::i64::MAX);
-                    Ok(keys_of(load!(table!().select(key!()).filter(expired!(step_)).order_by(COLUMNS.lock_at).limit(limit_), conn_)?))
+                    Ok(keys_of(load!(table!().select(read_key!()).filter(expired!(step_)).order_by(COLUMNS.lock_at).limit(limit_), conn_)?))
                 }
 
                 fn dead_attempt(conn_: &mut Connection, key_: &Key, step_: &Step<Status>) -> QueryResult<Option<DeadAttempt<Self>>> {
@@ -342,7 +344,7 @@ macro_rules! __job_table_store {
                     );
                     let own_ = __private::one_of(COLUMNS.status, codes_of(step_.codes().map(|(_, code_)| code_)));
                     let free_ = COLUMNS.lock.is_null().or(COLUMNS.lock_at.is_null()).or(COLUMNS.lock_at.lt(__private::ago(step_.lock_expire)));
-                    execute!(__private::update(table!(), changes_, is_any!(keys_).and(own_).and(free_)), conn_)
+                    execute!(__private::update(table!(), changes_, is_any_given!(keys_).and(own_).and(free_)), conn_)
                 }
 
                 fn has_ready_row(conn_: &mut Connection, step_: &Step<Status>) -> QueryResult<::core::primitive::bool> {
@@ -352,7 +354,7 @@ macro_rules! __job_table_store {
 
                 fn stale_keys(conn_: &mut Connection, limit_: ::core::primitive::usize, statuses_: &[Status], unchanged_for_: Duration) -> QueryResult<Vec<Key>> {
                     let limit_ = ::core::convert::TryFrom::try_from(limit_).unwrap_or(::core::primitive::i64::MAX);
-                    Ok(keys_of(load!(table!().select(key!()).filter(stale!(statuses_, unchanged_for_)).limit(limit_), conn_)?))
+                    Ok(keys_of(load!(table!().select(read_key!()).filter(stale!(statuses_, unchanged_for_)).limit(limit_), conn_)?))
                 }
 
                 fn delete_stale_rows(conn_: &mut Connection, keys_: &[Key], statuses_: &[Status], unchanged_for_: Duration) -> QueryResult<::core::primitive::usize> {
