@@ -33,6 +33,7 @@ mod statement;
 mod status;
 mod status_codes;
 mod store;
+mod texts;
 mod transaction;
 mod transition;
 mod worker;
@@ -68,7 +69,8 @@ pub mod __private {
     #[cfg(feature = "postgres")]
     pub use crate::next::{Place, update_next};
     pub use crate::protocol::{Refusal, RowState, Setback, Start, Step, Trace};
-    pub use crate::statement::{Code, any_of, bound, one_of, padded, unvarying, update};
+    pub use crate::statement::{Code, any_of, bound, kept, one_of, padded, unvarying, update};
     pub use crate::store::{Batch, Claimed, DeadAttempt, Renewed};
+    pub use crate::texts::Texts;
     pub use {chrono, diesel, serde_json};
 }

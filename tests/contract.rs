@@ -92,6 +92,7 @@ mod sqlite {
     mod savepoint_transactions;
     #[path = "sessions/sqlite.rs"]
     mod sessions;
+    mod shapes;
     mod statements;
     mod tasks;
     mod transaction;
@@ -169,6 +170,7 @@ mod postgres {
     mod server_transactions;
     #[path = "sessions/postgres.rs"]
     mod sessions;
+    mod shapes;
     mod statements;
     mod tasks;
     mod transaction;
@@ -252,6 +254,7 @@ mod mysql {
     mod server_transactions;
     #[path = "sessions/mysql.rs"]
     mod sessions;
+    mod shapes;
     mod statements;
     mod tasks;
     mod transaction;

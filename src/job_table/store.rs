@@ -20,7 +20,7 @@ macro_rules! __job_table_store {
             };
             use $crate::__private::{
                 self as __private, Batch, Claimed, Code, ColumnTypes, DeadAttempt, ErrorsColumn, HasColumns, IsNoNumber as _,
-                IsNumber as _, Probe, Renewed, RetryColumn, RowState, Setback, Step, TimeColumn, guard,
+                IsNumber as _, Probe, Renewed, RetryColumn, RowState, Setback, Step, Texts, TimeColumn, guard,
             };
             use $crate::__private::chrono::{DateTime, Utc};
             use $crate::__private::diesel::{self, QueryResult};
@@ -116,6 +116,11 @@ macro_rules! __job_table_store {
                 ::core::iter::Iterator::collect(::core::iter::Iterator::map(::core::iter::IntoIterator::into_iter(statuses_), code_of))
             }
 
+            /// Whether a statement that sets `updates_` stays prepared.
+            fn is_kept(texts_: &Texts, updates_: &Updates) -> QueryResult<::core::primitive::bool> {
+                texts_.keeps_part::<Backend, _>(&diesel::query_builder::AsChangeset::as_changeset(updates_))
+            }
+
             macro_rules! table { () => { $($table)+::table } }
             macro_rules! row { () => { <Row as diesel::SelectableHelper<Backend>>::as_select() } }
             macro_rules! key { () => { $crate::__job_table_key!(@columns COLUMNS, $key_columns) } }
@@ -200,7 +205,8 @@ macro_rules! __job_table_store {
                     $crate::__job_table_insert_row! {
                         $backend diesel::insert_into(table!()).values(new_row!(key_, updates_, step_)),
                         key!(), row!(), conn_, <Self as $crate::JobStore<Connection>>::row(conn_, key_),
-                        taken!(key_, conn_, now)
+                        taken!(key_, conn_, now),
+                        <&Updates as diesel::Insertable<$($table)+::table>>::values(updates_)
                     }
                 }
 
@@ -233,9 +239,11 @@ macro_rules! __job_table_store {
                     macro_rules! claimed_keys { ($keys:expr) => {
                         table!().select(claimed!()).filter(held_any!($keys, token_))
                     } }
+                    static TEXTS: Texts = Texts::new();
+                    macro_rules! is_kept { ($limit:expr) => { TEXTS.keeps_limit::<JobTableStep>($limit) } }
                     $crate::__job_table_claim_rows! {
                         $backend table!(), claim!(step_, token_), candidates, free_keys, claim_keys, claimed_keys, first_keys, key!(), $crate::__job_table_key!(@names $key_columns),
-                        claimed, claimed_of, limit_, token_, step_, conn_
+                        claimed, claimed_of, limit_, token_, step_, conn_, is_kept
                     }
                 }
 
@@ -267,7 +275,9 @@ macro_rules! __job_table_store {
                 }
 
                 fn succeed_row(conn_: &mut Connection, key_: &Key, token_: &str, updates_: &Updates, step_: &Step<Status>) -> QueryResult<::core::primitive::usize> {
-                    execute!(__private::update(table!(), (success!(step_), updates_), held!(key_, token_)), conn_)
+                    static TEXTS: Texts = Texts::new();
+                    let success_ = __private::update(table!(), (success!(step_), updates_), held!(key_, token_));
+                    execute!(__private::kept(is_kept(&TEXTS, updates_)?, success_), conn_)
                 }
 
                 fn succeed_rows(conn_: &mut Connection, keys_: &[Key], token_: &str, step_: &Step<Status>) -> QueryResult<::core::primitive::usize> {
@@ -312,9 +322,11 @@ macro_rules! __job_table_store {
                 }
 
                 fn save_row(conn_: &mut Connection, key_: &Key, token_: &str, updates_: &Updates) -> QueryResult<Option<Option<DateTime<Utc>>>> {
+                    static TEXTS: Texts = Texts::new();
                     let changes_ = (COLUMNS.lock_at.eq(__private::now()), COLUMNS.update_at.eq(__private::now()), updates_);
+                    let save_ = __private::kept(is_kept(&TEXTS, updates_)?, __private::update(table!(), changes_, held!(key_, token_)));
                     let lock_at_: Option<<LockAtType as TimeColumn>::Value> = $crate::__job_table_changed! {
-                        $backend __private::update(table!(), changes_, held!(key_, token_)), COLUMNS.lock_at, conn_,
+                        $backend save_, COLUMNS.lock_at, conn_,
                         find!(table!().select(COLUMNS.lock_at).filter(held!(key_, token_)), conn_)
                     }?;
                     Ok(lock_at_.map(<LockAtType as TimeColumn>::read))

@@ -13,6 +13,7 @@ use super::jobs::{Job, JobUpdates, Status, jobs};
 use super::keys::{Badge, BadgeUpdates, with_badges};
 use super::plans::{fill, searches};
 use super::pools::{Log, pool_with};
+use super::shapes::{Form, MOST_KEPT, SHAPES, forms, shape};
 
 pub const CLAIM: &[&str] = &["UPDATE"];
 pub const CLAIM_NEXT: &[&str] = &["WITH"];
@@ -120,6 +121,20 @@ fn a_key_is_compared_as_what_its_column_is() {
         let counts = by_key.map(|of| of.types.matches("character").count());
         assert_eq!(counts.collect::<Vec<_>>(), [padded; 3]);
     }
+}
+
+#[test]
+fn a_session_keeps_few_statements_whatever_is_sent() {
+    let (_db, pool, _log) = forms();
+    Form::create_and_save(&pool, 1, shape(0)).unwrap();
+    let attempt = Form::start(&pool, 1).unwrap();
+
+    (0..SHAPES).for_each(|bits| attempt.save(shape(bits)).unwrap());
+    (1..=1000).for_each(|n| assert!(Form::claim_next(&pool, n).unwrap().is_empty()));
+
+    let prepared = prepared(&mut pool.get().unwrap());
+    assert!(prepared.len() <= 3 * MOST_KEPT, "{}", prepared.len());
+    attempt.succeed().unwrap();
 }
 
 const PLANS: [&str; 4] = [
