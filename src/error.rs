@@ -130,7 +130,8 @@ pub enum Error {
         /// What the pool was asked for, and its answer.
         source: PoolTimeout,
     },
-    /// The step's constants or its `updates` struct contradict the rules.
+    /// The step's constants, its `updates` struct or the settings of its
+    /// worker contradict the rules.
     #[error("{job} cannot be tracked: {problem}")]
     Misconfigured {
         /// The table.

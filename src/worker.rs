@@ -25,6 +25,10 @@ use desk::Settings;
 pub use observer::{Event, Observer, Summary};
 pub use shutdown::WorkerHandle;
 
+/// More than any machine runs well. They are refused before the first is
+/// started, since others need threads too.
+const MOST_THREADS: usize = 10_000;
+
 /// Works off the ready jobs of a step with threads of its own; made by
 /// [`StatusTracked::worker`].
 ///
@@ -72,7 +76,8 @@ where
     }
 
     /// How many jobs run at a time. By default as many as the machine has
-    /// processors; more where jobs wait for others, as for a web service.
+    /// processors; more where jobs wait for others, as for a web service. More
+    /// than 10,000 are refused when the worker begins.
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Self {
         self.settings.threads = threads.max(1);
@@ -91,7 +96,7 @@ where
     }
 
     /// How long to wait, when nothing was ready, before looking again. A
-    /// second by default.
+    /// second by default; more than a century counts as one.
     #[must_use]
     pub fn poll_every(mut self, pause: Duration) -> Self {
         self.settings.poll_every = pause;
@@ -99,8 +104,8 @@ where
     }
 
     /// How long the end of a job waits at the most to be written together
-    /// with others. 10 milliseconds by default. The end of a lone job is
-    /// written at once.
+    /// with others. 10 milliseconds by default; more than a century counts as
+    /// one. The end of a lone job is written at once.
     #[must_use]
     pub fn finish_within(mut self, time: Duration) -> Self {
         self.settings.finish_within = time;
@@ -134,7 +139,7 @@ where
     /// # Errors
     ///
     /// Those of its first look at the table: [`Error::Database`],
-    /// [`Error::Pool`], [`Error::Misconfigured`]. From then on it logs errors
+    /// [`Error::Pool`]; [`Error::Misconfigured`]. From then on it logs errors
     /// and goes on.
     pub fn run(
         self,
@@ -190,6 +195,15 @@ where
         run: impl Fn(Box<RunningJob<S::Job, C>>) -> Ran<S::Job, C> + Sync,
     ) -> Result<Summary> {
         let step = step::<S>()?;
+        let threads = self.settings.threads;
+        if threads > MOST_THREADS {
+            return Err(Error::Misconfigured {
+                job: S::Job::TABLE.into(),
+                problem: format!(
+                    "a worker of {threads} threads; give it {MOST_THREADS} threads at the most"
+                ),
+            });
+        }
         let span = tracing::info_span!(
             "worker",
             table = S::Job::TABLE,

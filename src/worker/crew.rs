@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::desk::{Desk, Found, Settings, Task, Who};
+use super::desk::{Desk, Found, Settings, Task, Who, after};
 use super::finish::{self, Finish};
 use super::observer::{Event, Observer, Summary};
 use super::upkeep::{self, Leases};
@@ -170,7 +170,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
         let interval = (self.step.lock_expire / 3).max(Duration::from_millis(1));
         let mut failures = 0;
         let mut desk = self.desk();
-        let mut next = Instant::now() + interval;
+        let mut next = after(Instant::now(), interval);
         loop {
             if desk.is_over() {
                 return;
@@ -190,18 +190,18 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
             self.desk().set_renewing(false);
             self.wake_all();
             let done = renewed.and_then(|()| tried("an expiry", || self.expire()));
-            next = Instant::now()
-                + match done {
-                    Ok(()) => {
-                        failures = 0;
-                        interval
-                    }
-                    Err(error) => {
-                        failures += 1;
-                        tracing::error!(%error, "locks are neither renewed nor expired");
-                        backoff::exponential(FIRST_PAUSE, LONGEST_PAUSE, failures).min(interval)
-                    }
-                };
+            let pause = match done {
+                Ok(()) => {
+                    failures = 0;
+                    interval
+                }
+                Err(error) => {
+                    failures += 1;
+                    tracing::error!(%error, "locks are neither renewed nor expired");
+                    backoff::exponential(FIRST_PAUSE, LONGEST_PAUSE, failures).min(interval)
+                }
+            };
+            next = after(Instant::now(), pause);
             desk = self.desk();
         }
     }
@@ -465,6 +465,9 @@ where
         for n in 1..=crew.settings.threads {
             let hand = named(&n.to_string()).spawn_scoped(scope, || crew.hand::<S>(run));
             started = started.and(hand.map(|_| ()));
+            if started.is_err() {
+                break;
+            }
         }
         if started.is_err() {
             crew.shut_down();

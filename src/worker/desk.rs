@@ -15,6 +15,14 @@ const AHEAD: Duration = Duration::from_millis(10);
 /// among the 32,766 parameters of a statement on SQLite.
 const LARGEST_GROUP: usize = 2_000;
 
+/// Longer waits are cut to this: a century, which every clock has left.
+const LONGEST_WAIT: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+/// The time when this wait is over.
+pub(super) fn after(now: Instant, wait: Duration) -> Instant {
+    now.checked_add(wait.min(LONGEST_WAIT)).unwrap_or(now)
+}
+
 /// How a worker works.
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
@@ -191,9 +199,9 @@ impl<Job, End> Desk<Job, End> {
         self.dry = found == Found::Nothing && undisturbed;
         match found {
             Found::Enough | Found::Some => {}
-            Found::Contended => self.claim_from = now + pause,
+            Found::Contended => self.claim_from = after(now, pause),
             Found::Nothing if quiet && !undisturbed => self.claim_from = now,
-            Found::Nothing => self.claim_from = now + self.settings.poll_every,
+            Found::Nothing => self.claim_from = after(now, self.settings.poll_every),
         }
     }
 
@@ -201,7 +209,7 @@ impl<Job, End> Desk<Job, End> {
     pub fn fail_claim(&mut self, pause: Duration, now: Instant) {
         self.claiming -= 1;
         self.looking = false;
-        self.claim_from = now + pause;
+        self.claim_from = after(now, pause);
     }
 
     /// A group of ends was written, but for those that were put back: they
@@ -209,7 +217,7 @@ impl<Job, End> Desk<Job, End> {
     pub fn end_finish(&mut self, put_back: Vec<End>, pause: Duration, now: Instant) {
         self.finishing -= 1;
         if !put_back.is_empty() {
-            self.finish_from = now + pause;
+            self.finish_from = after(now, pause);
             self.due.extend(put_back);
         }
         self.due_since = now;
@@ -219,7 +227,7 @@ impl<Job, End> Desk<Job, End> {
     /// A job was given back because its time has not come: no more is
     /// claimed for a while.
     pub fn hold_off(&mut self, now: Instant) {
-        self.claim_from = self.claim_from.max(now + self.settings.poll_every);
+        self.claim_from = self.claim_from.max(after(now, self.settings.poll_every));
     }
 
     /// There may be something to claim.
@@ -283,7 +291,7 @@ impl<Job, End> Desk<Job, End> {
     }
 
     fn overdue_from(&self) -> Instant {
-        self.due_since + self.settings.finish_within
+        after(self.due_since, self.settings.finish_within)
     }
 
     fn wants_claim(&self) -> bool {
@@ -291,7 +299,7 @@ impl<Job, End> Desk<Job, End> {
         if self.shutting_down || (self.settings.until_empty && (self.dry || self.looking)) {
             return false;
         }
-        let coming = self.claiming * self.settings.batch;
+        let coming = self.claiming.saturating_mul(self.settings.batch);
         let takes = coming as f64 * self.job_takes / self.settings.threads as f64;
         self.waiting.is_empty()
             && !self.is_at_limit()

@@ -346,6 +346,34 @@ fn the_last_look_is_the_only_claim() {
 }
 
 #[test]
+fn waits_and_batches_without_end_overflow_nothing() {
+    let endless = Settings {
+        batch: usize::MAX,
+        poll_every: Duration::MAX,
+        finish_within: Duration::MAX,
+        ..settings()
+    };
+    let (mut desk, now) = with_jobs(endless, &["a", "b"], Found::Some);
+    run(&mut desk, MS, now);
+    assert!(matches!(keeper(&mut desk, now), Task::Wait(Some(_))));
+    desk.hold_off(now);
+    desk.idle = 2;
+    run(&mut desk, MS, now);
+    assert_eq!(hand(&mut desk, now), Task::Finish(vec!["a", "b"]));
+    desk.end_finish(vec![], Duration::MAX, now);
+    assert!(matches!(hand(&mut desk, now), Task::Wait(Some(_))));
+    desk.poll(now);
+    for _ in 0..3 {
+        assert!(matches!(
+            hand(&mut desk, now),
+            Task::Claim { .. } | Task::Wait(_)
+        ));
+    }
+    desk.fail_claim(Duration::MAX, now);
+    assert!(matches!(hand(&mut desk, now), Task::Wait(Some(_))));
+}
+
+#[test]
 fn what_becomes_ready_during_the_last_look_is_looked_for() {
     let until_empty = Settings {
         until_empty: true,
