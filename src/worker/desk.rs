@@ -201,7 +201,12 @@ impl<Job, End> Desk<Job, End> {
             Found::Enough | Found::Some => {}
             Found::Contended => self.claim_from = after(now, pause),
             Found::Nothing if quiet && !undisturbed => self.claim_from = now,
-            Found::Nothing => self.claim_from = after(now, self.settings.poll_every),
+            Found::Nothing => {
+                self.claim_from = after(now, self.settings.poll_every);
+                if !quiet {
+                    self.recheck(now);
+                }
+            }
         }
     }
 

@@ -346,6 +346,21 @@ fn the_last_look_is_the_only_claim() {
 }
 
 #[test]
+fn a_claim_that_ends_after_the_last_job_does_not_put_the_last_look_off() {
+    let until_empty = Settings {
+        until_empty: true,
+        ..settings()
+    };
+    let (mut desk, now) = with_jobs(until_empty, &["a"], Found::Some);
+    run(&mut desk, MS, now);
+    assert_eq!(hand(&mut desk, now), Task::Finish(vec!["a"]));
+    assert_eq!(hand(&mut desk, now), BUSY);
+    desk.end_finish(vec![], Duration::ZERO, now);
+    desk.end_claim(Found::Nothing, false, 100 * MS, now);
+    assert_eq!(hand(&mut desk, now), QUIET);
+}
+
+#[test]
 fn waits_and_batches_without_end_overflow_nothing() {
     let endless = Settings {
         batch: usize::MAX,
