@@ -16,6 +16,10 @@ use crate::retry;
 use crate::running::RunningJob;
 use crate::store::{Batch, Claimed, JobName, JobStore, Tracked};
 
+/// Jobs of one statement, at the most: for far more, PostgreSQL may choose a
+/// plan whose time grows with their square, and MySQL has too few parameters.
+const MOST_AT_ONCE: usize = 1_000;
+
 /// Rows that cannot be decoded and that a claim of the next jobs passes over.
 const MOST_PASSED_OVER: usize = 64;
 
@@ -113,10 +117,36 @@ pub(crate) struct Next<J: JobStore<C>, C: TrackerConnection> {
 }
 
 /// Claims up to `wanted` ready jobs, fewer when fewer are free right now.
+pub(crate) fn next<S: 'static, J: JobStore<C>, C: TrackerConnection>(
+    pool: &PoolOf<C>,
+    wanted: usize,
+    step: Step<J::Status>,
+) -> Result<Next<J, C>> {
+    let mut next = next_at_once::<S, J, C>(pool, wanted.min(MOST_AT_ONCE), step)?;
+    let mut got = next.jobs.len();
+    while got == MOST_AT_ONCE && next.jobs.len() < wanted {
+        let left = wanted - next.jobs.len();
+        match next_at_once::<S, J, C>(pool, left.min(MOST_AT_ONCE), step) {
+            Ok(more) => {
+                got = more.jobs.len();
+                next.jobs.extend(more.jobs);
+                next.unreadable = next.unreadable.or(more.unreadable);
+            }
+            // Those that it has are the caller's.
+            Err(error) => {
+                tracing::warn!(%error, "no more jobs could be claimed");
+                break;
+            }
+        }
+    }
+    Ok(next)
+}
+
+/// The same of a number that one statement can claim.
 ///
 /// Rows that cannot be decoded are passed over, so that one of them does
 /// not stop the table.
-pub(crate) fn next<S: 'static, J: JobStore<C>, C: TrackerConnection>(
+fn next_at_once<S: 'static, J: JobStore<C>, C: TrackerConnection>(
     pool: &PoolOf<C>,
     wanted: usize,
     step: Step<J::Status>,
