@@ -270,7 +270,8 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         let (setback, panic) = self.step.after_failure(self.retry, wish);
         let failure = failure.and_of_delay(panic, self.step.redact);
         let passed = TimeDelta::from_std(self.claimed_at.elapsed()).unwrap_or_default();
-        let at = self.lock_at.unwrap_or_default() + passed;
+        let claimed_at = self.lock_at.unwrap_or_default();
+        let at = claimed_at.checked_add_signed(passed).unwrap_or(claimed_at);
         Ending::Failure {
             errors: failure.document(self.errors.clone(), setback.retry, at),
             failure,

@@ -65,6 +65,7 @@ mod sqlite {
     mod guard;
     mod jobs;
     mod keys;
+    mod limits;
     mod next;
     #[path = "columns/sqlite.rs"]
     mod own_columns;
@@ -138,6 +139,7 @@ mod postgres {
     mod guard;
     mod jobs;
     mod keys;
+    mod limits;
     mod next;
     #[path = "columns/postgres.rs"]
     mod own_columns;
@@ -218,6 +220,7 @@ mod mysql {
     mod guard;
     mod jobs;
     mod keys;
+    mod limits;
     mod next;
     #[path = "columns/mysql.rs"]
     mod own_columns;
