@@ -6,6 +6,7 @@
 mod apart;
 pub mod backoff;
 mod bulk;
+mod causes;
 mod claim;
 pub mod clock;
 mod column;
@@ -18,9 +19,12 @@ mod expiry;
 mod failure;
 mod guard;
 mod job_table;
+#[cfg(feature = "postgres")]
+mod key;
 mod keys;
 mod lease;
 mod next;
+mod panics;
 mod protocol;
 mod retry;
 mod running;
@@ -31,6 +35,7 @@ mod statement;
 mod status;
 mod status_codes;
 mod store;
+mod texts;
 mod transaction;
 mod transition;
 mod worker;
@@ -59,15 +64,18 @@ pub mod __private {
         ColumnTypes, Columns, ErrorsColumn, HasColumns, IsNoNumber, IsNumber, Probe, RetryColumn,
         TimeColumn,
     };
+    #[cfg(feature = "postgres")]
+    pub use crate::key::{key_value, read_key};
     #[cfg(feature = "mysql")]
     pub use crate::next::first_ready;
     #[cfg(feature = "postgres")]
     pub use crate::next::{Place, Since, update_next};
     pub use crate::protocol::{Refusal, RowState, Setback, Start, Step, Trace};
     pub use crate::statement::{
-        Code, LimitsLockWait, LockWait, any_of, bound, delete, narrowed, one_of, padded, unvarying,
-        update,
+        Code, LimitsLockWait, LockWait, any_of, bound, delete, kept, narrowed, one_of, padded,
+        unvarying, update,
     };
     pub use crate::store::{Batch, Claimed, DeadAttempt, Obstacle, Ready, Renewed, Search};
+    pub use crate::texts::Texts;
     pub use {chrono, diesel, serde_json};
 }

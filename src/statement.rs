@@ -3,7 +3,8 @@
 //! `diesel::update` marks its statements as unsafe to cache, so each call has
 //! the database parse and plan it again. These nodes build the same SQL of
 //! the same typed parts and leave the mark out: their text varies only with
-//! the shape of the changeset, which is bounded.
+//! the shape of the changeset, and of the many shapes that one can have, few
+//! are [`kept`].
 
 use std::marker::PhantomData;
 
@@ -282,6 +283,53 @@ impl<Id, Q: Query> Query for Unvarying<Id, Q> {
 
 impl<Id, Q, Conn> RunQueryDsl<Conn> for Unvarying<Id, Q> {}
 
+/// A statement that may stay prepared, or not; see [`kept`].
+#[derive(Debug)]
+pub struct Kept<Q> {
+    statement: Q,
+    is_kept: bool,
+}
+
+/// Has the statement stay prepared on its connection only where `is_kept`
+/// says so, as [`Texts`](crate::texts::Texts) tell.
+pub fn kept<Q>(is_kept: bool, statement: Q) -> Kept<Q> {
+    Kept { statement, is_kept }
+}
+
+impl<T: QuerySource, S, P> Kept<Update<T, S, P>> {
+    /// Has the statement return `columns` of each row that it changed.
+    pub fn returning<R>(self, columns: R) -> Kept<UpdateReturning<T, S, P, R>>
+    where
+        R: SelectableExpression<T> + NonAggregate,
+    {
+        kept(self.is_kept, self.statement.returning(columns))
+    }
+}
+
+impl<Q, DB> QueryFragment<DB> for Kept<Q>
+where
+    DB: Backend,
+    Q: QueryFragment<DB>,
+{
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
+        if !self.is_kept {
+            out.unsafe_to_cache_prepared();
+        }
+        self.statement.walk_ast(out)
+    }
+}
+
+impl<Q: QueryId> QueryId for Kept<Q> {
+    type QueryId = Q::QueryId;
+    const HAS_STATIC_QUERY_ID: bool = Q::HAS_STATIC_QUERY_ID;
+}
+
+impl<Q: Query> Query for Kept<Q> {
+    type SqlType = Q::SqlType;
+}
+
+impl<Q, Conn> RunQueryDsl<Conn> for Kept<Q> {}
+
 /// `column IN (codes)`; see [`one_of`].
 #[derive(Debug)]
 pub struct OneOf<C, E> {
@@ -360,7 +408,7 @@ pub(crate) fn round_up(length: usize) -> usize {
     let mut round = 1_usize;
     while round < length {
         round = match round.to_string().as_bytes()[0] {
-            b'2' => round / 2 * 5,
+            b'2' => (round / 2).saturating_mul(5),
             _ => round.saturating_mul(2),
         };
     }

@@ -6,9 +6,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use diesel::result::Error as DieselError;
 
+use crate::causes::causes;
 use crate::connection::TrackerConnection;
 use crate::ending::{Ending, Landing, landing};
-use crate::error::{BoxError, Error, Result, causes};
+use crate::error::{BoxError, Error, Result};
+use crate::panics::Discarded;
 use crate::retry::{self, Fault, Verdict};
 use crate::running::{RunningJob, Trouble};
 use crate::signal::wish_of;
@@ -87,8 +89,13 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
                 source, doubtful, ..
             } => {
                 let release = self.release();
-                self.end(&release, doubtful)?;
-                Err(self.failed(source))
+                match self.end(&release, doubtful) {
+                    Ok(()) => Err(self.failed(source)),
+                    Err(error) => {
+                        Trouble::Error(source).discard();
+                        Err(error)
+                    }
+                }
             }
             Outcome::Unreached(error) => Err(error),
         }
@@ -99,9 +106,12 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         &mut self,
         work: impl FnOnce(&mut C, &J, &mut J::Updates) -> Result<T, BoxError>,
     ) -> Outcome<T> {
-        let outcome = match self.try_once(work) {
-            Ok(Try::Over(outcome)) => outcome,
-            Ok(Try::CommitUnknown(value, source)) => match self.trace_commit() {
+        let tried = catch_unwind(AssertUnwindSafe(|| self.try_once(work)));
+        let outcome = match tried {
+            // Of a value in the updates. The transaction went with its connection.
+            Err(panic) => Outcome::Failed(Trouble::Panic(panic)),
+            Ok(Ok(Try::Over(outcome))) => outcome,
+            Ok(Ok(Try::CommitUnknown(value, source))) => match self.trace_commit() {
                 Ok(true) => Outcome::Committed(value),
                 Ok(false) => Outcome::MadeWay {
                     source: source.into(),
@@ -110,10 +120,12 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
                 },
                 Err(error) => Outcome::Unreached(error),
             },
-            Err(error) => Outcome::Unreached(error),
+            Ok(Err(error)) => Outcome::Unreached(error),
         };
         match outcome {
-            Outcome::Committed(_) => self.landed(&Ending::Success(J::Updates::default())),
+            Outcome::Committed(_) => {
+                self.landed(&Ending::Success(Discarded::new(J::Updates::default())))
+            }
             // It did not fail: its drop has nothing to record.
             Outcome::Unreached(_) | Outcome::LockLost => self.ended = Some(Transition::Lost),
             Outcome::Failed(_) | Outcome::MadeWay { .. } => {}
@@ -125,7 +137,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         &mut self,
         work: impl FnOnce(&mut C, &J, &mut J::Updates) -> Result<T, BoxError>,
     ) -> Result<Try<T>> {
-        let updates = std::mem::take(&mut self.updates);
+        let updates = Discarded::new(std::mem::take(&mut self.updates));
         // Taken once a transaction has begun: the work is never run twice.
         let mut work = Some((work, updates));
         retry::run(&self.pool, &JobName::<J>(&self.lease.key), |conn, _| {

@@ -18,7 +18,7 @@ use std::time::Duration;
 use crate::connection::{PoolOf, TrackerConnection};
 use crate::error::{BoxError, Error, Result};
 use crate::retry::Kept;
-use crate::running::RunningJob;
+use crate::running::{RunningJob, Trouble};
 use crate::status::{StatusTracked, UpdatesOf, step};
 use crate::store::{JobStore, Tracked};
 use crate::transaction::Outcome;
@@ -27,6 +27,10 @@ use desk::Settings;
 
 pub use observer::{Event, Observer, Summary};
 pub use shutdown::WorkerHandle;
+
+/// More than any machine runs well. They are refused before the first is
+/// started, since others need threads too.
+const MOST_THREADS: usize = 10_000;
 
 /// Works off the ready jobs of a step with threads of its own; made by
 /// [`StatusTracked::worker`].
@@ -75,7 +79,8 @@ where
     }
 
     /// How many jobs run at a time. By default as many as the machine has
-    /// processors; more where jobs wait for others, as for a web service.
+    /// processors; more where jobs wait for others, as for a web service. More
+    /// than 10,000 are refused when the worker begins.
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Self {
         self.settings.threads = threads.max(1);
@@ -94,7 +99,7 @@ where
     }
 
     /// How long to wait, when nothing was ready, before looking again. A
-    /// second by default.
+    /// second by default; more than a century counts as one.
     #[must_use]
     pub fn poll_every(mut self, pause: Duration) -> Self {
         self.settings.poll_every = pause;
@@ -102,8 +107,8 @@ where
     }
 
     /// How long the end of a job waits at the most to be written together
-    /// with others. 10 milliseconds by default. The end of a lone job is
-    /// written at once.
+    /// with others. 10 milliseconds by default; more than a century counts as
+    /// one. The end of a lone job is written at once.
     #[must_use]
     pub fn finish_within(mut self, time: Duration) -> Self {
         self.settings.finish_within = time;
@@ -137,7 +142,7 @@ where
     /// # Errors
     ///
     /// Those of its first look at the table: [`Error::Database`],
-    /// [`Error::Pool`], [`Error::Misconfigured`]. From then on it logs errors
+    /// [`Error::Pool`]; [`Error::Misconfigured`]. From then on it logs errors
     /// and goes on.
     pub fn run(
         self,
@@ -223,6 +228,15 @@ where
         run: impl Fn(Box<RunningJob<S::Job, C>>) -> Ran<S::Job, C> + Sync,
     ) -> Result<Summary> {
         let step = step::<S>()?;
+        let threads = self.settings.threads;
+        if threads > MOST_THREADS {
+            return Err(Error::Misconfigured {
+                job: S::Job::TABLE.into(),
+                problem: format!(
+                    "a worker of {threads} threads; give it {MOST_THREADS} threads at the most"
+                ),
+            });
+        }
         let span = tracing::info_span!(
             "worker",
             table = S::Job::TABLE,
@@ -258,7 +272,10 @@ fn perform<S: StatusTracked, C: TrackerConnection>(
 where
     S::Job: JobStore<C>,
 {
-    let (ending, _) = job.perform(work);
+    let (ending, result) = job.perform(work);
+    if let Err(trouble) = result {
+        trouble.discard();
+    }
     Ran::Due {
         job,
         ending,
@@ -285,13 +302,22 @@ where
             job.lock_lost();
             return Ran::Over(job);
         }
-        Outcome::Failed(trouble) => (job.ending_after(&trouble), false),
+        Outcome::Failed(trouble) => {
+            let ending = job.ending_after(&trouble);
+            trouble.discard();
+            (ending, false)
+        }
         Outcome::MadeWay {
             source,
             is_conflict: true,
             ..
         } => return Ran::Conflict { job, source },
-        Outcome::MadeWay { doubtful, .. } => (job.release(), doubtful),
+        Outcome::MadeWay {
+            source, doubtful, ..
+        } => {
+            Trouble::Error(source).discard();
+            (job.release(), doubtful)
+        }
         Outcome::Unreached(error) => {
             tracing::error!(%error, "the transaction could not be had");
             job.ended = None;

@@ -64,6 +64,8 @@ mod sqlite {
     mod expire;
     mod guard;
     mod jobs;
+    mod keys;
+    mod limits;
     mod neighbours;
     mod next;
     #[path = "columns/sqlite.rs"]
@@ -74,6 +76,7 @@ mod sqlite {
     mod own_statements;
     #[path = "transaction/sqlite.rs"]
     mod own_transactions;
+    mod panics;
     mod passing;
     mod pipeline;
     #[path = "statements/plans.rs"]
@@ -91,6 +94,7 @@ mod sqlite {
     mod savepoint_transactions;
     #[path = "sessions/sqlite.rs"]
     mod sessions;
+    mod shapes;
     mod statements;
     mod tasks;
     mod transaction;
@@ -137,6 +141,8 @@ mod postgres {
     #[path = "neighbours/held.rs"]
     mod held_rows;
     mod jobs;
+    mod keys;
+    mod limits;
     mod neighbours;
     mod next;
     #[path = "columns/postgres.rs"]
@@ -147,6 +153,7 @@ mod postgres {
     mod own_statements;
     #[path = "transaction/postgres.rs"]
     mod own_transactions;
+    mod panics;
     mod passing;
     mod pipeline;
     #[path = "statements/plans.rs"]
@@ -169,6 +176,7 @@ mod postgres {
     mod server_transactions;
     #[path = "sessions/postgres.rs"]
     mod sessions;
+    mod shapes;
     mod statements;
     mod tasks;
     mod transaction;
@@ -217,6 +225,8 @@ mod mysql {
     #[path = "neighbours/held.rs"]
     mod held_rows;
     mod jobs;
+    mod keys;
+    mod limits;
     mod neighbours;
     mod next;
     #[path = "columns/mysql.rs"]
@@ -229,6 +239,7 @@ mod mysql {
     mod own_statements;
     #[path = "transaction/mysql.rs"]
     mod own_transactions;
+    mod panics;
     mod passing;
     mod pipeline;
     #[path = "statements/plans.rs"]
@@ -253,6 +264,7 @@ mod mysql {
     mod server_transactions;
     #[path = "sessions/mysql.rs"]
     mod sessions;
+    mod shapes;
     mod statements;
     mod tasks;
     mod transaction;

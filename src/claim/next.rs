@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use diesel::QueryResult;
 use diesel::result::Error::DeserializationError as Undecodable;
 
-use super::{claim_or_release, new_token, one_by_one, release_unread};
+use super::{claim_or_release, decoded, new_token, one_by_one, release_unread};
 use crate::connection::{PoolOf, TrackerConnection, together};
 use crate::error::Result;
 use crate::protocol::Step;
@@ -16,8 +16,8 @@ use crate::running::RunningJob;
 use crate::statement::{LockWait, round_up};
 use crate::store::{Batch, Claimed, JobStore, Obstacle, Ready, Search};
 
-/// Rows that one statement claims: below the parameters that it may have on
-/// each database, and few enough that nobody waits for long.
+/// Rows that one statement claims: for far more, PostgreSQL may choose a plan
+/// whose time grows with their square, and MySQL has too few parameters.
 const LARGEST_CLAIM: usize = 1_000;
 
 /// The next ready jobs, as far as they could be had.
@@ -112,8 +112,10 @@ fn together_or_alone<S: 'static, C: TrackerConnection, J: JobStore<C>>(
     step: &Step<J::Status>,
     search: &Search<J::Key>,
 ) -> QueryResult<Batch<J>> {
-    let claimed = J::claim_rows::<S>(conn, limit, token, step, search);
+    let claimed = decoded(|| J::claim_rows::<S>(conn, limit, token, step, search));
     let (mut batch, is_refused) = match claimed {
+        // Which of the rows it was is found one by one.
+        Err(Undecodable(_)) => (held_by(conn, token, step)?, false),
         // What the database refuses of one row, it refuses of its whole batch.
         Err(error) if retry::judge(conn, &error) == Verdict::Permanent => {
             tracing::debug!(table = J::TABLE, %error, "not claimed together");
@@ -263,7 +265,7 @@ pub fn held_by<C, J: JobStore<C>>(
 ) -> QueryResult<Batch<J>> {
     let mut batch = Batch::default();
     for key in J::claimed_keys(conn, token, step)? {
-        match J::claimed_row(conn, &key, token) {
+        match decoded(|| J::claimed_row(conn, &key, token)) {
             Ok(claimed) => batch.claimed.extend(claimed),
             Err(error @ Undecodable(_)) => {
                 release_unread::<C, J>(conn, &key, token, step)?;

@@ -132,7 +132,7 @@ macro_rules! __job_table_changed_rows {
 macro_rules! __job_table_insert_row {
     // IGNORE would hide other errors, and matched-row counts make ON DUPLICATE
     // KEY tell nothing: so a plain insert, and a look on a duplicate.
-    (mysql $insert:expr, $key:expr, $row:expr, $conn:expr, $again:expr, $taken:expr) => {
+    (mysql $insert:expr, $key:expr, $row:expr, $conn:expr, $again:expr, $taken:expr, $values:expr) => {
         match $crate::__private::diesel::RunQueryDsl::execute($insert, $conn) {
             ::core::result::Result::Ok(_) => $again,
             ::core::result::Result::Err(
@@ -156,12 +156,25 @@ macro_rules! __job_table_insert_row {
             ::core::result::Result::Err(error_) => ::core::result::Result::Err(error_),
         }
     };
+    // The others write DEFAULT for a column that is not set, and Diesel keeps
+    // none of their texts. SQLite leaves the column out.
+    (sqlite $insert:expr, $key:expr, $row:expr, $conn:expr, $again:expr, $taken:expr, $values:expr) => {{
+        static TEXTS: $crate::__private::Texts = $crate::__private::Texts::new();
+        let is_kept_ = TEXTS.keeps_part::<Backend, _>(&$values)?;
+        $crate::__job_table_insert_row! { @returning is_kept_, $insert, $key, $row, $conn }
+    }};
+    (postgres $insert:expr, $key:expr, $row:expr, $conn:expr, $again:expr, $taken:expr, $values:expr) => {
+        $crate::__job_table_insert_row! { @returning true, $insert, $key, $row, $conn }
+    };
     // On the key alone: a conflict on another unique index stays an error,
     // and neither breaks the caller's transaction.
-    ($other:ident $insert:expr, $key:expr, $row:expr, $conn:expr, $again:expr, $taken:expr) => {
+    (@returning $is_kept:expr, $insert:expr, $key:expr, $row:expr, $conn:expr) => {
         $crate::__private::diesel::OptionalExtension::optional(
             $crate::__private::diesel::RunQueryDsl::get_result(
-                $insert.on_conflict($key).do_nothing().returning($row),
+                $crate::__private::kept(
+                    $is_kept,
+                    $insert.on_conflict($key).do_nothing().returning($row),
+                ),
                 $conn,
             ),
         )
@@ -234,11 +247,11 @@ macro_rules! __job_table_insert_rows {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __job_table_first_rows {
-    (mysql $table:expr, $key:expr, $time:expr, $statuses:expr, $ready:ident, $order:expr, $limit:expr) => {
+    (mysql $table:expr, $key:expr, $columns:expr, $statuses:expr, $ready:ident, $order:expr, $limit:expr) => {
         $crate::__private::first_ready(
             $table,
             $key,
-            ($key, $time),
+            $columns,
             ::core::iter::Iterator::collect(::core::iter::Iterator::map(
                 ::core::iter::IntoIterator::into_iter($statuses),
                 |status_| $ready!([status_]),
@@ -247,9 +260,9 @@ macro_rules! __job_table_first_rows {
             $limit,
         )
     };
-    ($other:ident $table:expr, $key:expr, $time:expr, $statuses:expr, $ready:ident, $order:expr, $limit:expr) => {
+    ($other:ident $table:expr, $key:expr, $columns:expr, $statuses:expr, $ready:ident, $order:expr, $limit:expr) => {
         $table
-            .select(($key, $time))
+            .select($columns)
             .filter($ready!($statuses))
             .order_by($order)
             .limit(
@@ -286,7 +299,7 @@ macro_rules! __job_table_free_keys {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __job_table_claim_rows {
-    (postgres $table:expr, $changes:expr, $candidates:ident, $free_keys:ident, $claim_keys:ident, $claimed_keys:ident, $key:expr, $key_names:expr, $claimed:ident, $decode:expr, $limit:ident, $token:ident, $step:ident, $search:ident, $conn:ident) => {{
+    (postgres $table:expr, $changes:expr, $candidates:ident, $free_keys:ident, $claim_keys:ident, $claimed_keys:ident, $key:expr, $key_names:expr, $claimed:ident, $decode:expr, $limit:ident, $token:ident, $step:ident, $search:ident, $conn:ident, $is_kept:ident) => {{
         let claim_ = $crate::__private::update_next(
             $table,
             $changes,
@@ -299,6 +312,7 @@ macro_rules! __job_table_claim_rows {
                 <$crate::__private::Since<NowType> as ::core::default::Default>::default()
             ),
         );
+        let claim_ = $crate::__private::kept($is_kept!($limit), claim_);
         let mut rows_ = match $crate::__private::diesel::RunQueryDsl::load(claim_, $conn) {
             ::core::result::Result::Err(
                 $crate::__private::diesel::result::Error::DeserializationError(_),
@@ -333,14 +347,14 @@ macro_rules! __job_table_claim_rows {
     }};
     // One writer at a time, so nobody comes in between; several rows are one
     // transaction, and one wait for the disk.
-    (sqlite $table:expr, $changes:expr, $candidates:ident, $free_keys:ident, $claim_keys:ident, $claimed_keys:ident, $key:expr, $key_names:expr, $claimed:ident, $decode:expr, $limit:ident, $token:ident, $step:ident, $search:ident, $conn:ident) => {
+    (sqlite $table:expr, $changes:expr, $candidates:ident, $free_keys:ident, $claim_keys:ident, $claimed_keys:ident, $key:expr, $key_names:expr, $claimed:ident, $decode:expr, $limit:ident, $token:ident, $step:ident, $search:ident, $conn:ident, $is_kept:ident) => {
         $crate::__private::claim_by_key::<JobTableStep, Connection, Row>(
             $conn, $limit, $token, $step, $search,
         )
     };
     // Read without locks, then claim by key, past those that others write to:
     // locks on ranges of rows deadlock, and so does who waits while holding some.
-    (mysql $table:expr, $changes:expr, $candidates:ident, $free_keys:ident, $claim_keys:ident, $claimed_keys:ident, $key:expr, $key_names:expr, $claimed:ident, $decode:expr, $limit:ident, $token:ident, $step:ident, $search:ident, $conn:ident) => {
+    (mysql $table:expr, $changes:expr, $candidates:ident, $free_keys:ident, $claim_keys:ident, $claimed_keys:ident, $key:expr, $key_names:expr, $claimed:ident, $decode:expr, $limit:ident, $token:ident, $step:ident, $search:ident, $conn:ident, $is_kept:ident) => {
         $crate::__private::claim_by_keys::<JobTableStep, Connection, Row>(
             $conn,
             $limit,

@@ -17,7 +17,8 @@ use super::leases::{self, Leases};
 use super::observer::{Observer, Summary};
 use crate::connection::{PoolOf, TrackerConnection};
 use crate::ending::Ending;
-use crate::error::BoxError;
+use crate::error::{BoxError, Result};
+use crate::panics::caught;
 use crate::protocol::Step;
 use crate::retry::Kept;
 use crate::running::RunningJob;
@@ -126,15 +127,18 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
             match task {
                 Task::Run(job) => {
                     drop(desk);
-                    let ran = match self.refreshed(job) {
+                    let ran = caught("a worker's thread", || match self.refreshed(job) {
                         Ok(job) => {
                             self.observe(&job, Transition::Started, Duration::ZERO);
                             job.started();
                             run(job)
                         }
                         Err(ran) => ran,
+                    });
+                    desk = match ran {
+                        Ok(ran) => self.ran(ran, now),
+                        Err(_) => self.dropped(now),
                     };
-                    desk = self.ran(ran, now);
                 }
                 Task::Finish(group) => {
                     desk = self.finish(desk, group);
@@ -175,7 +179,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
     fn refreshed(
         &self,
         mut job: Box<RunningJob<J, C>>,
-    ) -> std::result::Result<Box<RunningJob<J, C>>, Ran<J, C>> {
+    ) -> Result<Box<RunningJob<J, C>>, Ran<J, C>> {
         if job.lease.age() > self.step.lock_expire / 3 * 2 {
             let lease = std::slice::from_ref(&job.lease);
             if let Err(error) = leases::renew::<J, C>(&self.pool, &mut Kept::none(), lease) {
@@ -237,6 +241,14 @@ fn give_back<J: JobStore<C>, C: TrackerConnection>(
     desk.put_due(Finish::new(job, release, None), now);
 }
 
+/// Why `work` was not done: its error, or its panic.
+fn tried<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T, String> {
+    match caught(what, work) {
+        Ok(done) => done.map_err(|error| error.to_string()),
+        Err(message) => Err(format!("panic: {message}")),
+    }
+}
+
 fn wait<'a, T>(
     condvar: &Condvar,
     guard: MutexGuard<'a, T>,
@@ -274,6 +286,9 @@ where
         for n in 1..=crew.settings.threads {
             let hand = named(&n.to_string()).spawn_scoped(scope, || crew.hand::<S>(run));
             started = started.and(hand.map(|_| ()));
+            if started.is_err() {
+                break;
+            }
         }
         if started.is_err() {
             crew.shut_down();

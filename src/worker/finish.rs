@@ -1,5 +1,6 @@
 //! The ends of attempts, written in groups.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,6 +10,7 @@ use crate::apart::all_or_each;
 use crate::connection::{TrackerConnection, together};
 use crate::ending::{Ending, Landing, landing};
 use crate::error::{BoxError, Error};
+use crate::panics::{caught, discard};
 use crate::protocol::Step;
 use crate::retry::{self, Fault};
 use crate::running::{RunningJob, Trouble};
@@ -103,7 +105,15 @@ pub(super) fn write<J: JobStore<C>, C: TrackerConnection>(
     }
     let mut can_be_written = true;
     if fresh.len() > 1 {
-        can_be_written = write_together(&mut fresh, step);
+        let write = || write_together(&mut fresh, step);
+        can_be_written = caught("the end of a job", write).unwrap_or_else(|_| {
+            // As it is found when each is written alone.
+            fresh.iter_mut().for_each(|finish| {
+                finish.doubtful = true;
+                finish.is_put_back(Fate::OfAll);
+            });
+            true
+        });
         fresh.retain(|finish| finish.fate == Fate::OfAll);
     }
     for finish in alone.into_iter().chain(fresh) {
@@ -129,12 +139,23 @@ fn write_alone<J: JobStore<C>, C: TrackerConnection>(
     } else {
         LockWait::Briefly
     };
-    let landing = retry::run(&job.pool, &job.name(), |conn, again| {
-        match ending.write_once(conn, &job.lease, step, doubtful || again, wait) {
-            Err(Fault::Database(error)) if retry::is_held(conn, &error) => Ok(None),
-            other => other.map(Some),
+    // What the user's code does when the updates are written may panic.
+    let write = || {
+        retry::run(&job.pool, &job.name(), |conn, again| {
+            match ending.write_once(conn, &job.lease, step, doubtful || again, wait) {
+                Err(Fault::Database(error)) if retry::is_held(conn, &error) => Ok(None),
+                other => other.map(Some),
+            }
+        })
+    };
+    let landing = match catch_unwind(AssertUnwindSafe(write)) {
+        Ok(landing) => landing,
+        Err(panic) => {
+            finish.fate = Fate::Over;
+            job.record_panic(ending, &*panic);
+            return discard("the drop of a panic's payload", panic);
         }
-    });
+    };
     let error = match landing {
         Ok(Some(landing)) => return finish.is_over(landing),
         Ok(None) => return finish.is_put_back(Fate::OfItsOwn),

@@ -5,7 +5,7 @@
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use super::{Crew, FIRST_PAUSE, LONGEST_PAUSE, WorkersDesk, lock, wait};
+use super::{Crew, FIRST_PAUSE, LONGEST_PAUSE, WorkersDesk, lock, tried, wait};
 use crate::backoff;
 use crate::connection::TrackerConnection;
 use crate::error::Result;
@@ -14,6 +14,7 @@ use crate::retry::Kept;
 use crate::store::{JobStore, Obstacle};
 use crate::transition::Transition;
 use crate::worker::aside::{Aside, Why};
+use crate::worker::desk::after;
 use crate::worker::leases;
 use crate::worker::observer::Event;
 
@@ -25,7 +26,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
     pub fn renew(&self, mut kept: Kept<C>) {
         let interval = self.interval();
         let mut failures = 0;
-        let mut next_round = Instant::now() + interval;
+        let mut next_round = after(Instant::now(), interval);
         // Those whose rows were held are tried again between the rounds.
         let mut held = Vec::new();
         loop {
@@ -45,7 +46,9 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
             };
             desk.set_renewing(true);
             drop(desk);
-            let renewed = leases::renew::<J, C>(&self.pool, &mut kept, &leases);
+            let renewed = tried("a renewal", || {
+                leases::renew::<J, C>(&self.pool, &mut kept, &leases)
+            });
             drop(leases);
             self.desk().set_renewing(false);
             self.wake_all();
@@ -62,7 +65,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
                 }
             };
             if is_round || failures > 0 {
-                next_round = Instant::now() + pause;
+                next_round = after(Instant::now(), pause);
             }
         }
     }
@@ -72,7 +75,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
         let mut failures = 0;
         let aside = Mutex::new(Aside::default());
         loop {
-            let pause = match self.expire_all(&aside) {
+            let pause = match tried("an expiry", || self.expire_all(&aside)) {
                 Ok(()) => {
                     failures = 0;
                     self.interval()
@@ -85,7 +88,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
             };
             self.desk().end_expiry(Instant::now());
             self.wake_all();
-            if self.wait_until(Instant::now() + pause).is_none() {
+            if self.wait_until(after(Instant::now(), pause)).is_none() {
                 return;
             }
         }
