@@ -7,7 +7,7 @@ use std::sync::Arc;
 use diesel::QueryResult;
 use diesel::result::Error::DeserializationError as Undecodable;
 
-use crate::connection::{PoolOf, TrackerConnection, together};
+use crate::connection::{PoolOf, TrackerConnection, mark_cause, together};
 use crate::error::{Error, Result};
 use crate::expiry;
 use crate::protocol::{Refusal, Start, Step};
@@ -256,7 +256,7 @@ pub fn claim_by_keys<S: 'static, C: TrackerConnection, J: JobStore<C>>(
 /// Claims the first `limit` of `candidates` that can still be had. The first
 /// try goes to the first; a claimer that lost it goes on elsewhere, so that
 /// claimers of one list do not run into each other row by row.
-fn claim_each<S: 'static, C, J: JobStore<C>>(
+fn claim_each<S: 'static, C: TrackerConnection, J: JobStore<C>>(
     conn: &mut C,
     candidates: Vec<J::Key>,
     limit: usize,
@@ -306,18 +306,20 @@ pub fn claim_again<C, J: JobStore<C>>(
 
 /// Claims one row. Where the claim may have landed and the row could not be
 /// read, it is given back: nobody is going to work on it.
-fn claim_or_release<S: 'static, C, J: JobStore<C>>(
+fn claim_or_release<S: 'static, C: TrackerConnection, J: JobStore<C>>(
     conn: &mut C,
     key: &J::Key,
     token: &str,
     step: &Step<J::Status>,
 ) -> QueryResult<Option<Claimed<J>>> {
-    J::claim_row::<S>(conn, key, token, step).inspect_err(|_| {
+    J::claim_row::<S>(conn, key, token, step).map_err(|mut error| {
+        mark_cause(conn, &mut error);
         let key_alone = std::slice::from_ref(key);
         if let Err(error) = J::release_rows(conn, key_alone, token, step.pending) {
             // The first error is the one to report; the lock expires.
             tracing::debug!(job = %JobName::<J>(key), %error, "not released");
         }
+        error
     })
 }
 

@@ -19,6 +19,8 @@ mod guard;
 mod job_table;
 mod lease;
 mod next;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 mod protocol;
 mod retry;
 mod running;

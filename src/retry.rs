@@ -9,7 +9,7 @@ use diesel::r2d2::{ConnectionManager, PooledConnection};
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
 use crate::backoff;
-use crate::connection::{PoolOf, TrackerConnection};
+use crate::connection::{Cause, MaybeDatabaseError, PoolOf, TrackerConnection, mark_cause};
 use crate::error::{Error, PoolTimeout, Result};
 
 /// Pauses between the tries, doubled from the first to the longest: about
@@ -18,6 +18,10 @@ use crate::error::{Error, PoolTimeout, Result};
 const TRIES: i32 = 10;
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Tries where the database does not tell, in a language that is known here,
+/// whether another would do.
+const TRIES_WHEN_UNCLEAR: i32 = 3;
 
 /// Why a statement gave no result.
 #[derive(Debug)]
@@ -36,14 +40,20 @@ impl From<DieselError> for Fault {
     }
 }
 
+impl MaybeDatabaseError for Fault {
+    fn database_error(&mut self) -> Option<&mut DieselError> {
+        match self {
+            Self::Database(error) | Self::Final(error) => Some(error),
+            Self::Untraceable => None,
+        }
+    }
+}
+
 impl Fault {
     /// As an error of `job`, where there is no earlier try to speak of.
     pub(crate) fn into_error(self, job: &dyn Display) -> Error {
         match self {
-            Self::Database(source) | Self::Final(source) => Error::Database {
-                job: job.to_string(),
-                source,
-            },
+            Self::Database(source) | Self::Final(source) => database_error(job, source),
             // Only a later try can be in doubt.
             Self::Untraceable => Error::OutcomeUnknown {
                 job: job.to_string(),
@@ -53,11 +63,36 @@ impl Fault {
     }
 }
 
+/// An error of the database as one of `job`.
+pub(crate) fn database_error(job: &dyn Display, source: DieselError) -> Error {
+    let job = job.to_string();
+    if is_of_shared_session(&source) {
+        Error::SharedSession { job, source }
+    } else {
+        Error::Database { job, source }
+    }
+}
+
+/// Whether PostgreSQL knows a prepared statement of Diesel's otherwise than
+/// Diesel does. Its name is in the message, in every language.
+pub(crate) fn is_of_shared_session(error: &DieselError) -> bool {
+    matches!(error, DieselError::DatabaseError(DatabaseErrorKind::Unknown, information)
+        if information.message().contains("__diesel_stmt_"))
+}
+
+/// Whether it comes again at each try, so that a worker that went on would only
+/// go in circles.
+pub(crate) fn is_lasting(error: &Error) -> bool {
+    matches!(error, Error::SharedSession { .. })
+}
+
 /// What to do about a database error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// It stays: the statement itself is at fault.
     Permanent,
+    /// It may be either of the two.
+    Unclear,
     /// The database rolled the statement back; it may succeed now.
     Passing,
     /// The connection is gone, and with it the answer.
@@ -86,17 +121,20 @@ pub(crate) fn run<C: TrackerConnection, T>(
             Ok(conn) => conn,
             Err(source) => return Err(last.map_or(Error::Pool { source }, failed)),
         };
-        let error = match (work(&mut conn, doubtful), last.take()) {
+        let mut error = match (work(&mut conn, doubtful), last.take()) {
             (Ok(value), _) => return Ok(value),
             (Err(Fault::Untraceable), Some(source)) => return Err(unknown(source)),
             (Err(Fault::Database(error)), _) => error,
             // Where the connection broke, it may have been at the commit.
-            (Err(Fault::Final(source)), _) if judge(&mut *conn, &source) == Verdict::Broken => {
-                return Err(unknown(source));
+            (Err(Fault::Final(mut source)), _) => {
+                return Err(match judge(&mut *conn, &mut source) {
+                    Verdict::Broken => unknown(source),
+                    _ => failed(source),
+                });
             }
             (Err(fault), _) => return Err(fault.into_error(job)),
         };
-        let verdict = judge(&mut *conn, &error);
+        let verdict = judge(&mut *conn, &mut error);
         drop(conn);
         if verdict == Verdict::Broken {
             doubtful = true;
@@ -105,7 +143,12 @@ pub(crate) fn run<C: TrackerConnection, T>(
             stale -= 1;
         } else {
             tries += 1;
-            if verdict == Verdict::Permanent || tries == TRIES {
+            let most = match verdict {
+                Verdict::Permanent => 1,
+                Verdict::Unclear => TRIES_WHEN_UNCLEAR,
+                Verdict::Passing | Verdict::Broken => TRIES,
+            };
+            if tries >= most {
                 return Err(failed(error));
             }
             thread::sleep(backoff::exponential(FIRST_PAUSE, LONGEST_PAUSE, tries));
@@ -128,26 +171,16 @@ pub(crate) fn checkout<C: TrackerConnection>(
     })
 }
 
-/// Judges an error of `conn`, and evicts the connection if it is gone.
-pub(crate) fn judge<C: TrackerConnection>(conn: &mut C, error: &DieselError) -> Verdict {
-    let verdict = match error {
-        DieselError::DatabaseError(kind, _) => match kind {
-            // A server that has become a read-only replica stays one.
-            DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::ReadOnlyTransaction => {
-                Verdict::Broken
-            }
-            // Diesel has no kind for most transient errors, nor for a lost
-            // connection on MySQL: ask the connection, then the message.
-            DatabaseErrorKind::Unknown if is_one_of(error, C::BROKEN) || conn.ping().is_err() => {
-                Verdict::Broken
-            }
-            _ if is_passing::<C>(error) => Verdict::Passing,
-            _ => Verdict::Permanent,
-        },
-        DieselError::BrokenTransactionManager | DieselError::RollbackErrorOnCommit { .. } => {
-            Verdict::Broken
-        }
-        _ => Verdict::Permanent,
+/// Judges an error of `conn`, right after the statement: tells a conflict by
+/// the error's kind, and evicts the connection if it is gone.
+pub(crate) fn judge<C: TrackerConnection>(conn: &mut C, error: &mut DieselError) -> Verdict {
+    let verdict = match mark_cause(conn, error) {
+        Cause::Conflict | Cause::Stopped => Verdict::Passing,
+        Cause::Connection => Verdict::Broken,
+        // Diesel has no kind for a lost connection on MySQL.
+        _ if is_of_unknown_kind(error) && conn.ping().is_err() => Verdict::Broken,
+        Cause::Unclear if !conn.speaks_english() => Verdict::Unclear,
+        Cause::Statement | Cause::Unclear => Verdict::Permanent,
     };
     if verdict == Verdict::Broken {
         conn.evict();
@@ -156,21 +189,20 @@ pub(crate) fn judge<C: TrackerConnection>(conn: &mut C, error: &DieselError) -> 
 }
 
 /// Whether the database rolled back what it was asked for, and may do it the
-/// next time.
+/// next time; of an error that [`judge`] has seen.
 pub(crate) fn is_passing<C: TrackerConnection>(error: &DieselError) -> bool {
-    is_conflict::<C>(error) || is_one_of(error, C::PASSING)
+    match error {
+        DieselError::DatabaseError(DatabaseErrorKind::SerializationFailure, _) => true,
+        DieselError::DatabaseError(DatabaseErrorKind::Unknown, information) => {
+            C::cause_in(&**information) == Cause::Stopped
+        }
+        _ => false,
+    }
 }
 
-/// Whether it did so for the sake of another transaction.
-pub(crate) fn is_conflict<C: TrackerConnection>(error: &DieselError) -> bool {
+fn is_of_unknown_kind(error: &DieselError) -> bool {
     matches!(
         error,
-        DieselError::DatabaseError(DatabaseErrorKind::SerializationFailure, _)
-    ) || is_one_of(error, C::CONFLICTS)
-}
-
-/// Whether it is an error without a kind, and with one of these in its message.
-fn is_one_of(error: &DieselError, parts: &[&str]) -> bool {
-    matches!(error, DieselError::DatabaseError(DatabaseErrorKind::Unknown, information)
-        if parts.iter().any(|part| information.message().contains(part)))
+        DieselError::DatabaseError(DatabaseErrorKind::Unknown, _)
+    )
 }

@@ -4,9 +4,9 @@ use std::cell::Cell;
 use std::error::Error as StdError;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use diesel::result::Error as DieselError;
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
-use crate::connection::TrackerConnection;
+use crate::connection::{Cause, TrackerConnection, cause_of};
 use crate::ending::{Ending, Landing, landing};
 use crate::error::{BoxError, Error, Result, causes};
 use crate::retry::{self, Fault, Verdict};
@@ -122,6 +122,8 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         retry::run(&self.pool, &JobName::<J>(&self.lease.key), |conn, _| {
             let stage = Cell::new(Stage::Beginning);
             let (mut trouble, mut value) = (None, None);
+            let (mut made_way, mut refused) = (false, false);
+            let mut shared_session = None;
             let done = conn.both_or_neither(
                 |conn| {
                     stage.set(Stage::Working);
@@ -131,8 +133,13 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
                     let run = || work(conn, self.job(), &mut updates);
                     match self.span.in_scope(|| catch_unwind(AssertUnwindSafe(run))) {
                         Ok(Ok(value)) => return Ok((value, updates)),
-                        // Kept here, since an error of the rollback would take its place.
-                        Ok(Err(error)) => trouble = Some(Trouble::Error(error)),
+                        // Kept and judged here: an error of the rollback would take
+                        // its place, and the database would know no more of it.
+                        Ok(Err(error)) => {
+                            made_way = is_conflict(conn, &*error);
+                            shared_session = of_shared_session(&*error);
+                            trouble = Some(Trouble::Error(error));
+                        }
                         Err(panic) => trouble = Some(Trouble::Panic(panic)),
                     }
                     Err(DieselError::RollbackTransaction)
@@ -144,7 +151,9 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
                     }
                     stage.set(Stage::Marking);
                     let (key, token) = (&self.lease.key, &self.lease.token);
-                    if J::succeed_row(conn, key, token, &updates, &self.step)? == 0 {
+                    let marked = J::succeed_row(conn, key, token, &updates, &self.step);
+                    let marked = marked.inspect_err(|error| refused = conn.is_refusal(error));
+                    if marked? == 0 {
                         stage.set(Stage::LockLost);
                         return Err(DieselError::RollbackTransaction);
                     }
@@ -153,12 +162,15 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
                     Ok(())
                 },
             );
-            let error = match (done, trouble) {
+            if let Some(error) = shared_session {
+                return Err(Fault::Final(error));
+            }
+            let mut error = match (done, trouble) {
                 (Ok(()), _) => match value.take() {
                     Some(value) => return Ok(Try::Over(Outcome::Committed(value))),
                     None => DieselError::NotInTransaction,
                 },
-                (Err(_), Some(Trouble::Error(source))) if made_way::<C>(&*source) => {
+                (Err(_), Some(Trouble::Error(source))) if made_way => {
                     let doubtful = false;
                     return Ok(Try::Over(Outcome::MadeWay { source, doubtful }));
                 }
@@ -171,7 +183,10 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
             if stage.get() == Stage::Beginning {
                 return Err(Fault::Database(error));
             }
-            let verdict = retry::judge(conn, &error);
+            if retry::is_of_shared_session(&error) {
+                return Err(Fault::Final(error));
+            }
+            let verdict = retry::judge(conn, &mut error);
             Ok(Try::Over(match (verdict, stage.get(), value) {
                 (Verdict::Broken, Stage::Committing, Some(value)) => {
                     return Ok(Try::CommitUnknown(value, error));
@@ -180,10 +195,12 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
                     source: error.into(),
                     doubtful: false,
                 },
-                (Verdict::Permanent, stage, _) if stage == Stage::Working || is_refused(&error) => {
+                (_, stage, _) if stage == Stage::Working || refused => {
                     Outcome::Failed(Trouble::Error(EndedEarly(error).into()))
                 }
-                (Verdict::Permanent, ..) => Outcome::Failed(Trouble::Error(error.into())),
+                (Verdict::Permanent | Verdict::Unclear, ..) => {
+                    Outcome::Failed(Trouble::Error(error.into()))
+                }
             }))
         })
     }
@@ -205,19 +222,25 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
     }
 }
 
-/// Whether the business logic's error is the database's, by which it rolled
-/// back one transaction for the sake of another. The loss of a connection is
-/// not among them: a job that brings down its connection each time has to
-/// come to an end.
-fn made_way<C: TrackerConnection>(error: &(dyn StdError + 'static)) -> bool {
+/// Whether the business logic's error, which it has just returned, is the
+/// database's, by which it rolled back one transaction for the sake of
+/// another. The loss of a connection is not among them: a job that brings down
+/// its connection each time has to come to an end.
+fn is_conflict<C: TrackerConnection>(conn: &mut C, error: &(dyn StdError + 'static)) -> bool {
     wish_of(error).is_none()
         && causes(error)
             .filter_map(|error| error.downcast_ref::<DieselError>())
-            .any(retry::is_conflict::<C>)
+            .any(|error| cause_of(conn, error) == Cause::Conflict)
 }
 
-/// PostgreSQL's answer to whatever follows an error in a transaction.
-fn is_refused(error: &DieselError) -> bool {
-    matches!(error, DieselError::DatabaseError(_, information)
-        if information.message().contains("current transaction is aborted"))
+/// The error by which the business logic's statements met another client's, as
+/// the database told it: it is not the job's.
+fn of_shared_session(error: &(dyn StdError + 'static)) -> Option<DieselError> {
+    let mut errors = causes(error).filter_map(|error| error.downcast_ref::<DieselError>());
+    let error = errors.find(|error| retry::is_of_shared_session(error))?;
+    let kind = DatabaseErrorKind::Unknown;
+    Some(DieselError::DatabaseError(
+        kind,
+        Box::new(error.to_string()),
+    ))
 }

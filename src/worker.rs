@@ -135,7 +135,8 @@ where
     ///
     /// Those of its first look at the table: [`Error::Database`],
     /// [`Error::Pool`], [`Error::Misconfigured`]. From then on it logs errors
-    /// and goes on.
+    /// and goes on; but [`Error::SharedSession`], which would come again and
+    /// again, ends it at any time.
     pub fn run(
         self,
         work: impl Fn(&RunningJob<S::Job, C>, &mut UpdatesOf<S>) -> Result<(), BoxError> + Sync,
@@ -214,6 +215,9 @@ where
         let summary = crew.summary();
         tracing::info!("done: {summary}");
         drop(running);
+        if let Some(error) = crew.lasting_error() {
+            return Err(error);
+        }
         Ok(summary)
     }
 }
@@ -255,11 +259,7 @@ where
         }
         Outcome::Failed(trouble) => (job.ending_after(&trouble), false),
         Outcome::MadeWay { doubtful, .. } => (job.release(), doubtful),
-        Outcome::Unreached(error) => {
-            tracing::error!(%error, "the transaction could not be had");
-            job.ended = None;
-            (job.release(), true)
-        }
+        Outcome::Unreached(error) => return Ran::Unreached { job, error },
     };
     Ran::Due {
         job,

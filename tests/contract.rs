@@ -64,6 +64,7 @@ mod sqlite {
     mod expire;
     mod guard;
     mod jobs;
+    mod messages;
     mod next;
     #[path = "columns/sqlite.rs"]
     mod own_columns;
@@ -134,9 +135,12 @@ mod postgres {
     mod faults;
     mod guard;
     mod jobs;
+    mod messages;
     mod next;
     #[path = "columns/postgres.rs"]
     mod own_columns;
+    #[path = "messages/postgres.rs"]
+    mod own_messages;
     #[path = "passing/postgres.rs"]
     mod own_passing;
     #[path = "statements/postgres.rs"]
@@ -211,6 +215,7 @@ mod mysql {
     mod faults;
     mod guard;
     mod jobs;
+    mod messages;
     mod next;
     #[path = "columns/mysql.rs"]
     mod own_columns;

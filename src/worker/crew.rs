@@ -14,7 +14,7 @@ use crate::backoff;
 use crate::claim;
 use crate::connection::{PoolOf, TrackerConnection};
 use crate::ending::Ending;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::expiry;
 use crate::protocol::Step;
 use crate::retry;
@@ -37,6 +37,11 @@ pub(super) enum Ran<J: JobStore<C>, C: TrackerConnection> {
     },
     /// Its end is written, or lost.
     Over(Box<RunningJob<J, C>>),
+    /// Its transaction could not be had, or it cannot be known how it ended.
+    Unreached {
+        job: Box<RunningJob<J, C>>,
+        error: Error,
+    },
 }
 
 /// Jobs are large, and change hands often: so they are boxed.
@@ -56,6 +61,8 @@ pub(super) struct Crew<J: JobStore<C>, C: TrackerConnection> {
     leases: Leases<J::Key>,
     observer: Option<Arc<dyn Observer>>,
     summary: Mutex<Summary>,
+    /// What ended the worker: it would have come again and again.
+    lasting_error: Mutex<Option<Error>>,
     failed_claims: AtomicI32,
     failed_finishes: AtomicI32,
 }
@@ -78,6 +85,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
             leases: Leases::default(),
             observer,
             summary: Mutex::new(Summary::default()),
+            lasting_error: Mutex::new(None),
             failed_claims: AtomicI32::new(0),
             failed_finishes: AtomicI32::new(0),
         }
@@ -101,6 +109,28 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
         }
         drop(desk);
         self.wake_all();
+    }
+
+    /// Ends the worker where an error would come again and again.
+    fn end_if_lasting(&self, error: Error) {
+        if retry::is_lasting(&error) {
+            let mut first = self
+                .lasting_error
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            first.get_or_insert(error);
+            drop(first);
+            self.shut_down();
+        }
+    }
+
+    /// What ended the worker before its time.
+    pub fn lasting_error(&self) -> Option<Error> {
+        let mut error = self
+            .lasting_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        error.take()
     }
 
     /// One of the threads that run jobs, which `run` does.
@@ -194,6 +224,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
                     Err(error) => {
                         failures += 1;
                         tracing::error!(%error, "locks are neither renewed nor expired");
+                        self.end_if_lasting(error);
                         backoff::exponential(FIRST_PAUSE, LONGEST_PAUSE, failures).min(interval)
                     }
                 };
@@ -236,6 +267,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
             let pause = backoff::exponential(FIRST_PAUSE, LONGEST_PAUSE, failures);
             tracing::error!(%error, ?pause, "no jobs could be claimed");
             self.desk().fail_claim(pause, Instant::now());
+            self.end_if_lasting(error);
         }
         self.desk()
     }
@@ -284,6 +316,13 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
                 ending,
                 doubtful,
             } => (job, ending, doubtful),
+            Ran::Unreached { mut job, error } => {
+                tracing::error!(%error, "the transaction could not be had");
+                self.end_if_lasting(error);
+                job.ended = None;
+                let release = job.release();
+                (job, release, true)
+            }
             Ran::Over(job) => {
                 self.over(&job, now - begun);
                 drop(job);
@@ -316,6 +355,9 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
         let is_last_chance = self.desk().is_shutting_down();
         let mut put_back = Vec::new();
         for mut finish in group {
+            if let Some(error) = finish.error.take() {
+                self.end_if_lasting(error);
+            }
             if finish.job.ended.is_none() && is_last_chance && finish.tries > 1 {
                 tracing::error!(job = finish.job.name(), "given up; its lock will expire");
                 finish.job.ended = Some(Transition::Lost);

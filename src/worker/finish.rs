@@ -28,6 +28,8 @@ pub(super) struct Finish<J: JobStore<C>, C: TrackerConnection> {
     pub doubtful: bool,
     pub tries: u32,
     pub refusals: u32,
+    /// Why it is not written.
+    pub error: Option<Error>,
 }
 
 impl<J: JobStore<C>, C: TrackerConnection> Finish<J, C> {
@@ -39,6 +41,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Finish<J, C> {
             doubtful: false,
             tries: 0,
             refusals: 0,
+            error: None,
         }
     }
 }
@@ -82,6 +85,7 @@ fn write_alone<J: JobStore<C>, C: TrackerConnection>(finish: &mut Finish<J, C>) 
         if matches!(error, Error::Pool { .. }) {
             finish.put_back();
         }
+        finish.error = Some(error);
         return;
     };
     finish.put_back();

@@ -53,6 +53,15 @@ pub fn dialect(sql: &str) -> String {
     sql.to_owned()
 }
 
+/// A trigger of a user's that refuses rows, under a condition on `NEW`, with an
+/// error of its own.
+pub fn refusal(event: &str, condition: &str, text: &str) -> String {
+    format!(
+        "CREATE TRIGGER refusal BEFORE {event} FOR EACH ROW
+         IF {condition} THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = '{text}'; END IF"
+    )
+}
+
 /// Puts the session into a time zone far from UTC.
 pub fn far_east(conn: &mut TestConnection) {
     conn.batch_execute("SET time_zone = '+09:00'").unwrap();

@@ -58,6 +58,17 @@ pub fn dialect(sql: &str) -> String {
     sql.replace("DATETIME(6)", "TIMESTAMP").replace('`', "\"")
 }
 
+/// A trigger of a user's that refuses rows, under a condition on `NEW`, with an
+/// error of its own.
+pub fn refusal(event: &str, condition: &str, text: &str) -> String {
+    format!(
+        "CREATE FUNCTION refusal() RETURNS trigger LANGUAGE plpgsql
+             AS 'BEGIN RAISE EXCEPTION ''{text}''; END';
+         CREATE TRIGGER refusal BEFORE {event} FOR EACH ROW WHEN ({condition})
+             EXECUTE FUNCTION refusal()"
+    )
+}
+
 /// Puts the session into a time zone far from UTC.
 pub fn far_east(conn: &mut TestConnection) {
     conn.batch_execute("SET TIME ZONE 'Asia/Tokyo'").unwrap();

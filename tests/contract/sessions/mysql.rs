@@ -14,6 +14,13 @@ pub fn impatient(conn: &mut TestConnection) {
         .unwrap();
 }
 
+/// The languages of the database's messages.
+pub const LANGUAGES: [fn(&mut TestConnection); 2] = [|_| {}, in_german];
+
+pub fn in_german(conn: &mut TestConnection) {
+    conn.batch_execute("SET lc_messages = 'de_DE'").unwrap();
+}
+
 /// Puts the database's clock, as this session sees it, some hours off the
 /// worker's; it stands still, too.
 pub fn put_clock_off(conn: &mut TestConnection, hours: i64) {

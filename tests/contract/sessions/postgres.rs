@@ -12,6 +12,16 @@ pub fn impatient(conn: &mut TestConnection) {
     conn.batch_execute("SET lock_timeout = '5ms'").unwrap();
 }
 
+/// The languages of the database's messages.
+pub const LANGUAGES: [fn(&mut TestConnection); 2] = [|_| {}, in_german];
+
+/// Has the server speak German, if `scripts/with-servers` started it: another
+/// may lack the locale.
+pub fn in_german(conn: &mut TestConnection) {
+    conn.batch_execute("SET lc_messages = 'de_DE.UTF-8'")
+        .unwrap();
+}
+
 /// Puts the database's clock, as this session sees it, some hours off the
 /// worker's: by a function that takes the place of PostgreSQL's.
 pub fn put_clock_off(conn: &mut TestConnection, hours: i64) {

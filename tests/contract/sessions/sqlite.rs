@@ -10,6 +10,9 @@ pub fn impatient(conn: &mut TestConnection) {
     conn.batch_execute("PRAGMA busy_timeout = 0").unwrap();
 }
 
+/// The languages of the database's messages.
+pub const LANGUAGES: [fn(&mut TestConnection); 1] = [|_| {}];
+
 mod by_two {
     #[diesel::declare_sql_function]
     extern "SQL" {

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::database::{TestConnection, TestDb};
 use super::jobs::{Job, data};
 use super::pools::pool_with;
-use super::sessions::impatient;
+use super::sessions::{LANGUAGES, impatient};
 use super::transaction::{
     LEDGER, assert_failed, assert_pool_is_sound, assert_released, book, one_job,
 };
@@ -23,11 +23,17 @@ fn a_lock_that_is_not_to_be_had_in_time_is_no_failed_attempt_where_it_is_passed_
             diesel::sql_query("UPDATE accounts SET sum = 1 WHERE id = 1").execute(conn)
         })
     }];
-    for ask in asks {
+    for (speak, ask) in LANGUAGES
+        .into_iter()
+        .flat_map(|speak| asks.map(|ask| (speak, ask)))
+    {
         let db = TestDb::with_table(LEDGER);
         db.sql("CREATE TABLE accounts (id INTEGER NOT NULL PRIMARY KEY, sum INTEGER NOT NULL)");
         db.sql("INSERT INTO accounts VALUES (1, 0)");
-        let pool = pool_with(db.url(), 1, impatient);
+        let pool = pool_with(db.url(), 1, move |conn| {
+            speak(conn);
+            impatient(conn);
+        });
         Job::create_and_save(&pool, "a", data(json!("old"))).unwrap();
         let mut other = TestConnection::establish(db.url()).unwrap();
         other
@@ -41,8 +47,7 @@ fn a_lock_that_is_not_to_be_had_in_time_is_no_failed_attempt_where_it_is_passed_
             Ok::<_, BoxError>(())
         });
 
-        let error = assert_released(&db, ended);
-        assert!(error.to_string().contains("Lock wait timeout"), "{error}");
+        assert_released(&db, ended);
         assert_pool_is_sound(&db, &pool);
     }
 }

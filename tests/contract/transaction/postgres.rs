@@ -10,6 +10,7 @@ use serde_json::json;
 use super::database::{TestConnection, TestDb};
 use super::jobs::{Job, data};
 use super::pools::{Event, Log, pool_with};
+use super::sessions::LANGUAGES;
 use super::transaction::{
     LEDGER, assert_failed, assert_pool_is_sound, assert_released, book, bookings, one_job,
 };
@@ -24,8 +25,12 @@ fn an_error_that_the_work_swallows_is_a_failed_attempt() {
         |_| {},
         |conn| _ = book(conn, "a", 2).unwrap_err(), // refused, and swallowed too
     ];
-    for go_on in works {
-        let (db, pool) = one_job();
+    for (speak, go_on) in LANGUAGES
+        .into_iter()
+        .flat_map(|speak| works.map(|work| (speak, work)))
+    {
+        let (db, _) = one_job();
+        let pool = pool_with(db.url(), 1, speak);
 
         let ended = Job::run_job_in_transaction(&pool, "a", |conn, job, updates| {
             *updates = data(json!("new"));
