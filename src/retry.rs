@@ -177,6 +177,8 @@ pub(crate) fn judge<C: TrackerConnection>(conn: &mut C, error: &mut DieselError)
     let verdict = match mark_cause(conn, error) {
         Cause::Conflict | Cause::Stopped => Verdict::Passing,
         Cause::Connection => Verdict::Broken,
+        // The ping is a prepared statement, too.
+        _ if is_of_shared_session(error) => Verdict::Permanent,
         // Diesel has no kind for a lost connection on MySQL.
         _ if is_of_unknown_kind(error) && conn.ping().is_err() => Verdict::Broken,
         Cause::Unclear if !conn.speaks_english() => Verdict::Unclear,

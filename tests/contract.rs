@@ -148,6 +148,7 @@ mod postgres {
     #[path = "transaction/postgres.rs"]
     mod own_transactions;
     mod passing;
+    mod pgbouncer;
     mod pipeline;
     #[path = "statements/plans.rs"]
     mod plans;
