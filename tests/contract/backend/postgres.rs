@@ -20,6 +20,8 @@ pub const UNREACHABLE: [&str; 2] = [
 /// Keeps every other session out that says so, until this one ends.
 pub const ALONE: &str = "SET client_min_messages = warning; SELECT pg_advisory_lock(7117)";
 
+/// Set where the pools' sessions are to have another isolation level.
+const ISOLATION: &str = "STATUS_TRACKER_TEST_ISOLATION";
 /// Set where all tests are to go through PgBouncer.
 const ALL_BEHIND_PGBOUNCER: &str = "STATUS_TRACKER_TEST_PGBOUNCER";
 
@@ -98,11 +100,26 @@ impl Home {
 }
 
 pub fn customizer() -> Box<dyn CustomizeConnection<TestConnection, Error>> {
-    Box::new(Customizer {
-        prepared_statements: std::env::var_os(ALL_BEHIND_PGBOUNCER).is_none(),
-        english_messages: false,
-        ..Customizer::default()
-    })
+    Box::new(AsTheEnvironmentSays)
+}
+
+#[derive(Debug)]
+struct AsTheEnvironmentSays;
+
+impl CustomizeConnection<TestConnection, Error> for AsTheEnvironmentSays {
+    fn on_acquire(&self, conn: &mut TestConnection) -> Result<(), Error> {
+        let customizer = Customizer {
+            prepared_statements: std::env::var_os(ALL_BEHIND_PGBOUNCER).is_none(),
+            english_messages: false,
+            ..Customizer::default()
+        };
+        customizer.on_acquire(conn)?;
+        if let Ok(level) = std::env::var(ISOLATION) {
+            let set = format!("SET default_transaction_isolation = '{level}'");
+            conn.batch_execute(&set).map_err(Error::QueryError)?;
+        }
+        Ok(())
+    }
 }
 
 pub fn dialect(sql: &str) -> String {
