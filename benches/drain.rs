@@ -6,11 +6,12 @@
 //! within one run. Arguments choose what is measured:
 //!
 //! ```text
-//! cargo bench --bench drain -- [--jobs 40000] [--batch 1,100,1000] [--finished 0] [--updates] [--rounds 5] [--database postgres]
+//! cargo bench --bench drain -- [--jobs 40000] [--batch 1,100,1000] [--finished 0] [--updates] [--snapshot] [--rounds 5] [--database postgres]
 //! ```
 //!
 //! `--finished` puts so many finished rows into the table first; `--updates`
-//! has each job set a JSON column.
+//! has each job set a JSON column; `--snapshot` has another transaction look at
+//! the table all the while, as a backup does, so that no version of a row can go.
 
 mod drain {
     pub mod by_hand;
@@ -28,10 +29,15 @@ const THREADS: usize = 4;
 fn main() {
     let options = Options::read();
     println!(
-        "{} jobs{}, {} finished rows, {THREADS} threads; jobs per second, medians of {} rounds",
+        "{} jobs{}{}, {} finished rows, {THREADS} threads; jobs per second, medians of {} rounds",
         options.jobs,
         if options.updates {
             " that set a JSON column"
+        } else {
+            ""
+        },
+        if options.snapshot {
+            " under an old snapshot"
         } else {
             ""
         },

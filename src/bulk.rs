@@ -1,32 +1,123 @@
 //! Many rows at a time, in chunks: short transactions, bounded memory.
 
+use std::thread;
 use std::time::Duration;
 
+use diesel::QueryResult;
+
+use crate::apart::all_or_each;
+use crate::backoff;
+use crate::connection::TrackerConnection;
 use crate::database::Database;
-use crate::error::Result;
-use crate::store::JobStore;
+use crate::error::{Error, Result};
+use crate::keys::KeySet;
+use crate::protocol::Step;
+use crate::statement::LockWait;
+use crate::store::{JobName, JobStore, Obstacle};
 
 /// Rows of one statement: below the parameters that it may have on each
 /// database (32,766 on SQLite), with a key of eight columns, and few enough
 /// that nobody waits for long.
 pub(crate) const CHUNK: usize = 500;
 
-/// Calls `work` with the keys, chunk by chunk, and adds up what it returns.
-pub(crate) fn each_chunk<K>(
-    mut keys: impl Iterator<Item = K>,
-    mut work: impl FnMut(&[K]) -> Result<usize>,
+/// How often rows are tried that another transaction holds. With the pauses
+/// that is a second in all, which is longer than most transactions take.
+const TRIES: i32 = 7;
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// What came of some rows.
+struct Changed<K> {
+    count: usize,
+    passed_over: Vec<(K, Obstacle)>,
+}
+
+/// Changes the rows with these keys by `change`, which tells how many it
+/// changed: all by one statement, or each by its own where one of them is in
+/// the way.
+fn change<C: TrackerConnection, K: Clone>(
+    conn: &mut C,
+    keys: &[K],
+    change: impl Fn(&mut C, &[K]) -> QueryResult<usize>,
+) -> QueryResult<Changed<K>> {
+    let mut count = 0;
+    let all = |conn: &mut C| {
+        count = change(conn, keys)?;
+        Ok(Vec::new())
+    };
+    let each = all_or_each(conn, keys.iter().cloned(), all, |conn, key| {
+        change(conn, std::slice::from_ref(key))
+    })?;
+    let mut passed_over = Vec::new();
+    for (key, changed) in each {
+        match changed {
+            Ok(one) => count += one,
+            Err(obstacle) => passed_over.push((key, obstacle)),
+        }
+    }
+    Ok(Changed { count, passed_over })
+}
+
+/// Resets the jobs with these keys, and counts them. One that cannot be reset
+/// does not keep the others, and is an error when they are done.
+pub(crate) fn reset<D: Database, J: JobStore<D::Connection>>(
+    mut db: D,
+    mut keys: impl Iterator<Item = J::Key>,
+    step: &Step<J::Status>,
 ) -> Result<usize> {
     let mut count = 0;
+    let mut first = None;
     loop {
-        let chunk: Vec<K> = keys.by_ref().take(CHUNK).collect();
+        let chunk: Vec<J::Key> = keys.by_ref().take(CHUNK).collect();
         if chunk.is_empty() {
-            return Ok(count);
+            return first.map_or(Ok(count), Err);
         }
-        count += work(&chunk)?;
+        let reset = reset_chunk::<D, J>(&mut db, chunk, step)?;
+        count += reset.count;
+        for (key, obstacle) in reset.passed_over {
+            let error = obstacle.into_error(JobName::<J>(&key).to_string());
+            tracing::warn!(%error, "not reset");
+            first.get_or_insert(error);
+        }
     }
 }
 
-/// Deletes old rows that nobody holds, and counts them.
+/// Resets some jobs; those that another transaction holds are tried again for
+/// a while.
+fn reset_chunk<D: Database, J: JobStore<D::Connection>>(
+    db: &mut D,
+    mut keys: Vec<J::Key>,
+    step: &Step<J::Status>,
+) -> Result<Changed<J::Key>> {
+    let mut all = Changed {
+        count: 0,
+        passed_over: Vec::new(),
+    };
+    for tries in 1.. {
+        let reset = db.run(&J::TABLE, |conn, _| {
+            Ok(change(conn, &keys, |conn, keys| {
+                J::reset_rows(conn, keys, step, LockWait::Never)
+            })?)
+        })?;
+        all.count += reset.count;
+        keys.clear();
+        for (key, obstacle) in reset.passed_over {
+            match obstacle {
+                Obstacle::Held if tries < TRIES => keys.push(key),
+                _ => all.passed_over.push((key, obstacle)),
+            }
+        }
+        if keys.is_empty() {
+            break;
+        }
+        thread::sleep(backoff::exponential(FIRST_PAUSE, LONGEST_PAUSE, tries));
+    }
+    Ok(all)
+}
+
+/// Deletes old rows that nobody holds, and counts them. One that another
+/// transaction holds is left for the next time; one that the database does not
+/// let go is an error when the others are deleted.
 pub(crate) fn prune<D: Database, J: JobStore<D::Connection>>(
     mut db: D,
     statuses: &[J::Status],
@@ -36,19 +127,36 @@ pub(crate) fn prune<D: Database, J: JobStore<D::Connection>>(
     if statuses.is_empty() {
         return Ok(count);
     }
+    let mut first = None;
+    let mut past = KeySet::default();
     loop {
-        let (found, deleted) = db.run(&J::TABLE, |conn, _| {
-            let keys = J::stale_keys(conn, CHUNK, statuses, unchanged_for)?;
-            if keys.is_empty() {
-                return Ok((0, 0));
-            }
-            let deleted = J::delete_stale_rows(conn, &keys, statuses, unchanged_for)?;
-            Ok((keys.len(), deleted))
+        let (pruned, are_all) = db.run(&J::TABLE, |conn, _| {
+            let reach = CHUNK + past.len();
+            let mut keys = J::stale_keys(conn, reach, statuses, unchanged_for)?;
+            let are_all = keys.len() < reach;
+            keys.retain(|key| !past.contains(key));
+            let pruned = change(conn, &keys, |conn, keys| {
+                if keys.is_empty() {
+                    return Ok(0);
+                }
+                J::delete_stale_rows(conn, keys, statuses, unchanged_for)
+            })?;
+            Ok((pruned, are_all))
         })?;
-        count += deleted;
-        if deleted == 0 || found < CHUNK {
+        count += pruned.count;
+        let is_over = are_all || pruned.count == 0 && pruned.passed_over.is_empty();
+        for (key, obstacle) in pruned.passed_over {
+            past.insert(&key);
+            let is_held = matches!(obstacle, Obstacle::Held);
+            let error = obstacle.into_error(JobName::<J>(&key).to_string());
+            tracing::warn!(%error, "not pruned");
+            if !is_held {
+                first.get_or_insert(error);
+            }
+        }
+        if is_over {
             tracing::debug!(table = J::TABLE, count, "pruned");
-            return Ok(count);
+            return first.map_or(Ok(count), Err::<usize, Error>);
         }
     }
 }

@@ -27,9 +27,19 @@ const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 /// or written to, and is inferred.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock<ST> {
-    /// Microseconds from now, absent for now itself.
-    shift: Option<i64>,
+    reading: Reading,
     sql_type: PhantomData<ST>,
+}
+
+/// When the clock is read, and what is added.
+#[derive(Debug, Clone, Copy)]
+enum Reading {
+    /// At the start of the statement.
+    Start,
+    /// So many microseconds from the start of the statement.
+    FromStart(i64),
+    /// When the row is changed, after the statement has waited for it.
+    Change,
 }
 
 /// The database's time at the start of the statement, in UTC.
@@ -50,7 +60,20 @@ pub struct Clock<ST> {
 #[must_use]
 pub fn now<ST>() -> Clock<ST> {
     Clock {
-        shift: None,
+        reading: Reading::Start,
+        sql_type: PhantomData,
+    }
+}
+
+/// The database's time when the row is changed. An update may wait for a row
+/// that another transaction holds; its start is in the past by then, and a
+/// lock with that time could be expired when it is taken.
+///
+/// For stamps only: PostgreSQL uses no index for a condition on it.
+#[must_use]
+pub fn stamp<ST>() -> Clock<ST> {
+    Clock {
+        reading: Reading::Change,
         sql_type: PhantomData,
     }
 }
@@ -70,7 +93,7 @@ pub fn now<ST>() -> Clock<ST> {
 #[must_use]
 pub fn ago<ST>(duration: Duration) -> Clock<ST> {
     Clock {
-        shift: Some(-micros(duration)),
+        reading: Reading::FromStart(-micros(duration)),
         sql_type: PhantomData,
     }
 }
@@ -91,7 +114,7 @@ pub fn ago<ST>(duration: Duration) -> Clock<ST> {
 #[must_use]
 pub fn from_now<ST>(duration: Duration) -> Clock<ST> {
     Clock {
-        shift: Some(micros(duration)),
+        reading: Reading::FromStart(micros(duration)),
         sql_type: PhantomData,
     }
 }
@@ -137,14 +160,15 @@ where
 #[cfg(feature = "postgres")]
 impl<ST: TimeColumn> QueryFragment<diesel::pg::Pg> for Clock<ST> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, diesel::pg::Pg>) -> QueryResult<()> {
-        // Not clock_timestamp(): it is volatile, and a volatile bound makes
-        // the planner scan the table instead of an index.
-        out.push_sql(if ST::ZONED {
-            "(statement_timestamp()"
-        } else {
-            "(statement_timestamp() AT TIME ZONE 'UTC'"
+        // In conditions not clock_timestamp(): it is volatile, and a volatile
+        // bound makes the planner scan the table instead of an index.
+        out.push_sql(match (&self.reading, ST::ZONED) {
+            (Reading::Change, true) => "(clock_timestamp()",
+            (Reading::Change, false) => "(clock_timestamp() AT TIME ZONE 'UTC'",
+            (_, true) => "(statement_timestamp()",
+            (_, false) => "(statement_timestamp() AT TIME ZONE 'UTC'",
         });
-        if let Some(micros) = &self.shift {
+        if let Reading::FromStart(micros) = &self.reading {
             out.push_sql(" + ");
             push_shift(out.reborrow(), micros, " * interval '1 microsecond'")?;
         }
@@ -153,13 +177,25 @@ impl<ST: TimeColumn> QueryFragment<diesel::pg::Pg> for Clock<ST> {
     }
 }
 
+/// What is added to the start of the statement, since only local time can be
+/// read later than that: what has passed by it. Ten minutes are longer than
+/// any wait; more of it, or less than nothing, is a clock that was set for the
+/// session, or that changed to or from daylight saving time.
+#[cfg(feature = "mysql")]
+const SINCE_START: &str = " + INTERVAL (CASE WHEN TIMESTAMPDIFF(MICROSECOND, NOW(6), SYSDATE(6)) BETWEEN 0 AND 600000000 \
+    THEN TIMESTAMPDIFF(MICROSECOND, NOW(6), SYSDATE(6)) ELSE 0 END) MICROSECOND";
+
 #[cfg(feature = "mysql")]
 impl<ST: TimeColumn> QueryFragment<diesel::mysql::Mysql> for Clock<ST> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, diesel::mysql::Mysql>) -> QueryResult<()> {
         out.push_sql("(UTC_TIMESTAMP(6)");
-        if let Some(micros) = &self.shift {
-            out.push_sql(" + INTERVAL ");
-            push_shift(out.reborrow(), micros, " MICROSECOND")?;
+        match &self.reading {
+            Reading::Start => {}
+            Reading::FromStart(micros) => {
+                out.push_sql(" + INTERVAL ");
+                push_shift(out.reborrow(), micros, " MICROSECOND")?;
+            }
+            Reading::Change => out.push_sql(SINCE_START),
         }
         out.push_sql(")");
         Ok(())
@@ -176,7 +212,8 @@ impl<ST: TimeColumn> QueryFragment<diesel::sqlite::Sqlite> for Clock<ST> {
         } else {
             "strftime('%Y-%m-%d %H:%M:%f', 'now'"
         });
-        if let Some(micros) = &self.shift {
+        // It reads its clock once a statement, and not before it may write.
+        if let Reading::FromStart(micros) = &self.reading {
             out.push_sql(", printf('%.6f seconds', ");
             push_shift(out.reborrow(), micros, " / 1000000.0)")?;
         }

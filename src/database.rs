@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use diesel::r2d2::{ConnectionManager, PooledConnection};
 
-use crate::connection::{MaybeDatabaseError as _, PoolOf, TrackerConnection, mark_cause};
+use crate::connection::{PoolOf, TrackerConnection};
 use crate::error::Result;
 use crate::retry::{self, Fault};
 
@@ -61,12 +61,7 @@ macro_rules! borrowed_connection {
             type Connection = $connection;
 
             fn run<T>(&mut self, job: &dyn Display, mut work: impl FnMut(&mut $connection, bool) -> Result<T, Fault>) -> Result<T> {
-                work(self, false).map_err(|mut fault| {
-                    if let Some(error) = fault.database_error() {
-                        mark_cause::<$connection>(self, error);
-                    }
-                    fault.into_error(job)
-                })
+                work(self, false).map_err(|fault| fault.into_error(job))
             }
         }
     };

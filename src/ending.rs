@@ -7,6 +7,7 @@ use crate::failure::Failure;
 use crate::lease::Lease;
 use crate::protocol::{Setback, Step, Trace};
 use crate::retry::Fault;
+use crate::statement::LockWait;
 use crate::store::{JobStore, Tracked};
 use crate::transition::Transition;
 
@@ -68,18 +69,19 @@ impl<J: Tracked> Ending<J> {
         conn: &mut C,
         lease: &Lease<J::Key>,
         step: &Step<J::Status>,
+        wait: LockWait,
     ) -> diesel::QueryResult<usize>
     where
         J: JobStore<C>,
     {
         let (key, token) = (&lease.key, &*lease.token);
         match self {
-            Self::Success(updates) => J::succeed_row(conn, key, token, updates, step),
+            Self::Success(updates) => J::succeed_row(conn, key, token, updates, step, wait),
             Self::Failure {
                 setback, errors, ..
-            } => J::fail_row(conn, key, token, *setback, errors.clone()),
+            } => J::fail_row(conn, key, token, *setback, errors.clone(), wait),
             Self::Release(status) => {
-                J::release_rows(conn, std::slice::from_ref(key), token, *status)
+                J::release_rows(conn, std::slice::from_ref(key), token, *status, wait)
             }
         }
     }
@@ -92,6 +94,7 @@ impl<J: Tracked> Ending<J> {
         lease: &Lease<J::Key>,
         step: &Step<J::Status>,
         doubtful: bool,
+        wait: LockWait,
     ) -> Result<Landing, Fault>
     where
         J: JobStore<C>,
@@ -100,7 +103,7 @@ impl<J: Tracked> Ending<J> {
         if doubtful && let Some(landing) = landing::<J, C>(conn, lease, step, status)? {
             return Ok(landing);
         }
-        if self.write(conn, lease, step)? > 0 {
+        if self.write(conn, lease, step, wait)? > 0 {
             return Ok(Landing::Landed);
         }
         // The server may have been at an earlier try all the while, and

@@ -67,6 +67,15 @@ pub enum Error {
         /// When the job may run, in UTC, if that lies ahead.
         run_at: Option<DateTime<Utc>>,
     },
+    /// The job is ready, and yet the database did not change its row: a
+    /// trigger or a rule of the table drops the update.
+    #[error(
+        "{job} is ready, but the database did not change its row: a trigger or a rule of the table drops the update; take it away, or let it pass updates of the tracked columns"
+    )]
+    UpdateDropped {
+        /// Table and key.
+        job: String,
+    },
     /// `create_and_save` found the key taken; the row is as it was.
     #[error("{job} already exists: use another key, or `create_if_absent` where that is fine")]
     AlreadyExists {
@@ -204,7 +213,7 @@ fn since(lock_at: Option<DateTime<Utc>>) -> String {
 fn way_out_of_lock(expires_at: Option<DateTime<Utc>>) -> String {
     match expires_at {
         Some(at) => format!("try again when that attempt ends, or after {}, when its lock expires", stamp(at)),
-        None => "no attempt of this step holds it, so it does not expire: wait for whoever locked it, or `reset` the job".into(),
+        None => "no attempt of this step holds it, so it does not expire: wait for whoever holds the row, in a transaction or by hand, or `reset` the job".into(),
     }
 }
 

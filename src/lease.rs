@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
@@ -10,19 +11,28 @@ use chrono::{DateTime, Utc};
 pub(crate) struct Lease<K> {
     pub key: K,
     pub token: Arc<str>,
-    /// When the lock was last written; `None` while that is in doubt.
-    lock_at: Mutex<Option<DateTime<Utc>>>,
+    time: Mutex<Time>,
     lost: AtomicBool,
     /// Its end is being written, or was tried to: no renewal is to come in between.
     ending: AtomicBool,
 }
 
+/// When the lock was last written.
+#[derive(Debug)]
+struct Time {
+    /// By the database's clock; `None` while that is in doubt.
+    lock_at: Option<DateTime<Utc>>,
+    /// By this machine's: no later than the database did it.
+    asked_at: Instant,
+}
+
 impl<K> Lease<K> {
-    pub fn new(key: K, token: Arc<str>, lock_at: Option<DateTime<Utc>>) -> Self {
+    /// `asked_at`: when the claim was sent.
+    pub fn new(key: K, token: Arc<str>, lock_at: Option<DateTime<Utc>>, asked_at: Instant) -> Self {
         Self {
             key,
             token,
-            lock_at: Mutex::new(lock_at),
+            time: Mutex::new(Time { lock_at, asked_at }),
             lost: AtomicBool::new(false),
             ending: AtomicBool::new(false),
         }
@@ -45,20 +55,31 @@ impl<K> Lease<K> {
     }
 
     pub fn lock_at(&self) -> Option<DateTime<Utc>> {
-        *self.time()
+        self.time().lock_at
     }
 
-    pub fn set_lock_at(&self, lock_at: Option<DateTime<Utc>>) {
-        *self.time() = lock_at;
+    /// The lock was written at `lock_at`, by a statement that was sent at `asked_at`.
+    pub fn set_renewed(&self, lock_at: Option<DateTime<Utc>>, asked_at: Instant) {
+        *self.time() = Time { lock_at, asked_at };
     }
 
     /// Leaves the time in doubt, while the row may bear the old or a new one.
     pub fn doubt(&self) -> Option<DateTime<Utc>> {
-        self.time().take()
+        self.time().lock_at.take()
     }
 
-    fn time(&self) -> MutexGuard<'_, Option<DateTime<Utc>>> {
+    /// The row bears the old time.
+    pub fn set_not_renewed(&self, lock_at: Option<DateTime<Utc>>) {
+        self.time().lock_at = lock_at;
+    }
+
+    /// How long ago the lock was written, or longer.
+    pub fn age(&self) -> Duration {
+        self.time().asked_at.elapsed()
+    }
+
+    fn time(&self) -> MutexGuard<'_, Time> {
         // A time is whole or not written: poison says nothing about it.
-        self.lock_at.lock().unwrap_or_else(PoisonError::into_inner)
+        self.time.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

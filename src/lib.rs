@@ -3,8 +3,10 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+mod apart;
 pub mod backoff;
 mod bulk;
+mod cause;
 mod claim;
 pub mod clock;
 mod column;
@@ -17,6 +19,7 @@ mod expiry;
 mod failure;
 mod guard;
 mod job_table;
+mod keys;
 mod lease;
 mod next;
 #[cfg(feature = "postgres")]
@@ -53,18 +56,22 @@ pub mod __private {
     pub mod guard {
         pub use crate::guard::*;
     }
-    pub use crate::claim::{claim_again, claim_by_key, claim_by_keys};
-    pub use crate::clock::{ago, from_now, now};
+    pub use crate::claim::{claim_by_key, claim_by_keys, held_by};
+    pub use crate::clock::{ago, from_now, now, stamp};
     pub use crate::column::{
         ColumnTypes, Columns, ErrorsColumn, HasColumns, IsNoNumber, IsNumber, Probe, RetryColumn,
         TimeColumn,
     };
+    pub use crate::keys::KeySet;
     #[cfg(feature = "mysql")]
     pub use crate::next::first_ready;
     #[cfg(feature = "postgres")]
     pub use crate::next::{Place, update_next};
     pub use crate::protocol::{Refusal, RowState, Setback, Start, Step, Trace};
-    pub use crate::statement::{Code, any_of, bound, one_of, padded, unvarying, update};
-    pub use crate::store::{Batch, Claimed, DeadAttempt, Renewed};
+    pub use crate::statement::{
+        Code, LimitsLockWait, LockWait, any_of, bound, but_not, delete, one_of, padded, unvarying,
+        update,
+    };
+    pub use crate::store::{Batch, Claimed, DeadAttempt, Obstacle, Renewed};
     pub use {chrono, diesel, serde_json};
 }

@@ -21,6 +21,7 @@ pub struct Step<S: 'static> {
     pub lock_expire: Duration,
     pub max_retry: i32,
     pub retry_delay: Option<fn(i32) -> Duration>,
+    pub max_conflicts: i32,
     /// Whether the table can make a job wait.
     pub has_run_at: bool,
     /// What is kept of a failure.

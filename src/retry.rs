@@ -9,8 +9,9 @@ use diesel::r2d2::{ConnectionManager, PooledConnection};
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
 use crate::backoff;
-use crate::connection::{Cause, MaybeDatabaseError, PoolOf, TrackerConnection, mark_cause};
-use crate::error::{Error, PoolTimeout, Result};
+use crate::cause::{Cause, cause_in, cause_of};
+use crate::connection::{MaybeDatabaseError, PoolOf, TrackerConnection};
+use crate::error::{BoxError, Error, PoolTimeout, Result};
 
 /// Pauses between the tries, doubled from the first to the longest: about
 /// four seconds in all, which spans a deadlock, a lock's wait, the switch of
@@ -22,6 +23,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Tries where the database does not tell, in a language that is known here,
 /// whether another would do.
 const TRIES_WHEN_UNCLEAR: i32 = 3;
+
+/// How long to wait for a second connection that helps to find out.
+const WAIT_TO_LEARN: Duration = Duration::from_millis(250);
 
 /// Why a statement gave no result.
 #[derive(Debug)]
@@ -41,7 +45,7 @@ impl From<DieselError> for Fault {
 }
 
 impl MaybeDatabaseError for Fault {
-    fn database_error(&mut self) -> Option<&mut DieselError> {
+    fn database_error(&self) -> Option<&DieselError> {
         match self {
             Self::Database(error) | Self::Final(error) => Some(error),
             Self::Untraceable => None,
@@ -91,7 +95,9 @@ pub(crate) fn is_lasting(error: &Error) -> bool {
 pub(crate) enum Verdict {
     /// It stays: the statement itself is at fault.
     Permanent,
-    /// It may be either of the two.
+    /// It stays, whatever the statement: the way to the database is at fault.
+    WrongWay,
+    /// It may be permanent, and it may pass.
     Unclear,
     /// The database rolled the statement back; it may succeed now.
     Passing,
@@ -99,9 +105,46 @@ pub(crate) enum Verdict {
     Broken,
 }
 
+/// A connection that is kept out of the pool between two uses, so that
+/// nobody can be in the way of the second.
+pub(crate) struct Kept<C: TrackerConnection> {
+    is_kept: bool,
+    conn: Option<PooledConnection<ConnectionManager<C>>>,
+}
+
+impl<C: TrackerConnection> Kept<C> {
+    /// None is kept: each use takes one of the pool's.
+    pub fn none() -> Self {
+        Self {
+            is_kept: false,
+            conn: None,
+        }
+    }
+
+    /// One that is taken from the pool now.
+    pub fn of(pool: &PoolOf<C>) -> Result<Self> {
+        let conn =
+            checkout(pool, pool.connection_timeout()).map_err(|source| Error::Pool { source })?;
+        Ok(Self {
+            is_kept: true,
+            conn: Some(conn),
+        })
+    }
+}
+
 /// Runs `work` on a connection of the pool, again after passing errors.
 pub(crate) fn run<C: TrackerConnection, T>(
     pool: &PoolOf<C>,
+    job: &dyn Display,
+    work: impl FnMut(&mut C, bool) -> Result<T, Fault>,
+) -> Result<T> {
+    run_on(pool, &mut Kept::none(), job, work)
+}
+
+/// As [`run`], on the connection that is kept, as long as it is sound.
+pub(crate) fn run_on<C: TrackerConnection, T>(
+    pool: &PoolOf<C>,
+    kept: &mut Kept<C>,
     job: &dyn Display,
     mut work: impl FnMut(&mut C, bool) -> Result<T, Fault>,
 ) -> Result<T> {
@@ -117,34 +160,39 @@ pub(crate) fn run<C: TrackerConnection, T>(
     let mut stale = pool.max_size();
     let mut tries = 0;
     loop {
-        let mut conn = match checkout(pool, pool.connection_timeout()) {
-            Ok(conn) => conn,
-            Err(source) => return Err(last.map_or(Error::Pool { source }, failed)),
+        let mut conn = match kept.conn.take() {
+            Some(conn) => conn,
+            None => match checkout(pool, pool.connection_timeout()) {
+                Ok(conn) => conn,
+                Err(source) => return Err(last.map_or(Error::Pool { source }, failed)),
+            },
         };
-        let mut error = match (work(&mut conn, doubtful), last.take()) {
-            (Ok(value), _) => return Ok(value),
+        let error = match (work(&mut conn, doubtful), last.take()) {
+            (Ok(value), _) => {
+                kept.conn = Some(conn).filter(|_| kept.is_kept);
+                return Ok(value);
+            }
             (Err(Fault::Untraceable), Some(source)) => return Err(unknown(source)),
             (Err(Fault::Database(error)), _) => error,
             // Where the connection broke, it may have been at the commit.
-            (Err(Fault::Final(mut source)), _) => {
-                return Err(match judge(&mut *conn, &mut source) {
-                    Verdict::Broken => unknown(source),
-                    _ => failed(source),
-                });
+            (Err(Fault::Final(source)), _) if judge(&mut *conn, &source) == Verdict::Broken => {
+                return Err(unknown(source));
             }
             (Err(fault), _) => return Err(fault.into_error(job)),
         };
-        let verdict = judge(&mut *conn, &mut error);
-        drop(conn);
+        let verdict = judge(&mut *conn, &error);
+        let has_learned = verdict == Verdict::Unclear && learn_language(pool, &mut *conn);
         if verdict == Verdict::Broken {
             doubtful = true;
+        } else {
+            kept.conn = Some(conn).filter(|_| kept.is_kept);
         }
         if verdict == Verdict::Broken && stale > 0 {
             stale -= 1;
-        } else {
+        } else if !has_learned {
             tries += 1;
             let most = match verdict {
-                Verdict::Permanent => 1,
+                Verdict::Permanent | Verdict::WrongWay => 1,
                 Verdict::Unclear => TRIES_WHEN_UNCLEAR,
                 Verdict::Passing | Verdict::Broken => TRIES,
             };
@@ -171,17 +219,17 @@ pub(crate) fn checkout<C: TrackerConnection>(
     })
 }
 
-/// Judges an error of `conn`, right after the statement: tells a conflict by
-/// the error's kind, and evicts the connection if it is gone.
-pub(crate) fn judge<C: TrackerConnection>(conn: &mut C, error: &mut DieselError) -> Verdict {
-    let verdict = match mark_cause(conn, error) {
-        Cause::Conflict | Cause::Stopped => Verdict::Passing,
+/// Judges an error of `conn`, right after the statement, and evicts the
+/// connection if it is gone.
+pub(crate) fn judge<C: TrackerConnection>(conn: &mut C, error: &DieselError) -> Verdict {
+    let verdict = match cause_of(conn, error) {
+        Cause::Held | Cause::Conflict | Cause::Stopped => Verdict::Passing,
         Cause::Connection => Verdict::Broken,
         // The ping is a prepared statement, too.
-        _ if is_of_shared_session(error) => Verdict::Permanent,
+        _ if is_of_shared_session(error) => Verdict::WrongWay,
         // Diesel has no kind for a lost connection on MySQL.
         _ if is_of_unknown_kind(error) && conn.ping().is_err() => Verdict::Broken,
-        Cause::Unclear if !conn.speaks_english() => Verdict::Unclear,
+        Cause::Unclear if !conn.knows_language() => Verdict::Unclear,
         Cause::Statement | Cause::Unclear => Verdict::Permanent,
     };
     if verdict == Verdict::Broken {
@@ -190,21 +238,38 @@ pub(crate) fn judge<C: TrackerConnection>(conn: &mut C, error: &mut DieselError)
     verdict
 }
 
-/// Whether the database rolled back what it was asked for, and may do it the
-/// next time; of an error that [`judge`] has seen.
-pub(crate) fn is_passing<C: TrackerConnection>(error: &DieselError) -> bool {
-    match error {
-        DieselError::DatabaseError(DatabaseErrorKind::SerializationFailure, _) => true,
-        DieselError::DatabaseError(DatabaseErrorKind::Unknown, information) => {
-            C::cause_in(&**information) == Cause::Stopped
-        }
-        _ => false,
-    }
-}
-
 fn is_of_unknown_kind(error: &DieselError) -> bool {
     matches!(
         error,
         DieselError::DatabaseError(DatabaseErrorKind::Unknown, _)
     )
+}
+
+/// Learns the language of `conn`, with another connection of the pool, where
+/// that is the way to know its errors: tells whether it is known since.
+pub(crate) fn learn_language<C: TrackerConnection>(pool: &PoolOf<C>, conn: &mut C) -> bool {
+    if pool.max_size() < 2 {
+        return false;
+    }
+    let learned = checkout(pool, WAIT_TO_LEARN)
+        .map_err(BoxError::from)
+        .and_then(|mut other| Ok(conn.learn_language(&mut other)?));
+    learned
+        .inspect_err(|error| tracing::debug!(%error, "the language of the database is not learned"))
+        .is_ok()
+}
+
+/// Whether the database rolled back what it was asked for, and may do it the
+/// next time; of an error that [`judge`] has seen.
+pub(crate) fn is_passing<C: TrackerConnection>(error: &DieselError) -> bool {
+    matches!(
+        cause_in::<C>(error),
+        Cause::Held | Cause::Conflict | Cause::Stopped
+    )
+}
+
+/// Whether another transaction holds a row that the statement was to change,
+/// for longer than the statement waits; asked right after it.
+pub(crate) fn is_held<C: TrackerConnection>(conn: &mut C, error: &DieselError) -> bool {
+    cause_of(conn, error) == Cause::Held
 }

@@ -20,6 +20,7 @@ use crate::lease::Lease;
 use crate::protocol::Step;
 use crate::retry;
 use crate::signal::{Wish, wish_of};
+use crate::statement::LockWait;
 use crate::store::{Claimed, JobName, JobStore};
 use crate::transition::Transition;
 
@@ -57,12 +58,13 @@ pub(crate) enum Trouble {
 }
 
 impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
-    /// The guard of what `token` has claimed.
+    /// The guard of what `token` has claimed, by a statement sent at `asked_at`.
     pub(crate) fn hold<S: 'static>(
         pool: PoolOf<C>,
         step: Step<J::Status>,
         token: Arc<str>,
         claimed: Claimed<J>,
+        asked_at: Instant,
     ) -> Self {
         let span = tracing::info_span!(
             "attempt",
@@ -73,7 +75,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         );
         Self {
             updates: J::Updates::default(),
-            lease: Arc::new(Lease::new(claimed.key, token, claimed.lock_at)),
+            lease: Arc::new(Lease::new(claimed.key, token, claimed.lock_at, asked_at)),
             job: claimed.job,
             retry: claimed.retry,
             errors: claimed.errors,
@@ -167,7 +169,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
     pub fn renew(&self) -> Result<()> {
         let key = std::slice::from_ref(&self.lease.key);
         self.renew_by(|conn| {
-            let mut renewed = J::renew_rows(conn, key, &[&*self.lease.token])?;
+            let mut renewed = J::renew_rows(conn, key, &[&*self.lease.token], LockWait::Briefly)?;
             Ok(renewed.pop().map(|row| row.lock_at))
         })
     }
@@ -266,7 +268,8 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         // Whatever comes, it is not for the drop to try once more.
         self.ended = Some(Transition::Lost);
         let landing = retry::run(&self.pool, &JobName::<J>(&self.lease.key), |conn, again| {
-            ending.write_once(conn, &self.lease, &self.step, doubtful || again)
+            let wait = LockWait::Briefly;
+            ending.write_once(conn, &self.lease, &self.step, doubtful || again, wait)
         })?;
         match landing {
             Landing::Landed => {
@@ -297,17 +300,19 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
     ) -> Result<()> {
         // Until the answer is here, the row may bear either time.
         let before = self.lease.doubt();
+        let mut asked_at = Instant::now();
         let renewed = retry::run(&self.pool, &JobName::<J>(&self.lease.key), |conn, _| {
+            asked_at = Instant::now();
             Ok(write(conn)?)
         });
         match renewed {
             Ok(Some(lock_at)) => {
-                self.lease.set_lock_at(lock_at);
+                self.lease.set_renewed(lock_at, asked_at);
                 self.span.in_scope(|| tracing::debug!("lock renewed"));
                 Ok(())
             }
             Ok(None) => {
-                self.lease.set_lock_at(before);
+                self.lease.set_not_renewed(before);
                 Err(self.lock_lost())
             }
             Err(error) => Err(error),
@@ -351,7 +356,9 @@ impl<J: JobStore<C>, C: TrackerConnection> Drop for RunningJob<J, C> {
         let ending = self.failure(failure, None);
         let recorded = retry::checkout(&self.pool, DROP_WAIT)
             .map_err(BoxError::from)
-            .and_then(|mut conn| Ok(ending.write(&mut *conn, &self.lease, &self.step)?));
+            .and_then(|mut conn| {
+                Ok(ending.write(&mut *conn, &self.lease, &self.step, LockWait::Briefly)?)
+            });
         match recorded {
             Ok(0) => self.span.in_scope(|| tracing::warn!("lock lost")),
             Ok(_) => self.landed(&ending),

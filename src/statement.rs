@@ -17,11 +17,74 @@ use diesel::query_builder::{AsChangeset, AstPass, Query, QueryFragment, QueryId}
 use diesel::serialize::ToSql;
 use diesel::sql_types::{Bool, BoolOrNullableBool, HasSqlType, SqlType};
 
+/// How long an update waits for a row that another transaction holds. What
+/// waits for longer keeps its connection from all others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LockWait {
+    /// A moment, in which most transactions end: a quarter of a second on
+    /// PostgreSQL, a second on MariaDB, which counts in seconds.
+    Briefly,
+    /// Not at all. PostgreSQL's least is a millisecond.
+    Never,
+}
+
+/// What limits the wait for a row inside the text of an update, since a
+/// setting of the session would be one more statement, and the user's too.
+///
+/// SQLite knows no rows in this sense: its busy timeout limits the wait for
+/// the file. MySQL, other than MariaDB, waits for `innodb_lock_wait_timeout`.
+pub trait LimitsLockWait: Backend {
+    /// Whether the text depends on the limit.
+    const IN_TEXT: bool = true;
+    /// What stands before the update.
+    fn before(_wait: LockWait) -> &'static str {
+        ""
+    }
+    /// What is added to its condition, and holds for all rows.
+    fn condition(_wait: LockWait) -> &'static str {
+        ""
+    }
+}
+
+#[cfg(feature = "sqlite")]
+impl LimitsLockWait for diesel::sqlite::Sqlite {
+    const IN_TEXT: bool = false;
+}
+
+#[cfg(feature = "postgres")]
+impl LimitsLockWait for diesel::pg::Pg {
+    // The setting is gone with the transaction. The condition names no column,
+    // so that it is evaluated once, before the first row.
+    //
+    // A row that was held and has not changed when it is let go is changed to
+    // what was computed before the wait: its stamps are so much older.
+    fn condition(wait: LockWait) -> &'static str {
+        match wait {
+            LockWait::Briefly => {
+                " AND (SELECT set_config('lock_timeout', '250ms', true)) IS NOT NULL"
+            }
+            LockWait::Never => " AND (SELECT set_config('lock_timeout', '1ms', true)) IS NOT NULL",
+        }
+    }
+}
+
+#[cfg(feature = "mysql")]
+impl LimitsLockWait for diesel::mysql::Mysql {
+    // A comment to MySQL.
+    fn before(wait: LockWait) -> &'static str {
+        match wait {
+            LockWait::Briefly => "/*M! SET STATEMENT innodb_lock_wait_timeout = 1 FOR */ ",
+            LockWait::Never => "/*M! SET STATEMENT innodb_lock_wait_timeout = 0 FOR */ ",
+        }
+    }
+}
+
 /// `UPDATE … SET … WHERE …`; see [`update`].
 pub struct Update<T: QuerySource, S, P> {
     from_clause: T::FromClause,
     changeset: S,
     predicate: P,
+    wait: LockWait,
 }
 
 /// `UPDATE … SET … WHERE … RETURNING …`; see [`Update::returning`].
@@ -30,9 +93,15 @@ pub struct UpdateReturning<T: QuerySource, S, P, R> {
     returning: R,
 }
 
-/// Sets `changes` on the rows of `table` for which `predicate` holds. The
-/// types are checked as by `diesel::update`.
-pub fn update<T, S, P>(table: T, changes: S, predicate: P) -> Update<T, S::Changeset, P>
+/// Sets `changes` on the rows of `table` for which `predicate` holds, and
+/// waits for so long for one that another transaction holds. The types are
+/// checked as by `diesel::update`.
+pub fn update<T, S, P>(
+    table: T,
+    changes: S,
+    predicate: P,
+    wait: LockWait,
+) -> Update<T, S::Changeset, P>
 where
     T: QuerySource,
     S: AsChangeset<Target = T>,
@@ -42,6 +111,27 @@ where
     Update {
         from_clause: table.from_clause(),
         changeset: changes.as_changeset(),
+        predicate,
+        wait,
+    }
+}
+
+/// `DELETE FROM … WHERE …`; see [`delete`].
+pub struct Delete<T: QuerySource, P> {
+    from_clause: T::FromClause,
+    predicate: P,
+}
+
+/// Deletes the rows of `table` for which `predicate` holds, and waits for none
+/// that another transaction holds.
+pub fn delete<T, P>(table: T, predicate: P) -> Delete<T, P>
+where
+    T: QuerySource,
+    P: AppearsOnTable<T>,
+    P::SqlType: BoolOrNullableBool,
+{
+    Delete {
+        from_clause: table.from_clause(),
         predicate,
     }
 }
@@ -61,19 +151,22 @@ impl<T: QuerySource, S, P> Update<T, S, P> {
 
 impl<T, S, P, DB> QueryFragment<DB> for Update<T, S, P>
 where
-    DB: Backend,
+    DB: LimitsLockWait,
     T: QuerySource,
     T::FromClause: QueryFragment<DB>,
     S: QueryFragment<DB>,
     P: QueryFragment<DB>,
 {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
+        out.push_sql(DB::before(self.wait));
         out.push_sql("UPDATE ");
         self.from_clause.walk_ast(out.reborrow())?;
         out.push_sql(" SET ");
         self.changeset.walk_ast(out.reborrow())?;
         out.push_sql(" WHERE ");
-        self.predicate.walk_ast(out.reborrow())
+        self.predicate.walk_ast(out.reborrow())?;
+        out.push_sql(DB::condition(self.wait));
+        Ok(())
     }
 }
 
@@ -89,6 +182,29 @@ where
         out.push_sql(" RETURNING ");
         self.returning.walk_ast(out)
     }
+}
+
+impl<T, P, DB> QueryFragment<DB> for Delete<T, P>
+where
+    DB: LimitsLockWait,
+    T: QuerySource,
+    T::FromClause: QueryFragment<DB>,
+    P: QueryFragment<DB>,
+{
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
+        out.push_sql(DB::before(LockWait::Never));
+        out.push_sql("DELETE FROM ");
+        self.from_clause.walk_ast(out.reborrow())?;
+        out.push_sql(" WHERE ");
+        self.predicate.walk_ast(out.reborrow())?;
+        out.push_sql(DB::condition(LockWait::Never));
+        Ok(())
+    }
+}
+
+impl<T: QuerySource, P> QueryId for Delete<T, P> {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
 }
 
 // A changeset with optional fields has one type and several texts, so the
@@ -108,6 +224,7 @@ impl<T: QuerySource, S, P, R: Expression> Query for UpdateReturning<T, S, P, R> 
 }
 
 impl<T: QuerySource, S, P, Conn> RunQueryDsl<Conn> for Update<T, S, P> {}
+impl<T: QuerySource, P, Conn> RunQueryDsl<Conn> for Delete<T, P> {}
 impl<T: QuerySource, S, P, R, Conn> RunQueryDsl<Conn> for UpdateReturning<T, S, P, R> {}
 
 /// A statement whose text is the same at every call; see [`unvarying`].
@@ -189,6 +306,25 @@ where
     AnyOf(predicates)
 }
 
+/// The rows for which one predicate holds, and another does not; see [`but_not`].
+#[derive(Debug)]
+pub struct ButNot<P, Q> {
+    these: P,
+    but_not: Option<Q>,
+}
+
+/// The rows for which `these` holds, and `but_not`, where there is such a
+/// predicate, does not.
+pub fn but_not<P, Q>(these: P, but_not: Option<Q>) -> ButNot<P, Q>
+where
+    P: Expression,
+    P::SqlType: BoolOrNullableBool,
+    Q: Expression,
+    Q::SqlType: BoolOrNullableBool,
+{
+    ButNot { these, but_not }
+}
+
 /// `value` as it is compared with `column`.
 pub fn bound<C, V>(_column: C, value: V) -> V::Expression
 where
@@ -200,18 +336,23 @@ where
 }
 
 /// A list that is longer than `items`, its last item repeated, so that the
-/// lists of a statement have few lengths and each text stays prepared. The
-/// lengths are those that people choose for a batch: 1, 2, 5, 10, 20, 50, …
+/// lists of a statement have few lengths and each text stays prepared.
 pub fn padded<T>(items: &[T]) -> Vec<&T> {
-    let mut length = 1;
-    while length < items.len() {
-        length = match length.to_string().as_bytes()[0] {
-            b'2' => length / 2 * 5,
-            _ => length * 2,
+    let last = items.last().into_iter();
+    let length = round_up(items.len());
+    items.iter().chain(last.cycle()).take(length).collect()
+}
+
+/// The next of the lengths that people choose for a batch: 1, 2, 5, 10, 20, 50, …
+pub(crate) fn round_up(length: usize) -> usize {
+    let mut round = 1_usize;
+    while round < length {
+        round = match round.to_string().as_bytes()[0] {
+            b'2' => round / 2 * 5,
+            _ => round.saturating_mul(2),
         };
     }
-    let last = items.last().into_iter();
-    items.iter().chain(last.cycle()).take(length).collect()
+    round
 }
 
 /// A status code: as a number in the SQL where it is known as one, else bound.
@@ -244,6 +385,39 @@ impl<C, E, QS> AppearsOnTable<QS> for OneOf<C, E> where C: AppearsOnTable<QS> {}
 
 impl<P: Expression> Expression for AnyOf<P> {
     type SqlType = Bool;
+}
+
+impl<P: Expression, Q> Expression for ButNot<P, Q> {
+    type SqlType = P::SqlType;
+}
+
+impl<P, Q, QS> AppearsOnTable<QS> for ButNot<P, Q> where P: AppearsOnTable<QS> {}
+
+impl<P, Q, GroupBy> ValidGrouping<GroupBy> for ButNot<P, Q> {
+    type IsAggregate = is_aggregate::No;
+}
+
+impl<P, Q, DB> QueryFragment<DB> for ButNot<P, Q>
+where
+    DB: Backend,
+    P: QueryFragment<DB>,
+    Q: QueryFragment<DB>,
+{
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
+        self.these.walk_ast(out.reborrow())?;
+        if let Some(but_not) = &self.but_not {
+            out.push_sql(" AND NOT (");
+            but_not.walk_ast(out.reborrow())?;
+            out.push_sql(")");
+        }
+        Ok(())
+    }
+}
+
+// With and without the second predicate are two texts of one type.
+impl<P, Q> QueryId for ButNot<P, Q> {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
 }
 
 impl<P, QS> AppearsOnTable<QS> for AnyOf<P> where P: AppearsOnTable<QS> {}

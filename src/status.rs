@@ -10,10 +10,12 @@ use crate::database::Database;
 use crate::error::{BoxError, Error, Result};
 use crate::expiry;
 use crate::failure::Failure;
+use crate::keys::KeySet;
 use crate::protocol::Step;
 use crate::retry::Fault;
 use crate::running::RunningJob;
-use crate::store::{JobName, JobStore, Order, ShowsStatus, Tracked};
+use crate::statement::LockWait;
+use crate::store::{JobName, JobStore, Obstacle, Order, ShowsStatus, Tracked};
 use crate::worker::Worker;
 
 /// The type of a step's keys.
@@ -116,6 +118,11 @@ pub trait StatusTracked: Sized + 'static {
     /// # fn main() { let _ = Job::reset(&mut SqliteConnection::establish(":memory:").unwrap(), "job-1"); }
     /// ```
     const RETRY_DELAY: Option<fn(retry: i32) -> Duration> = None;
+    /// How often in a row a worker gives a job back whose transaction the
+    /// database rolls back in favour of another, after a growing pause each
+    /// time, until that counts as a failed attempt. 10 by default: some ten
+    /// seconds. See [`Worker::run_in_transaction`].
+    const MAX_CONFLICTS: i32 = 10;
 
     /// Changes what is recorded of a failed attempt: nothing by default.
     ///
@@ -310,8 +317,10 @@ pub trait StatusTracked: Sized + 'static {
     ///
     /// # Errors
     ///
-    /// [`Error::Database`], naming the row, when all that is ready cannot be
-    /// decoded into the row type.
+    /// [`Error::Database`] or [`Error::UpdateDropped`], naming a row, when none
+    /// of the ready rows can be claimed: the row type does not fit them, or
+    /// the database refuses or drops the update. Where others can be claimed,
+    /// such rows are logged and passed over.
     fn claim_next<C: TrackerConnection>(
         pool: &PoolOf<C>,
         n: usize,
@@ -323,8 +332,17 @@ pub trait StatusTracked: Sized + 'static {
         if n == 0 {
             return Ok(Vec::new());
         }
-        let next = claim::next::<Self, Self::Job, C>(pool, n, step)?;
-        match next.unreadable {
+        let next = claim::next::<Self, Self::Job, C>(pool, n, step, &KeySet::default())?;
+        let mut first = None;
+        for (key, obstacle) in next.passed_over {
+            if matches!(obstacle, Obstacle::Held) {
+                continue;
+            }
+            let error = obstacle.into_error(JobName::<Self::Job>(&key).to_string());
+            tracing::error!(%error, "passed over");
+            first.get_or_insert(error);
+        }
+        match first {
             Some(error) if next.jobs.is_empty() => Err(error),
             _ => {
                 next.jobs.iter().for_each(RunningJob::started);
@@ -451,7 +469,8 @@ pub trait StatusTracked: Sized + 'static {
         let name = JobName::<Self::Job>(&key);
         let refusal = db.run(&name, |conn, _| {
             loop {
-                if Self::Job::reset_rows(conn, std::slice::from_ref(&key), &step)? > 0 {
+                let keys = std::slice::from_ref(&key);
+                if Self::Job::reset_rows(conn, keys, &step, LockWait::Briefly)? > 0 {
                     return Ok(None);
                 }
                 let row = Self::Job::row_state(conn, &key)?;
@@ -478,21 +497,13 @@ pub trait StatusTracked: Sized + 'static {
     /// # Errors
     ///
     /// None of its own. After an error some may have been reset.
-    fn reset_many<D, K>(mut db: D, keys: impl IntoIterator<Item = K>) -> Result<usize>
+    fn reset_many<D, K>(db: D, keys: impl IntoIterator<Item = K>) -> Result<usize>
     where
         D: Database,
         K: Into<KeyOf<Self>>,
         Self::Job: JobStore<D::Connection>,
     {
-        let step = step::<Self>()?;
-        bulk::each_chunk(
-            keys.into_iter().map(Into::into),
-            |keys: &[KeyOf<Self>]| {
-                db.run(&Self::Job::TABLE, |conn, _| {
-                    Ok(Self::Job::reset_rows(conn, keys, &step)?)
-                })
-            },
-        )
+        bulk::reset::<D, Self::Job>(db, keys.into_iter().map(Into::into), &step::<Self>()?)
     }
 
     /// Deletes the rows that have one of `statuses`, that nobody holds, and
@@ -532,7 +543,7 @@ pub trait StatusTracked: Sized + 'static {
     where
         Self::Job: JobStore<D::Connection>,
     {
-        expiry::expire_all::<D, Self::Job>(db, &step::<Self>()?, |_, _| {})
+        expiry::expire_all::<D, Self::Job>(db, &step::<Self>()?, &mut expiry::Once)
     }
 
     /// Whether the row was `PENDING` when it was read.
@@ -613,6 +624,7 @@ pub(crate) fn step<S: StatusTracked>() -> Result<Step<StatusOf<S>>> {
         lock_expire: S::LOCK_EXPIRE,
         max_retry: S::MAX_RETRY,
         retry_delay: S::RETRY_DELAY,
+        max_conflicts: S::MAX_CONFLICTS,
         has_run_at: S::Job::HAS_RUN_AT,
         redact: S::redact,
     };

@@ -8,7 +8,9 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use crate::error::Error;
+use crate::keys::KeySet;
 use crate::protocol::{RowState, Setback, Step};
+use crate::statement::LockWait;
 
 /// A row type whose table is tracked; implemented by `job_table!` alone.
 #[diagnostic::on_unimplemented(
@@ -83,22 +85,46 @@ pub struct Claimed<J: Tracked> {
 #[allow(missing_docs)]
 pub struct Batch<J: Tracked> {
     pub claimed: Vec<Claimed<J>>,
-    /// Rows that could not be decoded, and were released.
-    pub undecodable: Vec<(J::Key, diesel::result::Error)>,
-}
-
-impl<J: Tracked> Batch<J> {
-    /// Whether nothing was claimed, not even for a moment.
-    pub fn is_empty(&self) -> bool {
-        self.claimed.is_empty() && self.undecodable.is_empty()
-    }
+    /// Rows that would have been claimed, and are as they were.
+    pub passed_over: Vec<(J::Key, Obstacle)>,
+    /// It is known that no row was ready.
+    pub none_is_ready: bool,
 }
 
 impl<J: Tracked> Default for Batch<J> {
     fn default() -> Self {
         Self {
             claimed: Vec::new(),
-            undecodable: Vec::new(),
+            passed_over: Vec::new(),
+            none_is_ready: false,
+        }
+    }
+}
+
+/// Why one row cannot be changed, while others can.
+#[derive(Debug)]
+pub enum Obstacle {
+    /// Another transaction holds it.
+    Held,
+    /// The program cannot read it.
+    Unreadable(diesel::result::Error),
+    /// The database refuses the change: a constraint, a trigger.
+    Refused(diesel::result::Error),
+    /// The database accepts the change and does nothing: a trigger, a rule.
+    Dropped,
+}
+
+impl Obstacle {
+    /// As an error of `job`.
+    pub(crate) fn into_error(self, job: String) -> Error {
+        match self {
+            Self::Held => Error::Locked {
+                job,
+                lock_at: None,
+                expires_at: None,
+            },
+            Self::Unreadable(source) | Self::Refused(source) => Error::Database { job, source },
+            Self::Dropped => Error::UpdateDropped { job },
         }
     }
 }
@@ -154,14 +180,24 @@ pub trait JobStore<C>: Tracked {
         key: &Self::Key,
         token: &str,
         step: &Step<Self::Status>,
+        wait: LockWait,
     ) -> Query<Option<Claimed<Self>>>;
-    /// Locks up to `limit` ready rows, in order.
+    /// Locks up to `limit` ready rows, in order, but none of `past`. Waits for
+    /// none that another transaction holds.
     fn claim_rows<S: 'static>(
         conn: &mut C,
         limit: usize,
         token: &str,
         step: &Step<Self::Status>,
+        past: &KeySet<Self::Key>,
     ) -> Query<Batch<Self>>;
+    /// The keys of the first `limit` ready rows, in order, read without locks.
+    fn ready_keys(conn: &mut C, limit: usize, step: &Step<Self::Status>) -> Query<Vec<Self::Key>>;
+    /// Those of `keys` whose rows no other transaction holds, and none can
+    /// take before this one ends. Waits for none.
+    fn free_keys(conn: &mut C, keys: &[Self::Key]) -> Query<Vec<Self::Key>>;
+    /// The failures in a row of one row, which may be unreadable otherwise.
+    fn retries(conn: &mut C, key: &Self::Key) -> Query<Option<i32>>;
     /// Reads back a row that `token` holds.
     fn claimed_row(conn: &mut C, key: &Self::Key, token: &str) -> Query<Option<Claimed<Self>>>;
     /// The rows that `token` holds.
@@ -175,6 +211,7 @@ pub trait JobStore<C>: Tracked {
         token: &str,
         updates: &Self::Updates,
         step: &Step<Self::Status>,
+        wait: LockWait,
     ) -> Query<usize>;
     fn fail_row(
         conn: &mut C,
@@ -182,8 +219,10 @@ pub trait JobStore<C>: Tracked {
         token: &str,
         setback: Setback<Self::Status>,
         errors: Value,
+        wait: LockWait,
     ) -> Query<usize>;
-    /// Marks rows as succeeded that set nothing else.
+    /// Marks rows as succeeded that set nothing else; an error where another
+    /// transaction holds one of them.
     fn succeed_rows(
         conn: &mut C,
         keys: &[Self::Key],
@@ -198,6 +237,7 @@ pub trait JobStore<C>: Tracked {
         keys: &[Self::Key],
         token: &str,
         status: Self::Status,
+        wait: LockWait,
     ) -> Query<usize>;
     /// Renews all locks on `keys` that are one of `tokens`, and tells which
     /// those are, with their new times.
@@ -205,6 +245,7 @@ pub trait JobStore<C>: Tracked {
         conn: &mut C,
         keys: &[Self::Key],
         tokens: &[&str],
+        wait: LockWait,
     ) -> Query<Vec<Renewed<Self::Key>>>;
     /// Writes updates in mid-run, and renews the lock: its new time, `None`
     /// when the fence refused.
@@ -233,10 +274,13 @@ pub trait JobStore<C>: Tracked {
         step: &Step<Self::Status>,
     ) -> Query<usize>;
     /// Back to pending, but for rows that somebody holds or that are another step's.
-    fn reset_rows(conn: &mut C, keys: &[Self::Key], step: &Step<Self::Status>) -> Query<usize>;
+    fn reset_rows(
+        conn: &mut C,
+        keys: &[Self::Key],
+        step: &Step<Self::Status>,
+        wait: LockWait,
+    ) -> Query<usize>;
 
-    /// Whether a row is ready, locked by a transaction or not.
-    fn has_ready_row(conn: &mut C, step: &Step<Self::Status>) -> Query<bool>;
     /// The keys of up to `limit` rows that nobody holds, with one of
     /// `statuses`, and that have not changed for the time `unchanged_for`.
     fn stale_keys(

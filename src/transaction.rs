@@ -6,12 +6,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
-use crate::connection::{Cause, TrackerConnection, cause_of};
+use crate::cause::{Cause, cause_of};
+use crate::connection::TrackerConnection;
 use crate::ending::{Ending, Landing, landing};
 use crate::error::{BoxError, Error, Result, causes};
 use crate::retry::{self, Fault, Verdict};
 use crate::running::{RunningJob, Trouble};
 use crate::signal::wish_of;
+use crate::statement::LockWait;
 use crate::store::{JobName, JobStore};
 use crate::transition::Transition;
 
@@ -35,7 +37,12 @@ pub(crate) enum Outcome<T> {
     Failed(Trouble),
     /// Rolled back to make way for another transaction, or with the
     /// connection. `doubtful`: the job may have been released by now.
-    MadeWay { source: BoxError, doubtful: bool },
+    /// `is_conflict`: another transaction was the cause.
+    MadeWay {
+        source: BoxError,
+        doubtful: bool,
+        is_conflict: bool,
+    },
     /// The database was not to be had.
     Unreached(Error),
 }
@@ -77,7 +84,9 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
                 let ending = self.ending_after(&trouble);
                 Err(self.end_in_trouble(&ending, trouble))
             }
-            Outcome::MadeWay { source, doubtful } => {
+            Outcome::MadeWay {
+                source, doubtful, ..
+            } => {
                 let release = self.release();
                 self.end(&release, doubtful)?;
                 Err(self.failed(source))
@@ -98,6 +107,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
                 Ok(false) => Outcome::MadeWay {
                     source: source.into(),
                     doubtful: true,
+                    is_conflict: false,
                 },
                 Err(error) => Outcome::Unreached(error),
             },
@@ -122,10 +132,13 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         retry::run(&self.pool, &JobName::<J>(&self.lease.key), |conn, _| {
             let stage = Cell::new(Stage::Beginning);
             let (mut trouble, mut value) = (None, None);
-            let (mut made_way, mut refused) = (false, false);
-            let mut shared_session = None;
+            let (mut cause, mut is_refused) = (None, false);
             let done = conn.both_or_neither(
                 |conn| {
+                    if C::WRITERS == 1 && !self.still_holds(conn)? {
+                        stage.set(Stage::LockLost);
+                        return Err(DieselError::RollbackTransaction);
+                    }
                     stage.set(Stage::Working);
                     let Some((work, mut updates)) = work.take() else {
                         return Err(DieselError::AlreadyInTransaction);
@@ -136,8 +149,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
                         // Kept and judged here: an error of the rollback would take
                         // its place, and the database would know no more of it.
                         Ok(Err(error)) => {
-                            made_way = is_conflict(conn, &*error);
-                            shared_session = of_shared_session(&*error);
+                            cause = cause_of_all(conn, &*error);
                             trouble = Some(Trouble::Error(error));
                         }
                         Err(panic) => trouble = Some(Trouble::Panic(panic)),
@@ -151,8 +163,9 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
                     }
                     stage.set(Stage::Marking);
                     let (key, token) = (&self.lease.key, &self.lease.token);
-                    let marked = J::succeed_row(conn, key, token, &updates, &self.step);
-                    let marked = marked.inspect_err(|error| refused = conn.is_refusal(error));
+                    let wait = LockWait::Briefly;
+                    let marked = J::succeed_row(conn, key, token, &updates, &self.step, wait);
+                    let marked = marked.inspect_err(|error| is_refused = conn.is_refusal(error));
                     if marked? == 0 {
                         stage.set(Stage::LockLost);
                         return Err(DieselError::RollbackTransaction);
@@ -162,17 +175,25 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
                     Ok(())
                 },
             );
-            if let Some(error) = shared_session {
-                return Err(Fault::Final(error));
-            }
-            let mut error = match (done, trouble) {
+            let error = match (done, trouble) {
                 (Ok(()), _) => match value.take() {
                     Some(value) => return Ok(Try::Over(Outcome::Committed(value))),
                     None => DieselError::NotInTransaction,
                 },
-                (Err(_), Some(Trouble::Error(source))) if made_way => {
-                    let doubtful = false;
-                    return Ok(Try::Over(Outcome::MadeWay { source, doubtful }));
+                (Err(_), Some(Trouble::Error(source)))
+                    if cause.is_some_and(|cause| self.makes_way(conn, cause, &*source)) =>
+                {
+                    return Ok(Try::Over(Outcome::MadeWay {
+                        source,
+                        doubtful: false,
+                        is_conflict: true,
+                    }));
+                }
+                (Err(_), Some(Trouble::Error(source))) => {
+                    return match of_shared_session(&*source) {
+                        Some(error) => Err(Fault::Final(error)),
+                        None => Ok(Try::Over(Outcome::Failed(Trouble::Error(source)))),
+                    };
                 }
                 (Err(_), Some(trouble)) => return Ok(Try::Over(Outcome::Failed(trouble))),
                 (Err(error), None) => error,
@@ -183,19 +204,21 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
             if stage.get() == Stage::Beginning {
                 return Err(Fault::Database(error));
             }
-            if retry::is_of_shared_session(&error) {
-                return Err(Fault::Final(error));
+            let mut verdict = retry::judge(conn, &error);
+            if verdict == Verdict::Unclear && retry::learn_language(&self.pool, conn) {
+                verdict = retry::judge(conn, &error);
             }
-            let verdict = retry::judge(conn, &mut error);
             Ok(Try::Over(match (verdict, stage.get(), value) {
+                (Verdict::WrongWay, ..) => return Err(Fault::Final(error)),
                 (Verdict::Broken, Stage::Committing, Some(value)) => {
                     return Ok(Try::CommitUnknown(value, error));
                 }
                 (Verdict::Passing | Verdict::Broken, ..) => Outcome::MadeWay {
                     source: error.into(),
                     doubtful: false,
+                    is_conflict: verdict == Verdict::Passing,
                 },
-                (_, stage, _) if stage == Stage::Working || refused => {
+                (_, stage, _) if stage == Stage::Working || is_refused => {
                     Outcome::Failed(Trouble::Error(EndedEarly(error).into()))
                 }
                 (Verdict::Permanent | Verdict::Unclear, ..) => {
@@ -205,12 +228,40 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         })
     }
 
+    /// Whether the business logic's error, of this cause, is the database's, by
+    /// which it rolled back one transaction for the sake of another. The loss of
+    /// a connection is not: a job that brings down its connection each time has
+    /// to come to an end.
+    fn makes_way(&self, conn: &mut C, cause: Cause, error: &(dyn StdError + 'static)) -> bool {
+        match cause {
+            Cause::Held | Cause::Conflict => true,
+            Cause::Unclear => {
+                !conn.knows_language()
+                    && retry::learn_language(&self.pool, conn)
+                    && matches!(
+                        cause_of_all(conn, error),
+                        Some(Cause::Held | Cause::Conflict)
+                    )
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the lock still stands, in a transaction that keeps all others from
+    /// changing that. It may have waited for longer than the lock lasts. And a
+    /// file that cannot be written to is found out before the work is done.
+    fn still_holds(&self, conn: &mut C) -> diesel::QueryResult<bool> {
+        let (key, token) = (std::slice::from_ref(&self.lease.key), &*self.lease.token);
+        let renewed = J::renew_rows(conn, key, &[token], LockWait::Never)?;
+        Ok(!renewed.is_empty())
+    }
+
     /// Finds out whether the commit landed, by giving the job back: a server
     /// that is still at the commit has the row locked, and keeps this waiting.
     fn trace_commit(&self) -> Result<bool> {
         let release = self.release();
         retry::run(&self.pool, &JobName::<J>(&self.lease.key), |conn, again| {
-            if release.write(conn, &self.lease, &self.step)? > 0 {
+            if release.write(conn, &self.lease, &self.step, LockWait::Briefly)? > 0 {
                 return Ok(false);
             }
             let mut landed = |status| landing::<J, C>(conn, &self.lease, &self.step, status);
@@ -222,22 +273,34 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
     }
 }
 
-/// Whether the business logic's error, which it has just returned, is the
-/// database's, by which it rolled back one transaction for the sake of
-/// another. The loss of a connection is not among them: a job that brings down
-/// its connection each time has to come to an end.
-fn is_conflict<C: TrackerConnection>(conn: &mut C, error: &(dyn StdError + 'static)) -> bool {
-    wish_of(error).is_none()
-        && causes(error)
-            .filter_map(|error| error.downcast_ref::<DieselError>())
-            .any(|error| cause_of(conn, error) == Cause::Conflict)
+/// The cause of the business logic's error, where it may be one to make way for
+/// and the database's is among its sources: asked right after it. A `Retry` says
+/// itself what is to follow.
+fn cause_of_all<C: TrackerConnection>(
+    conn: &mut C,
+    error: &(dyn StdError + 'static),
+) -> Option<Cause> {
+    if wish_of(error).is_some() {
+        return None;
+    }
+    let causes: Vec<Cause> = database_errors(error)
+        .map(|error| cause_of(conn, error))
+        .collect();
+    [Cause::Held, Cause::Conflict, Cause::Unclear]
+        .into_iter()
+        .find(|cause| causes.contains(cause))
+}
+
+fn database_errors<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a DieselError> {
+    causes(error).filter_map(|error| error.downcast_ref::<DieselError>())
 }
 
 /// The error by which the business logic's statements met another client's, as
 /// the database told it: it is not the job's.
 fn of_shared_session(error: &(dyn StdError + 'static)) -> Option<DieselError> {
-    let mut errors = causes(error).filter_map(|error| error.downcast_ref::<DieselError>());
-    let error = errors.find(|error| retry::is_of_shared_session(error))?;
+    let error = database_errors(error).find(|error| retry::is_of_shared_session(error))?;
     let kind = DatabaseErrorKind::Unknown;
     Some(DieselError::DatabaseError(
         kind,

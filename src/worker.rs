@@ -1,11 +1,12 @@
 //! Working off a table: threads, batches, renewal, graceful shutdown.
 
+mod aside;
 mod crew;
 mod desk;
 mod finish;
+mod leases;
 mod observer;
 mod shutdown;
-mod upkeep;
 
 use std::fmt::{self, Debug};
 use std::marker::PhantomData;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use crate::connection::{PoolOf, TrackerConnection};
 use crate::error::{BoxError, Error, Result};
+use crate::retry::Kept;
 use crate::running::RunningJob;
 use crate::status::{StatusTracked, UpdatesOf, step};
 use crate::store::{JobStore, Tracked};
@@ -141,12 +143,14 @@ where
         self,
         work: impl Fn(&RunningJob<S::Job, C>, &mut UpdatesOf<S>) -> Result<(), BoxError> + Sync,
     ) -> Result<Summary> {
-        self.work(|job| perform::<S, C>(job, &work))
+        self.work(Kept::none(), |job| perform::<S, C>(job, &work))
     }
 
-    /// The same, until nothing is ready: neither a job, nor one that another
-    /// is just at. Jobs that others hold, and those whose time lies ahead,
-    /// are not waited for. One that is always released never lets it end.
+    /// The same, until nothing is ready. Jobs that others run, and those whose
+    /// time lies ahead, are not waited for; a ready job whose row another
+    /// transaction holds is, and so is one that was released. A job that is
+    /// always released never lets it end. Rows that cannot be claimed are set
+    /// aside, counted, and left as they are.
     ///
     /// # Errors
     ///
@@ -156,38 +160,66 @@ where
         work: impl Fn(&RunningJob<S::Job, C>, &mut UpdatesOf<S>) -> Result<(), BoxError> + Sync,
     ) -> Result<Summary> {
         self.settings.until_empty = true;
-        self.work(|job| perform::<S, C>(job, &work))
+        self.work(Kept::none(), |job| perform::<S, C>(job, &work))
     }
 
     /// Runs `work` for each ready job in a transaction of its own, which
     /// commits together with the success mark, until it is shut down; see
     /// [`StatusTracked::run_job_in_transaction`].
     ///
+    /// A transaction holds its connection, so as many run at a time as the
+    /// pool has connections, but one: with that the locks are renewed. On
+    /// SQLite they run one after the other.
+    ///
     /// # Errors
     ///
-    /// As [`run`](Self::run).
+    /// As [`run`](Self::run), and [`Error::Misconfigured`] where the pool has
+    /// one connection only and the database is a server.
     pub fn run_in_transaction(
         self,
         work: impl Fn(&mut C, &S::Job, &mut UpdatesOf<S>) -> Result<(), BoxError> + Sync,
     ) -> Result<Summary> {
-        self.work(|job| transact::<S, C>(job, &work))
+        self.work_in_transactions(work)
     }
 
     /// The same, until nothing is ready, as [`run_until_empty`](Self::run_until_empty).
     ///
     /// # Errors
     ///
-    /// As [`run`](Self::run).
+    /// As [`run_in_transaction`](Self::run_in_transaction).
     pub fn run_in_transaction_until_empty(
         mut self,
         work: impl Fn(&mut C, &S::Job, &mut UpdatesOf<S>) -> Result<(), BoxError> + Sync,
     ) -> Result<Summary> {
         self.settings.until_empty = true;
-        self.work(|job| transact::<S, C>(job, &work))
+        self.work_in_transactions(work)
+    }
+
+    fn work_in_transactions(
+        mut self,
+        work: impl Fn(&mut C, &S::Job, &mut UpdatesOf<S>) -> Result<(), BoxError> + Sync,
+    ) -> Result<Summary> {
+        let kept = if C::WRITERS == 1 {
+            // One transaction keeps all others out, renewals among them.
+            self.settings.threads = 1;
+            Kept::none()
+        } else {
+            let connections = self.pool.max_size() as usize;
+            if connections < 2 {
+                return Err(Error::Misconfigured {
+                    job: S::Job::TABLE.into(),
+                    problem: "a worker whose jobs run in transactions needs a pool of two connections at least, so that locks can be renewed while a transaction holds one: raise its `max_size`".into(),
+                });
+            }
+            self.settings.threads = self.settings.threads.min(connections - 1);
+            Kept::of(&self.pool)?
+        };
+        self.work(kept, |job| transact::<S, C>(job, &work))
     }
 
     fn work(
         self,
+        kept: Kept<C>,
         run: impl Fn(Box<RunningJob<S::Job, C>>) -> Ran<S::Job, C> + Sync,
     ) -> Result<Summary> {
         let step = step::<S>()?;
@@ -206,9 +238,8 @@ where
             crew.shut_down();
         }
         tracing::info!("working");
-        crew.expire()?;
         crew.claim_first::<S>()?;
-        crew::work::<S, _, _>(&crew, &run).map_err(|error| Error::Misconfigured {
+        crew::work::<S, _, _>(&crew, kept, &run).map_err(|error| Error::Misconfigured {
             job: S::Job::TABLE.into(),
             problem: format!("the machine gives no more threads: {error}"),
         })?;
@@ -258,6 +289,11 @@ where
             return Ran::Over(job);
         }
         Outcome::Failed(trouble) => (job.ending_after(&trouble), false),
+        Outcome::MadeWay {
+            source,
+            is_conflict: true,
+            ..
+        } => return Ran::Conflict { job, source },
         Outcome::MadeWay { doubtful, .. } => (job.release(), doubtful),
         Outcome::Unreached(error) => return Ran::Unreached { job, error },
     };

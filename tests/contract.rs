@@ -65,6 +65,7 @@ mod sqlite {
     mod guard;
     mod jobs;
     mod messages;
+    mod neighbours;
     mod next;
     #[path = "columns/sqlite.rs"]
     mod own_columns;
@@ -134,8 +135,11 @@ mod postgres {
     mod expire;
     mod faults;
     mod guard;
+    #[path = "neighbours/held.rs"]
+    mod held_rows;
     mod jobs;
     mod messages;
+    mod neighbours;
     mod next;
     #[path = "columns/postgres.rs"]
     mod own_columns;
@@ -215,8 +219,11 @@ mod mysql {
     mod expire;
     mod faults;
     mod guard;
+    #[path = "neighbours/held.rs"]
+    mod held_rows;
     mod jobs;
     mod messages;
+    mod neighbours;
     mod next;
     #[path = "columns/mysql.rs"]
     mod own_columns;

@@ -6,6 +6,8 @@ pub struct Options {
     pub batches: Vec<usize>,
     pub finished: usize,
     pub updates: bool,
+    /// Another transaction sees the table as it was before the drain.
+    pub snapshot: bool,
     pub rounds: usize,
     /// One of the databases alone.
     pub database: Option<String>,
@@ -18,6 +20,7 @@ impl Options {
             batches: vec![1, 100, 1000],
             finished: 0,
             updates: false,
+            snapshot: false,
             rounds: 5,
             database: None,
         };
@@ -32,6 +35,7 @@ impl Options {
                 "--finished" => options.finished = number(),
                 "--rounds" => options.rounds = number(),
                 "--updates" => options.updates = true,
+                "--snapshot" => options.snapshot = true,
                 "--batch" => {
                     let sizes = args.next().expect("--batch needs numbers: 1,100");
                     let sizes = sizes.split(',').map(|size| size.parse().expect("a number"));

@@ -29,7 +29,7 @@ diesel::table! {
 /// The contest over one connection type. `fill` is SQL that inserts `{count}`
 /// rows with status `{status}`.
 macro_rules! contest {
-    ($module:ident, $Connection:ident, $migrations:literal, $clear:literal, $fill:literal, $settle:expr) => {
+    ($module:ident, $Connection:ident, $migrations:literal, $clear:literal, $fill:literal, $settle:expr, $snapshot:literal) => {
         pub mod $module {
             use super::*;
 
@@ -103,9 +103,16 @@ macro_rules! contest {
                         for turn in 0..2 {
                             let way = (round + turn) % 2;
                             fill(&pool, options.finished, options.jobs);
+                            let mut looking = options.snapshot.then(|| pool.get().expect("a connection"));
+                            if let Some(conn) = &mut looking {
+                                conn.batch_execute($snapshot).expect("a snapshot");
+                            }
                             let begun = Instant::now();
                             [worker, by_hand][way](&pool, *batch, options.updates);
                             let rate = options.jobs as f64 / begun.elapsed().as_secs_f64();
+                            if let Some(conn) = &mut looking {
+                                conn.batch_execute("COMMIT").expect("its end");
+                            }
                             let done: i64 = jobs::table
                                 .filter(jobs::status.eq(40))
                                 .count()
@@ -139,7 +146,8 @@ contest!(
      INSERT INTO jobs (id, status, create_at, update_at, errors)
      SELECT printf('{prefix}-%08d', i), {status}, strftime('%Y-%m-%d %H:%M:%f', 'now'), strftime('%Y-%m-%d %H:%M:%f', 'now'), '{}'
      FROM n WHERE {count} > 0",
-    ["ANALYZE"]
+    ["ANALYZE"],
+    "BEGIN; SELECT count(*) FROM jobs"
 );
 #[cfg(feature = "postgres")]
 contest!(
@@ -148,8 +156,9 @@ contest!(
     "migrations/postgres",
     "TRUNCATE TABLE jobs",
     "INSERT INTO jobs (id, status, create_at, update_at)
-     SELECT '{prefix}-' || lpad(i::text, 8, '0'), {status}, now(), now() FROM generate_series(1, {count}) i",
-    ["VACUUM ANALYZE jobs", "CHECKPOINT"]
+     SELECT '{prefix}-' || lpad(i::text, 8, '0'), {status}, now(), now() + i * interval '1 microsecond' FROM generate_series(1, {count}) i",
+    ["VACUUM ANALYZE jobs", "CHECKPOINT"],
+    "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM jobs"
 );
 #[cfg(feature = "mysql")]
 contest!(
@@ -158,9 +167,10 @@ contest!(
     "migrations/mysql",
     "TRUNCATE TABLE jobs",
     "INSERT INTO jobs (id, status, create_at, update_at, errors)
-     SELECT CONCAT('{prefix}-', LPAD(seq, 8, '0')), {status}, UTC_TIMESTAMP(6), UTC_TIMESTAMP(6), '{}'
+     SELECT CONCAT('{prefix}-', LPAD(seq, 8, '0')), {status}, UTC_TIMESTAMP(6), UTC_TIMESTAMP(6) + INTERVAL seq MICROSECOND, '{}'
      FROM seq_1_to_2000000 WHERE seq <= {count}",
-    ["ANALYZE TABLE jobs"]
+    ["ANALYZE TABLE jobs"],
+    "START TRANSACTION WITH CONSISTENT SNAPSHOT"
 );
 
 /// A pool, and the folder of its file, which is gone at the end.
@@ -173,7 +183,7 @@ fn sqlite() -> Option<Opened<SqliteConnection>> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("drain.db");
     let pool = Pool::builder()
-        .max_size(THREADS as u32 + 2)
+        .max_size(THREADS as u32 + 3)
         .test_on_check_out(false)
         .connection_customizer(Box::new(Customizer::default()))
         .build(ConnectionManager::new(file.to_string_lossy()));
@@ -189,7 +199,7 @@ fn server<C: diesel::r2d2::R2D2Connection + Send + 'static>(variable: &str) -> O
         return None;
     };
     let pool = Pool::builder()
-        .max_size(THREADS as u32 + 2)
+        .max_size(THREADS as u32 + 3)
         .test_on_check_out(false)
         .build(ConnectionManager::new(url));
     Some((pool.expect("a pool"), None))

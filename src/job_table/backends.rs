@@ -238,11 +238,35 @@ macro_rules! __job_table_first_keys {
     };
 }
 
+/// The keys of a query's rows that no other transaction holds, which are
+/// locked then until the end of this one. SQLite locks no rows.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __job_table_free_keys {
+    (sqlite $query:expr, $keys:expr, $conn:expr) => {
+        ::core::result::Result::Ok(<[Key]>::to_vec($keys))
+    };
+    // Not `FOR UPDATE`, which would pass over rows that a foreign key of another
+    // transaction refers to.
+    (postgres $query:expr, $keys:expr, $conn:expr) => {
+        ::core::result::Result::Ok(keys_of($crate::__private::diesel::RunQueryDsl::load(
+            $query.for_no_key_update().skip_locked(),
+            $conn,
+        )?))
+    };
+    (mysql $query:expr, $keys:expr, $conn:expr) => {
+        ::core::result::Result::Ok(keys_of($crate::__private::diesel::RunQueryDsl::load(
+            $query.for_update().skip_locked(),
+            $conn,
+        )?))
+    };
+}
+
 /// Claims the first rows of `candidates`.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __job_table_claim_rows {
-    (postgres $table:expr, $changes:expr, $candidates:ident, $free_keys:ident, $claim_keys:ident, $claimed_keys:ident, $first_keys:ident, $key:expr, $key_names:expr, $claimed:ident, $decode:expr, $limit:ident, $token:ident, $step:ident, $conn:ident) => {{
+    (postgres $table:expr, $changes:expr, $candidates:ident, $free_keys:ident, $claim_keys:ident, $claimed_keys:ident, $key:expr, $key_names:expr, $claimed:ident, $decode:expr, $limit:ident, $token:ident, $step:ident, $past:ident, $conn:ident) => {{
         let claim_ = $crate::__private::update_next(
             $table,
             $changes,
@@ -256,7 +280,7 @@ macro_rules! __job_table_claim_rows {
             ::core::result::Result::Err(
                 $crate::__private::diesel::result::Error::DeserializationError(_),
             ) => {
-                return $crate::__private::claim_again($conn, $token, $step);
+                return $crate::__private::held_by($conn, $token, $step);
             }
             other_ => other_?,
         };
@@ -266,39 +290,26 @@ macro_rules! __job_table_claim_rows {
                 ::core::iter::IntoIterator::into_iter(rows_),
                 |row_| $decode((row_.0, row_.1, row_.2, row_.3, row_.4)),
             )),
-            undecodable: ::std::vec::Vec::new(),
+            passed_over: ::std::vec::Vec::new(),
+            none_is_ready: false,
         })
     }};
     // One writer at a time, so nobody comes in between; several rows are one
     // transaction, and one wait for the disk.
-    (sqlite $table:expr, $changes:expr, $candidates:ident, $free_keys:ident, $claim_keys:ident, $claimed_keys:ident, $first_keys:ident, $key:expr, $key_names:expr, $claimed:ident, $decode:expr, $limit:ident, $token:ident, $step:ident, $conn:ident) => {
+    (sqlite $table:expr, $changes:expr, $candidates:ident, $free_keys:ident, $claim_keys:ident, $claimed_keys:ident, $key:expr, $key_names:expr, $claimed:ident, $decode:expr, $limit:ident, $token:ident, $step:ident, $past:ident, $conn:ident) => {
         $crate::__private::claim_by_key::<JobTableStep, Connection, Row>(
-            $conn,
-            $limit,
-            $token,
-            $step,
-            |conn_, limit_| {
-                ::core::result::Result::Ok(keys_of($crate::__private::diesel::RunQueryDsl::load(
-                    $first_keys!(limit_),
-                    conn_,
-                )?))
-            },
+            $conn, $limit, $token, $step, $past,
         )
     };
     // Read without locks, then claim by key, past those that others write to:
     // locks on ranges of rows deadlock, and so does who waits while holding some.
-    (mysql $table:expr, $changes:expr, $candidates:ident, $free_keys:ident, $claim_keys:ident, $claimed_keys:ident, $first_keys:ident, $key:expr, $key_names:expr, $claimed:ident, $decode:expr, $limit:ident, $token:ident, $step:ident, $conn:ident) => {
+    (mysql $table:expr, $changes:expr, $candidates:ident, $free_keys:ident, $claim_keys:ident, $claimed_keys:ident, $key:expr, $key_names:expr, $claimed:ident, $decode:expr, $limit:ident, $token:ident, $step:ident, $past:ident, $conn:ident) => {
         $crate::__private::claim_by_keys::<JobTableStep, Connection, Row>(
             $conn,
             $limit,
             $token,
             $step,
-            |conn_, limit_| {
-                ::core::result::Result::Ok(keys_of($crate::__private::diesel::RunQueryDsl::load(
-                    $first_keys!(limit_),
-                    conn_,
-                )?))
-            },
+            $past,
             |conn_, keys_| {
                 let keys_ = $crate::TrackerConnection::write_transaction(conn_, |conn_| {
                     let free_ = keys_of($crate::__private::diesel::RunQueryDsl::load(

@@ -20,7 +20,7 @@ macro_rules! __job_table_store {
             };
             use $crate::__private::{
                 self as __private, Batch, Claimed, Code, ColumnTypes, DeadAttempt, ErrorsColumn, HasColumns, IsNoNumber as _,
-                IsNumber as _, Probe, Renewed, RetryColumn, RowState, Setback, Step, TimeColumn, guard,
+                IsNumber as _, KeySet, LockWait, Probe, Renewed, RetryColumn, RowState, Setback, Step, TimeColumn, guard,
             };
             use $crate::__private::chrono::{DateTime, Utc};
             use $crate::__private::diesel::{self, QueryResult};
@@ -165,21 +165,21 @@ macro_rules! __job_table_store {
             macro_rules! claim { ($step:expr, $token:expr) => { (
                 COLUMNS.status.eq($step.in_progress),
                 COLUMNS.lock.eq($token),
-                COLUMNS.lock_at.eq(__private::now()),
-                COLUMNS.update_at.eq(__private::now()),
+                COLUMNS.lock_at.eq(__private::stamp()),
+                COLUMNS.update_at.eq(__private::stamp()),
             ) } }
             macro_rules! success { ($step:expr) => { (
                 COLUMNS.status.eq($step.succeeded),
                 COLUMNS.lock.eq(None::<&str>),
                 COLUMNS.retry.eq(<RetryType as RetryColumn>::write(0)),
-                COLUMNS.update_at.eq(__private::now()),
+                COLUMNS.update_at.eq(__private::stamp()),
             ) } }
             macro_rules! setback { ($setback:expr, $errors:expr) => { (
                 COLUMNS.status.eq($setback.status),
                 COLUMNS.lock.eq(None::<&str>),
                 COLUMNS.retry.eq(<RetryType as RetryColumn>::write($setback.retry)),
                 COLUMNS.errors.eq(<ErrorsType as ErrorsColumn>::write($errors)),
-                COLUMNS.update_at.eq(__private::now()),
+                COLUMNS.update_at.eq(__private::stamp()),
                 $($setback.delay.map(|delay_| $crate::__job_table_run_at!(@column $run_at COLUMNS).eq(__private::from_now(delay_))),)?
             ) } }
             macro_rules! new_row { ($key:expr, $updates:expr, $step:expr) => { (
@@ -206,35 +206,53 @@ macro_rules! __job_table_store {
                     $crate::__job_table_insert_rows! { $backend table!(), new_row, taken, key!(), rows_, conn_, step_ }
                 }
 
-                fn claim_row<JobTableStep: 'static>(conn_: &mut Connection, key_: &Key, token_: &str, step_: &Step<Status>) -> QueryResult<Option<Claimed<Self>>> {
-                    let claim_ = __private::update(table!(), claim!(step_, token_), is!(key_).and(ready!(step_)));
-                    let claim_ = __private::unvarying::<(Connection, Row, JobTableStep), _>(claim_);
-                    let row_: Option<ClaimedRow> = $crate::__job_table_changed! {
-                        $backend claim_, claimed!(), conn_, read_claimed!(key_, token_, conn_)
-                    }?;
+                fn claim_row<JobTableStep: 'static>(conn_: &mut Connection, key_: &Key, token_: &str, step_: &Step<Status>, wait_: LockWait) -> QueryResult<Option<Claimed<Self>>> {
+                    let claim_ = __private::update(table!(), claim!(step_, token_), is!(key_).and(ready!(step_)), wait_);
+                    macro_rules! run_as { ($Id:ty) => {
+                        $crate::__job_table_changed! {
+                            $backend __private::unvarying::<$Id, _>(claim_), claimed!(), conn_, read_claimed!(key_, token_, conn_)
+                        }?
+                    } }
+                    let row_: Option<ClaimedRow> = match wait_ {
+                        LockWait::Never if <Backend as __private::LimitsLockWait>::IN_TEXT => run_as!((Connection, Row, JobTableStep, LockWait)),
+                        _ => run_as!((Connection, Row, JobTableStep)),
+                    };
                     Ok(row_.map(claimed_of))
                 }
 
-                fn claim_rows<JobTableStep: 'static>(conn_: &mut Connection, limit_: ::core::primitive::usize, token_: &str, step_: &Step<Status>) -> QueryResult<Batch<Self>> {
-                    macro_rules! candidates { () => { table!().select(key!()).filter(ready!(step_)).order_by(order!()) } }
-                    macro_rules! first_keys { ($limit:expr) => {
-                        $crate::__job_table_first_keys! {
-                            $backend candidates!(), table!(), key!(), step_.ready(), ready_in, order!(), $limit
-                        }
+                fn claim_rows<JobTableStep: 'static>(conn_: &mut Connection, limit_: ::core::primitive::usize, token_: &str, step_: &Step<Status>, past_: &KeySet<Key>) -> QueryResult<Batch<Self>> {
+                    macro_rules! candidates { () => {
+                        table!().select(key!()).filter(__private::but_not(ready!(step_), past_.some().map(|keys_| is_any!(keys_)))).order_by(order!())
                     } }
                     macro_rules! free_keys { ($keys:expr) => {
                         table!().select(key!()).filter(is_any!($keys).and(ready!(step_))).for_update().skip_locked()
                     } }
                     macro_rules! claim_keys { ($keys:expr) => {
-                        __private::update(table!(), claim!(step_, token_), is_any!($keys).and(ready!(step_)))
+                        __private::update(table!(), claim!(step_, token_), is_any!($keys).and(ready!(step_)), LockWait::Never)
                     } }
                     macro_rules! claimed_keys { ($keys:expr) => {
                         table!().select(claimed!()).filter(held_any!($keys, token_))
                     } }
                     $crate::__job_table_claim_rows! {
-                        $backend table!(), claim!(step_, token_), candidates, free_keys, claim_keys, claimed_keys, first_keys, key!(), $crate::__job_table_key!(@names $key_columns),
-                        claimed, claimed_of, limit_, token_, step_, conn_
+                        $backend table!(), claim!(step_, token_), candidates, free_keys, claim_keys, claimed_keys, key!(), $crate::__job_table_key!(@names $key_columns),
+                        claimed, claimed_of, limit_, token_, step_, past_, conn_
                     }
+                }
+
+                fn ready_keys(conn_: &mut Connection, limit_: ::core::primitive::usize, step_: &Step<Status>) -> QueryResult<Vec<Key>> {
+                    Ok(keys_of(load!($crate::__job_table_first_keys! {
+                        $backend table!().select(key!()).filter(ready!(step_)).order_by(order!()),
+                        table!(), key!(), step_.ready(), ready_in, order!(), limit_
+                    }, conn_)?))
+                }
+
+                fn free_keys(conn_: &mut Connection, keys_: &[Key]) -> QueryResult<Vec<Key>> {
+                    $crate::__job_table_free_keys! { $backend table!().select(key!()).filter(is_any!(keys_)), keys_, conn_ }
+                }
+
+                fn retries(conn_: &mut Connection, key_: &Key) -> QueryResult<Option<::core::primitive::i32>> {
+                    let retry_: Option<<RetryType as RetryColumn>::Value> = find!(table!().select(COLUMNS.retry).filter(is!(key_)), conn_)?;
+                    Ok(retry_.map(<RetryType as RetryColumn>::read))
                 }
 
                 fn claimed_row(conn_: &mut Connection, key_: &Key, token_: &str) -> QueryResult<Option<Claimed<Self>>> {
@@ -264,12 +282,12 @@ macro_rules! __job_table_store {
                     Ok(row_.map(state_of))
                 }
 
-                fn succeed_row(conn_: &mut Connection, key_: &Key, token_: &str, updates_: &Updates, step_: &Step<Status>) -> QueryResult<::core::primitive::usize> {
-                    execute!(__private::update(table!(), (success!(step_), updates_), held!(key_, token_)), conn_)
+                fn succeed_row(conn_: &mut Connection, key_: &Key, token_: &str, updates_: &Updates, step_: &Step<Status>, wait_: LockWait) -> QueryResult<::core::primitive::usize> {
+                    execute!(__private::update(table!(), (success!(step_), updates_), held!(key_, token_), wait_), conn_)
                 }
 
                 fn succeed_rows(conn_: &mut Connection, keys_: &[Key], token_: &str, step_: &Step<Status>) -> QueryResult<::core::primitive::usize> {
-                    execute!(__private::update(table!(), success!(step_), held_any!(keys_, token_)), conn_)
+                    execute!(__private::update(table!(), success!(step_), held_any!(keys_, token_), LockWait::Never), conn_)
                 }
 
                 fn sets_nothing(updates_: &Updates) -> QueryResult<::core::primitive::bool> {
@@ -277,16 +295,16 @@ macro_rules! __job_table_store {
                     diesel::query_builder::QueryFragment::<Backend>::is_noop(&changes_, &::core::default::Default::default())
                 }
 
-                fn fail_row(conn_: &mut Connection, key_: &Key, token_: &str, setback_: Setback<Status>, errors_: Value) -> QueryResult<::core::primitive::usize> {
-                    execute!(__private::update(table!(), setback!(setback_, errors_), held!(key_, token_)), conn_)
+                fn fail_row(conn_: &mut Connection, key_: &Key, token_: &str, setback_: Setback<Status>, errors_: Value, wait_: LockWait) -> QueryResult<::core::primitive::usize> {
+                    execute!(__private::update(table!(), setback!(setback_, errors_), held!(key_, token_), wait_), conn_)
                 }
 
-                fn release_rows(conn_: &mut Connection, keys_: &[Key], token_: &str, status_: Status) -> QueryResult<::core::primitive::usize> {
-                    let changes_ = (COLUMNS.status.eq(status_), COLUMNS.lock.eq(None::<&str>), COLUMNS.update_at.eq(__private::now()));
-                    execute!(__private::update(table!(), changes_, held_any!(keys_, token_)), conn_)
+                fn release_rows(conn_: &mut Connection, keys_: &[Key], token_: &str, status_: Status, wait_: LockWait) -> QueryResult<::core::primitive::usize> {
+                    let changes_ = (COLUMNS.status.eq(status_), COLUMNS.lock.eq(None::<&str>), COLUMNS.update_at.eq(__private::stamp()));
+                    execute!(__private::update(table!(), changes_, held_any!(keys_, token_), wait_), conn_)
                 }
 
-                fn renew_rows(conn_: &mut Connection, keys_: &[Key], tokens_: &[&str]) -> QueryResult<Vec<Renewed<Key>>> {
+                fn renew_rows(conn_: &mut Connection, keys_: &[Key], tokens_: &[&str], wait_: LockWait) -> QueryResult<Vec<Renewed<Key>>> {
                     macro_rules! held_by_us { () => { is_any!(keys_).and(__private::one_of(
                         COLUMNS.lock,
                         ::core::iter::Iterator::collect(::core::iter::Iterator::map(
@@ -295,7 +313,7 @@ macro_rules! __job_table_store {
                         )),
                     )) } }
                     let rows_: Vec<RenewedRow> = $crate::__job_table_changed_rows! {
-                        $backend __private::update(table!(), COLUMNS.lock_at.eq(__private::now()), held_by_us!()),
+                        $backend __private::update(table!(), COLUMNS.lock_at.eq(__private::stamp()), held_by_us!(), wait_),
                         (key!(), COLUMNS.lock, COLUMNS.lock_at), conn_,
                         table!().select((key!(), COLUMNS.lock, COLUMNS.lock_at)).filter(held_by_us!())
                     }?;
@@ -310,9 +328,9 @@ macro_rules! __job_table_store {
                 }
 
                 fn save_row(conn_: &mut Connection, key_: &Key, token_: &str, updates_: &Updates) -> QueryResult<Option<Option<DateTime<Utc>>>> {
-                    let changes_ = (COLUMNS.lock_at.eq(__private::now()), COLUMNS.update_at.eq(__private::now()), updates_);
+                    let changes_ = (COLUMNS.lock_at.eq(__private::stamp()), COLUMNS.update_at.eq(__private::stamp()), updates_);
                     let lock_at_: Option<<LockAtType as TimeColumn>::Value> = $crate::__job_table_changed! {
-                        $backend __private::update(table!(), changes_, held!(key_, token_)), COLUMNS.lock_at, conn_,
+                        $backend __private::update(table!(), changes_, held!(key_, token_), LockWait::Briefly), COLUMNS.lock_at, conn_,
                         find!(table!().select(COLUMNS.lock_at).filter(held!(key_, token_)), conn_)
                     }?;
                     Ok(lock_at_.map(<LockAtType as TimeColumn>::read))
@@ -329,25 +347,20 @@ macro_rules! __job_table_store {
                 }
 
                 fn expire_row(conn_: &mut Connection, dead_: &DeadAttempt<Row>, setback_: Setback<Status>, errors_: Value, step_: &Step<Status>) -> QueryResult<::core::primitive::usize> {
-                    execute!(__private::update(table!(), setback!(setback_, errors_), held!(&dead_.key, &dead_.lock).and(expired!(step_))), conn_)
+                    execute!(__private::update(table!(), setback!(setback_, errors_), held!(&dead_.key, &dead_.lock).and(expired!(step_)), LockWait::Never), conn_)
                 }
 
-                fn reset_rows(conn_: &mut Connection, keys_: &[Key], step_: &Step<Status>) -> QueryResult<::core::primitive::usize> {
+                fn reset_rows(conn_: &mut Connection, keys_: &[Key], step_: &Step<Status>, wait_: LockWait) -> QueryResult<::core::primitive::usize> {
                     let changes_ = (
                         COLUMNS.status.eq(step_.pending),
                         COLUMNS.lock.eq(None::<&str>),
                         COLUMNS.retry.eq(<RetryType as RetryColumn>::write(0)),
                         $($crate::__job_table_run_at!(@column $run_at COLUMNS).eq(__private::now()),)?
-                        COLUMNS.update_at.eq(__private::now()),
+                        COLUMNS.update_at.eq(__private::stamp()),
                     );
                     let own_ = __private::one_of(COLUMNS.status, codes_of(step_.codes().map(|(_, code_)| code_)));
                     let free_ = COLUMNS.lock.is_null().or(COLUMNS.lock_at.is_null()).or(COLUMNS.lock_at.lt(__private::ago(step_.lock_expire)));
-                    execute!(__private::update(table!(), changes_, is_any!(keys_).and(own_).and(free_)), conn_)
-                }
-
-                fn has_ready_row(conn_: &mut Connection, step_: &Step<Status>) -> QueryResult<::core::primitive::bool> {
-                    let found_: Option<KeyRow> = find!(table!().select(key!()).filter(ready!(step_)).limit(1), conn_)?;
-                    Ok(found_.is_some())
+                    execute!(__private::update(table!(), changes_, is_any!(keys_).and(own_).and(free_), wait_), conn_)
                 }
 
                 fn stale_keys(conn_: &mut Connection, limit_: ::core::primitive::usize, statuses_: &[Status], unchanged_for_: Duration) -> QueryResult<Vec<Key>> {
@@ -356,7 +369,7 @@ macro_rules! __job_table_store {
                 }
 
                 fn delete_stale_rows(conn_: &mut Connection, keys_: &[Key], statuses_: &[Status], unchanged_for_: Duration) -> QueryResult<::core::primitive::usize> {
-                    execute!(diesel::delete(table!().filter(is_any!(keys_).and(stale!(statuses_, unchanged_for_)))), conn_)
+                    execute!(__private::delete(table!(), is_any!(keys_).and(stale!(statuses_, unchanged_for_))), conn_)
                 }
 
                 fn row(conn_: &mut Connection, key_: &Key) -> QueryResult<Option<Self>> {

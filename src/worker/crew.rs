@@ -1,23 +1,24 @@
 //! The threads of a worker, and what they share.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicI32, Ordering};
+mod claims;
+mod ends;
+mod upkeep;
+
+use std::sync::atomic::AtomicI32;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::desk::{Desk, Found, Settings, Task, Who};
-use super::finish::{self, Finish};
-use super::observer::{Event, Observer, Summary};
-use super::upkeep::{self, Leases};
-use crate::backoff;
-use crate::claim;
+use super::aside::Aside;
+use super::desk::{Desk, Settings, Task, Who};
+use super::finish::Finish;
+use super::leases::{self, Leases};
+use super::observer::{Observer, Summary};
 use crate::connection::{PoolOf, TrackerConnection};
 use crate::ending::Ending;
-use crate::error::{Error, Result};
-use crate::expiry;
+use crate::error::{BoxError, Error};
 use crate::protocol::Step;
-use crate::retry;
+use crate::retry::{self, Kept};
 use crate::running::RunningJob;
 use crate::store::JobStore;
 use crate::transition::Transition;
@@ -35,13 +36,18 @@ pub(super) enum Ran<J: JobStore<C>, C: TrackerConnection> {
         ending: Ending<J>,
         doubtful: bool,
     },
-    /// Its end is written, or lost.
-    Over(Box<RunningJob<J, C>>),
+    /// Its transaction was rolled back in favour of another.
+    Conflict {
+        job: Box<RunningJob<J, C>>,
+        source: BoxError,
+    },
     /// Its transaction could not be had, or it cannot be known how it ended.
     Unreached {
         job: Box<RunningJob<J, C>>,
         error: Error,
     },
+    /// Its end is written, or lost.
+    Over(Box<RunningJob<J, C>>),
 }
 
 /// Jobs are large, and change hands often: so they are boxed.
@@ -59,6 +65,8 @@ pub(super) struct Crew<J: JobStore<C>, C: TrackerConnection> {
     /// Waited on between two rounds of upkeep.
     upkeep: Condvar,
     leases: Leases<J::Key>,
+    /// Jobs that are not to be claimed for a while.
+    aside: Mutex<Aside<J::Key>>,
     observer: Option<Arc<dyn Observer>>,
     summary: Mutex<Summary>,
     /// What ended the worker: it would have come again and again.
@@ -83,6 +91,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
             keeper: Condvar::new(),
             upkeep: Condvar::new(),
             leases: Leases::default(),
+            aside: Mutex::new(Aside::default()),
             observer,
             summary: Mutex::new(Summary::default()),
             lasting_error: Mutex::new(None),
@@ -96,8 +105,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
     }
 
     fn sums(&self) -> MutexGuard<'_, Summary> {
-        // Counts are whole at any time.
-        self.summary.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.summary)
     }
 
     /// Claims no more, and gives back what is not begun.
@@ -114,23 +122,14 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
     /// Ends the worker where an error would come again and again.
     fn end_if_lasting(&self, error: Error) {
         if retry::is_lasting(&error) {
-            let mut first = self
-                .lasting_error
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            first.get_or_insert(error);
-            drop(first);
+            lock(&self.lasting_error).get_or_insert(error);
             self.shut_down();
         }
     }
 
     /// What ended the worker before its time.
     pub fn lasting_error(&self) -> Option<Error> {
-        let mut error = self
-            .lasting_error
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        error.take()
+        lock(&self.lasting_error).take()
     }
 
     /// One of the threads that run jobs, which `run` does.
@@ -143,16 +142,16 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
                 self.keeper.notify_one();
             }
             match task {
-                Task::Run(mut job) if job.is_lost() => {
-                    drop(desk);
-                    job.ended = Some(Transition::Lost);
-                    desk = self.ran(Ran::Over(job), now);
-                }
                 Task::Run(job) => {
                     drop(desk);
-                    self.observe(&job, Transition::Started, Duration::ZERO);
-                    job.started();
-                    let ran = run(job);
+                    let ran = match self.refreshed(job) {
+                        Ok(job) => {
+                            self.observe(&job, Transition::Started, Duration::ZERO);
+                            job.started();
+                            run(job)
+                        }
+                        Err(ran) => ran,
+                    };
                     desk = self.ran(ran, now);
                 }
                 Task::Finish(group) => {
@@ -189,228 +188,40 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
         }
     }
 
-    /// The thread that renews locks and ends dead attempts, until the others
-    /// are done.
-    pub fn keep_up(&self) {
-        let interval = (self.step.lock_expire / 3).max(Duration::from_millis(1));
-        let mut failures = 0;
-        let mut desk = self.desk();
-        let mut next = Instant::now() + interval;
-        loop {
-            if desk.is_over() {
-                return;
-            }
-            let left = next.saturating_duration_since(Instant::now());
-            if !left.is_zero() {
-                desk = wait(&self.upkeep, desk, Some(left));
-                continue;
-            }
-            // Ends that are being written now are left out, and no other is
-            // begun until this is done.
-            desk.set_renewing(true);
-            let leases = self.leases.standing();
-            drop(desk);
-            let renewed = upkeep::renew::<J, C>(&self.pool, &leases);
-            drop(leases);
-            self.desk().set_renewing(false);
-            self.wake_all();
-            let done = renewed.and_then(|()| self.expire());
-            next = Instant::now()
-                + match done {
-                    Ok(()) => {
-                        failures = 0;
-                        interval
-                    }
-                    Err(error) => {
-                        failures += 1;
-                        tracing::error!(%error, "locks are neither renewed nor expired");
-                        self.end_if_lasting(error);
-                        backoff::exponential(FIRST_PAUSE, LONGEST_PAUSE, failures).min(interval)
-                    }
-                };
-            desk = self.desk();
-        }
-    }
-
-    /// Ends the dead attempts of others.
-    pub fn expire(&self) -> Result<()> {
-        let mut expired = false;
-        expiry::expire_all::<_, J>(&self.pool, &self.step, |key, retry| {
-            expired = true;
-            self.tell(&Event {
-                table: J::TABLE,
-                key,
-                transition: Transition::Expired { retry },
-                elapsed: Duration::ZERO,
-            });
-        })?;
-        if expired {
-            self.desk().poll(Instant::now());
-            self.wake_all();
-        }
-        Ok(())
-    }
-
-    /// The first claim, whose error is the caller's: the table is there, and
-    /// the database can be had.
-    pub fn claim_first<S: 'static>(&self) -> Result<()> {
-        let task = self.desk().next(Who::Hand, Instant::now());
-        match task {
-            Task::Claim { quiet } => self.try_claim::<S>(quiet),
-            _ => Ok(()),
-        }
-    }
-
-    fn claim<S: 'static>(&self, quiet: bool) -> MutexGuard<'_, WorkersDesk<J, C>> {
-        if let Err(error) = self.try_claim::<S>(quiet) {
-            let failures = self.failed_claims.fetch_add(1, Ordering::Relaxed) + 1;
-            let pause = backoff::exponential(FIRST_PAUSE, LONGEST_PAUSE, failures);
-            tracing::error!(%error, ?pause, "no jobs could be claimed");
-            self.desk().fail_claim(pause, Instant::now());
-            self.end_if_lasting(error);
-        }
-        self.desk()
-    }
-
-    fn try_claim<S: 'static>(&self, quiet: bool) -> Result<()> {
-        let wanted = self.settings.batch;
-        let next = claim::next::<S, J, C>(&self.pool, wanted, self.step)?;
-        let mut found = match next.jobs.len() {
-            0 => Found::Nothing,
-            n if n < wanted => Found::Some,
-            _ => Found::Enough,
-        };
-        if next.unreadable.is_some() {
-            self.sums().unreadable += 1;
-        } else if found == Found::Nothing && quiet && self.settings.until_empty {
-            // A claim skips rows that another is just at.
-            let ready = retry::run(&self.pool, &J::TABLE, |conn, _| {
-                Ok(J::has_ready_row(conn, &self.step)?)
-            })?;
-            if ready {
-                found = Found::Contended;
+    /// A job that waited for long is not begun on a lock that has expired: the
+    /// thread that renews it may have had no connection.
+    fn refreshed(
+        &self,
+        mut job: Box<RunningJob<J, C>>,
+    ) -> std::result::Result<Box<RunningJob<J, C>>, Ran<J, C>> {
+        if job.lease.age() > self.step.lock_expire / 3 * 2 {
+            let lease = std::slice::from_ref(&job.lease);
+            if let Err(error) = leases::renew::<J, C>(&self.pool, &mut Kept::none(), lease) {
+                tracing::warn!(%error, "a job that waits to begin cannot be renewed");
             }
         }
-        self.failed_claims.store(0, Ordering::Relaxed);
-        self.leases.add(next.jobs.iter().map(|job| &job.lease));
-        let now = Instant::now();
-        let mut desk = self.desk();
-        desk.end_claim(found, quiet, backoff::constant(FIRST_PAUSE), now);
-        if desk.is_shutting_down() {
-            for job in next.jobs {
-                give_back(&mut desk, Box::new(job), now);
-            }
-        } else {
-            desk.claimed(next.jobs.into_iter().map(Box::new));
+        if job.is_lost() {
+            job.ended = Some(Transition::Lost);
+            return Err(Ran::Over(job));
         }
-        self.wake(&desk);
-        Ok(())
-    }
-
-    /// Takes note of a job that was run from `begun` on.
-    fn ran(&self, ran: Ran<J, C>, begun: Instant) -> MutexGuard<'_, WorkersDesk<J, C>> {
-        let now = Instant::now();
-        let (job, ending, doubtful) = match ran {
-            Ran::Due {
+        if job.lease.age() >= self.step.lock_expire {
+            let ending = job.release();
+            return Err(Ran::Due {
                 job,
                 ending,
-                doubtful,
-            } => (job, ending, doubtful),
-            Ran::Unreached { mut job, error } => {
-                tracing::error!(%error, "the transaction could not be had");
-                self.end_if_lasting(error);
-                job.ended = None;
-                let release = job.release();
-                (job, release, true)
-            }
-            Ran::Over(job) => {
-                self.over(&job, now - begun);
-                drop(job);
-                let mut desk = self.desk();
-                desk.ran(now - begun, now);
-                self.wake(&desk);
-                return desk;
-            }
-        };
-        let mut due = Finish::new(job, ending, Some(begun));
-        due.doubtful = doubtful;
-        let is_release = matches!(due.ending, Ending::Release(_));
-        let mut desk = self.desk();
-        if is_release {
-            desk.hold_off(now);
+                doubtful: true,
+            });
         }
-        desk.put_due(due, now);
-        desk.ran(now - begun, now);
-        desk
-    }
-
-    fn finish<'a>(
-        &'a self,
-        desk: MutexGuard<'a, WorkersDesk<J, C>>,
-        mut group: Vec<Finish<J, C>>,
-    ) -> MutexGuard<'a, WorkersDesk<J, C>> {
-        mark_ending(&group);
-        drop(desk);
-        finish::write(&mut group, &self.step);
-        let is_last_chance = self.desk().is_shutting_down();
-        let mut put_back = Vec::new();
-        for mut finish in group {
-            if let Some(error) = finish.error.take() {
-                self.end_if_lasting(error);
-            }
-            if finish.job.ended.is_none() && is_last_chance && finish.tries > 1 {
-                tracing::error!(job = finish.job.name(), "given up; its lock will expire");
-                finish.job.ended = Some(Transition::Lost);
-            }
-            if finish.job.ended.is_none() {
-                put_back.push(finish);
-            } else {
-                let elapsed = finish.begun.map(|begun| begun.elapsed());
-                self.over(&finish.job, elapsed.unwrap_or_default());
-            }
-        }
-        let pause = if put_back.is_empty() {
-            self.failed_finishes.store(0, Ordering::Relaxed);
-            Duration::ZERO
-        } else {
-            let failures = self.failed_finishes.fetch_add(1, Ordering::Relaxed) + 1;
-            backoff::exponential(FIRST_PAUSE, LONGEST_PAUSE, failures)
-        };
-        let mut desk = self.desk();
-        desk.end_finish(put_back, pause, Instant::now());
-        self.wake(&desk);
-        desk
-    }
-
-    /// Tells what became of a job.
-    fn over(&self, job: &RunningJob<J, C>, elapsed: Duration) {
-        self.observe(job, job.ended.unwrap_or(Transition::Lost), elapsed);
-    }
-
-    fn observe(&self, job: &RunningJob<J, C>, transition: Transition, elapsed: Duration) {
-        self.tell(&Event {
-            table: J::TABLE,
-            key: &job.lease.key,
-            transition,
-            elapsed,
-        });
-    }
-
-    fn tell(&self, event: &Event<'_>) {
-        if event.transition != Transition::Started {
-            self.sums().add(event.transition);
-        }
-        let Some(observer) = &self.observer else {
-            return;
-        };
-        if catch_unwind(AssertUnwindSafe(|| observer.observe(event))).is_err() {
-            tracing::error!(?event, "the observer panicked");
-        }
+        Ok(job)
     }
 
     fn desk(&self) -> MutexGuard<'_, WorkersDesk<J, C>> {
         // No user code runs under this lock.
-        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.desk)
+    }
+
+    fn aside(&self) -> MutexGuard<'_, Aside<J::Key>> {
+        lock(&self.aside)
     }
 
     /// Something has changed that others may wait for.
@@ -429,6 +240,11 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
     }
 }
 
+/// What is behind these locks is whole at any time, also where a thread panics.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Has a job that was not begun given back.
 fn give_back<J: JobStore<C>, C: TrackerConnection>(
     desk: &mut WorkersDesk<J, C>,
@@ -437,15 +253,6 @@ fn give_back<J: JobStore<C>, C: TrackerConnection>(
 ) {
     let release = job.release();
     desk.put_due(Finish::new(job, release, None), now);
-}
-
-/// Keeps renewals away from these jobs, from now on: where an answer is lost,
-/// the end may have landed, and a renewal would take that for a lost lock.
-/// Under the desk's lock, where renewals choose theirs.
-fn mark_ending<J: JobStore<C>, C: TrackerConnection>(group: &[Finish<J, C>]) {
-    group
-        .iter()
-        .for_each(|finish| finish.job.lease.set_ending(true));
 }
 
 fn wait<'a, T>(
@@ -465,9 +272,10 @@ fn wait<'a, T>(
 }
 
 /// Runs the threads until the work is over; fails where the machine has no
-/// threads to give.
+/// threads to give. Locks are renewed on the connection that is `kept`.
 pub(super) fn work<S, J, C>(
     crew: &Crew<J, C>,
+    kept: Kept<C>,
     run: &(impl Fn(Box<RunningJob<J, C>>) -> Ran<J, C> + Sync),
 ) -> std::io::Result<()>
 where
@@ -478,8 +286,9 @@ where
 {
     let named = |name: &str| thread::Builder::new().name(format!("{} {name}", J::TABLE));
     thread::scope(|scope| {
-        let upkeep = named("upkeep").spawn_scoped(scope, || crew.keep_up());
-        let mut started = upkeep.map(|_| ());
+        let renewal = named("renewal").spawn_scoped(scope, || crew.renew(kept));
+        let expiry = named("expiry").spawn_scoped(scope, || crew.expire());
+        let mut started = renewal.and(expiry).map(|_| ());
         for n in 1..=crew.settings.threads {
             let hand = named(&n.to_string()).spawn_scoped(scope, || crew.hand::<S>(run));
             started = started.and(hand.map(|_| ()));

@@ -59,8 +59,9 @@ pub(super) enum Found {
     Enough,
     /// Fewer.
     Some,
-    /// None, though some are ready: others are at them.
-    Contended,
+    /// None now, but there will be some without anybody's doing: other
+    /// transactions hold the ready rows, or these are put off until then.
+    Later(Instant),
     /// None is ready.
     Nothing,
 }
@@ -72,6 +73,11 @@ pub(super) struct Desk<Job, End> {
     waiting: VecDeque<Job>,
     due: Vec<End>,
     due_since: Instant,
+    /// Ends that could not be written, each with the time of its next try.
+    put_off: Vec<(Instant, End)>,
+    /// No end can be written at the moment: what is begun now might be done
+    /// in vain.
+    blocked: bool,
     /// The keeper knows that something is due.
     announced: bool,
     running: usize,
@@ -91,6 +97,8 @@ pub(super) struct Desk<Job, End> {
     claim_from: Instant,
     finish_from: Instant,
     renewing: bool,
+    /// The first look for dead attempts is under way.
+    expiring: bool,
     shutting_down: bool,
 }
 
@@ -101,6 +109,8 @@ impl<Job, End> Desk<Job, End> {
             waiting: VecDeque::new(),
             due: Vec::new(),
             due_since: now,
+            put_off: Vec::new(),
+            blocked: false,
             announced: false,
             running: 0,
             claiming: 0,
@@ -113,12 +123,14 @@ impl<Job, End> Desk<Job, End> {
             claim_from: now,
             finish_from: now,
             renewing: false,
+            expiring: true,
             shutting_down: false,
         }
     }
 
     pub fn next(&mut self, who: Who, now: Instant) -> Task<Job, End> {
         let is_hand = who == Who::Hand;
+        self.take_up(now);
         if self.may_finish(now) && self.should_finish(is_hand, now) {
             self.finishing += 1;
             self.announced = false;
@@ -128,7 +140,7 @@ impl<Job, End> Desk<Job, End> {
                 .min(self.settings.batch.clamp(bulk::CHUNK, LARGEST_GROUP));
             return Task::Finish(self.due.drain(..group).collect());
         }
-        if is_hand {
+        if is_hand && !self.blocked {
             if let Some(job) = self.waiting.pop_front() {
                 self.running += 1;
                 return Task::Run(job);
@@ -146,7 +158,8 @@ impl<Job, End> Desk<Job, End> {
         let due = (!self.due.is_empty() && !self.renewing && !self.is_at_limit())
             .then(|| self.finish_from.max(self.overdue_from()));
         let claim = (is_hand && self.wants_claim()).then_some(self.claim_from);
-        let next = due.into_iter().chain(claim).min();
+        let put_off = self.put_off.iter().map(|(at, _)| *at);
+        let next = due.into_iter().chain(claim).chain(put_off).min();
         Task::Wait(next.map(|at| at.saturating_duration_since(now)))
     }
 
@@ -173,7 +186,8 @@ impl<Job, End> Desk<Job, End> {
     /// Whether the keeper is to be told that something is due, which a hand
     /// has left for other work.
     pub fn announce_due(&mut self) -> bool {
-        let is_news = !self.due.is_empty() && !self.announced;
+        let is_due = !self.due.is_empty() || !self.put_off.is_empty();
+        let is_news = is_due && !self.announced;
         self.announced |= is_news;
         is_news
     }
@@ -184,15 +198,15 @@ impl<Job, End> Desk<Job, End> {
     }
 
     /// A claim came to its end.
-    pub fn end_claim(&mut self, found: Found, quiet: bool, pause: Duration, now: Instant) {
+    pub fn end_claim(&mut self, found: Found, quiet: bool, now: Instant) {
         self.claiming -= 1;
         self.sparse = found != Found::Enough;
         let undisturbed = quiet && std::mem::take(&mut self.looking);
         self.dry = found == Found::Nothing && undisturbed;
         match found {
             Found::Enough | Found::Some => {}
-            Found::Contended => self.claim_from = now + pause,
-            Found::Nothing if quiet && !undisturbed => self.claim_from = now,
+            Found::Later(_) | Found::Nothing if quiet && !undisturbed => self.claim_from = now,
+            Found::Later(at) => self.claim_from = at.min(now + self.settings.poll_every),
             Found::Nothing => self.claim_from = now + self.settings.poll_every,
         }
     }
@@ -204,22 +218,35 @@ impl<Job, End> Desk<Job, End> {
         self.claim_from = now + pause;
     }
 
-    /// A group of ends was written, but for those that were put back: they
-    /// wait for so long.
-    pub fn end_finish(&mut self, put_back: Vec<End>, pause: Duration, now: Instant) {
+    /// A group of ends was written.
+    pub fn end_finish(&mut self, now: Instant) {
         self.finishing -= 1;
-        if !put_back.is_empty() {
-            self.finish_from = now + pause;
-            self.due.extend(put_back);
-        }
+        self.blocked = false;
         self.due_since = now;
         self.recheck(now);
     }
 
-    /// A job was given back because its time has not come: no more is
-    /// claimed for a while.
-    pub fn hold_off(&mut self, now: Instant) {
-        self.claim_from = self.claim_from.max(now + self.settings.poll_every);
+    /// No end of a group could be written, for no fault of theirs: no more are
+    /// tried for so long, and no jobs are begun until one is written.
+    pub fn fail_finish(&mut self, ends: Vec<End>, pause: Duration, now: Instant) {
+        self.finishing -= 1;
+        self.blocked = true;
+        self.finish_from = now + pause;
+        self.due_since = now;
+        self.due.extend(ends);
+    }
+
+    /// This end could not be written, for a reason of its own; it is tried
+    /// again after so long.
+    pub fn put_off(&mut self, end: End, pause: Duration, now: Instant) {
+        self.put_off.push((now + pause, end));
+        self.announced = false;
+    }
+
+    /// A job that was given back is ready again at this time.
+    pub fn ready_at(&mut self, at: Instant) {
+        self.claim_from = self.claim_from.min(at);
+        self.dry = false;
     }
 
     /// There may be something to claim.
@@ -235,25 +262,35 @@ impl<Job, End> Desk<Job, End> {
         self.waiting.drain(..).collect()
     }
 
+    /// The first look for dead attempts is done: what it has ended is ready.
+    pub fn end_expiry(&mut self, now: Instant) {
+        if std::mem::take(&mut self.expiring) {
+            self.recheck(now);
+        }
+    }
+
     pub fn is_shutting_down(&self) -> bool {
         self.shutting_down
     }
 
-    /// Keeps ends from being written while locks are renewed: both change
-    /// several rows, and could wait for each other.
+    /// Keeps claims and ends from being begun while locks are renewed, which
+    /// nothing must delay: not a queue for a connection, nor, on SQLite, one
+    /// for the file.
     pub fn set_renewing(&mut self, renewing: bool) {
         self.renewing = renewing;
     }
 
     /// No more is going to happen.
     pub fn is_over(&self) -> bool {
-        let is_at_end = self.shutting_down || (self.settings.until_empty && self.dry);
+        let is_dry = self.dry && !self.expiring;
+        let is_at_end = self.shutting_down || (self.settings.until_empty && is_dry);
         is_at_end && self.is_quiet()
     }
 
     fn is_quiet(&self) -> bool {
         self.waiting.is_empty()
             && self.due.is_empty()
+            && self.put_off.is_empty()
             && self.running + self.claiming + self.finishing == 0
     }
 
@@ -263,6 +300,12 @@ impl<Job, End> Desk<Job, End> {
         if self.settings.until_empty && self.is_quiet() {
             self.claim_from = self.claim_from.min(now);
         }
+    }
+
+    /// Has the ends written again whose time has come.
+    fn take_up(&mut self, now: Instant) {
+        let ends = self.put_off.extract_if(.., |(at, _)| *at <= now);
+        self.due.extend(ends.map(|(_, end)| end));
     }
 
     fn is_at_limit(&self) -> bool {
@@ -288,7 +331,10 @@ impl<Job, End> Desk<Job, End> {
 
     fn wants_claim(&self) -> bool {
         // What another claim brought meanwhile would be missing in the last look.
-        if self.shutting_down || (self.settings.until_empty && (self.dry || self.looking)) {
+        if self.shutting_down || self.blocked || self.renewing {
+            return false;
+        }
+        if self.settings.until_empty && (self.dry || self.looking) {
             return false;
         }
         let coming = self.claiming * self.settings.batch;

@@ -5,13 +5,15 @@ use std::time::Instant;
 
 use diesel::QueryResult;
 
+use crate::apart::all_or_each;
 use crate::connection::{TrackerConnection, together};
 use crate::ending::{Ending, Landing, landing};
 use crate::error::{BoxError, Error};
 use crate::protocol::Step;
 use crate::retry::{self, Fault};
 use crate::running::{RunningJob, Trouble};
-use crate::store::JobStore;
+use crate::statement::LockWait;
+use crate::store::{JobStore, Obstacle};
 use crate::transition::Transition;
 
 /// Tries after which an end that the database refuses, though it answers,
@@ -27,9 +29,22 @@ pub(super) struct Finish<J: JobStore<C>, C: TrackerConnection> {
     /// An earlier try may have landed.
     pub doubtful: bool,
     pub tries: u32,
-    pub refusals: u32,
-    /// Why it is not written.
+    /// What the last try came to.
+    pub fate: Fate,
+    /// Why it was given up, where that is no fault of the job's.
     pub error: Option<Error>,
+    refusals: u32,
+}
+
+/// What a try to write an end came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It is written, or lost: `job.ended` tells.
+    Over,
+    /// Not yet: another transaction holds the row, or the database refuses it.
+    OfItsOwn,
+    /// Not yet: no end can be written now.
+    OfAll,
 }
 
 impl<J: JobStore<C>, C: TrackerConnection> Finish<J, C> {
@@ -40,14 +55,37 @@ impl<J: JobStore<C>, C: TrackerConnection> Finish<J, C> {
             begun,
             doubtful: false,
             tries: 0,
-            refusals: 0,
+            fate: Fate::OfAll,
             error: None,
+            refusals: 0,
         }
+    }
+
+    /// No more tries: the lock will expire.
+    pub fn give_up(&mut self) {
+        tracing::error!(job = self.job.name(), "given up; its lock will expire");
+        self.job.ended = Some(Transition::Lost);
+        self.fate = Fate::Over;
+    }
+
+    fn is_over(&mut self, landing: Landing) {
+        self.fate = Fate::Over;
+        match landing {
+            Landing::Landed => self.job.landed(&self.ending),
+            Landing::Lost => {
+                self.job.ended = Some(Transition::Lost);
+                self.job.lock_lost();
+            }
+        }
+    }
+
+    fn is_put_back(&mut self, fate: Fate) {
+        self.fate = fate;
+        self.job.ended = None;
     }
 }
 
-/// Writes the ends; each either bears its transition then (`job.ended`), or is
-/// to be tried again.
+/// Writes the ends, and notes the fate of each.
 pub(super) fn write<J: JobStore<C>, C: TrackerConnection>(
     group: &mut [Finish<J, C>],
     step: &Step<J::Status>,
@@ -59,58 +97,84 @@ pub(super) fn write<J: JobStore<C>, C: TrackerConnection>(
         if finish.job.is_lost() {
             // The row is another's: what this attempt did is dropped.
             finish.job.ended = Some(Transition::Lost);
-        } else if finish.doubtful {
+            finish.fate = Fate::Over;
+        } else if finish.doubtful || finish.tries > 1 {
             alone.push(finish);
         } else {
             fresh.push(finish);
         }
     }
-    if fresh.len() == 1 || !write_together(&mut fresh, step) {
-        alone.append(&mut fresh);
+    let mut can_be_written = true;
+    if fresh.len() > 1 {
+        can_be_written = write_together(&mut fresh, step);
+        fresh.retain(|finish| finish.fate == Fate::OfAll);
     }
-    for finish in alone {
-        write_alone(finish);
+    for finish in alone.into_iter().chain(fresh) {
+        // Each of them would wait for as long as the first.
+        if can_be_written {
+            write_alone(finish, step);
+            can_be_written = finish.fate != Fate::OfAll;
+        } else {
+            finish.is_put_back(Fate::OfAll);
+        }
     }
 }
 
 /// Writes one end, whatever became of earlier tries.
-fn write_alone<J: JobStore<C>, C: TrackerConnection>(finish: &mut Finish<J, C>) {
+fn write_alone<J: JobStore<C>, C: TrackerConnection>(
+    finish: &mut Finish<J, C>,
+    step: &Step<J::Status>,
+) {
     let Finish { job, ending, .. } = finish;
-    let error = match job.end(ending, finish.doubtful) {
-        Ok(()) | Err(Error::LockLost { .. }) => return,
+    let doubtful = finish.doubtful;
+    let landing = retry::run(&job.pool, &job.name(), |conn, again| {
+        let wait = LockWait::Never;
+        match ending.write_once(conn, &job.lease, step, doubtful || again, wait) {
+            Err(Fault::Database(error)) if retry::is_held(conn, &error) => Ok(None),
+            other => other.map(Some),
+        }
+    });
+    let error = match landing {
+        Ok(Some(landing)) => return finish.is_over(landing),
+        Ok(None) => return finish.is_put_back(Fate::OfItsOwn),
         Err(error) => error,
     };
     tracing::warn!(%error, "the end of an attempt is not recorded");
-    let Error::Database { source, .. } = error else {
-        if matches!(error, Error::Pool { .. }) {
-            finish.put_back();
+    match error {
+        Error::Database { source, .. } => {
+            let answers = retry::run(&finish.job.pool, &finish.job.name(), |conn: &mut C, _| {
+                Ok(conn.ping()?)
+            });
+            if answers.is_ok() && !retry::is_passing::<C>(&source) {
+                refused(finish, source);
+            } else {
+                finish.doubtful = true;
+                finish.is_put_back(Fate::OfAll);
+            }
         }
-        finish.error = Some(error);
-        return;
-    };
-    finish.put_back();
-    let answers = retry::run(&finish.job.pool, &finish.job.name(), |conn: &mut C, _| {
-        Ok(conn.ping()?)
-    });
-    if answers.is_ok() && !retry::is_passing::<C>(&source) {
-        finish.refusals += 1;
-    }
-    if finish.refusals >= MOST_REFUSALS {
-        // Once more, as a failure; then its lock is left to expire.
-        finish.job.ended = Some(Transition::Lost);
-        let failure = finish
-            .job
-            .ending_after(&Trouble::Error(BoxError::from(source)));
-        if let Err(error) = finish.job.end(&failure, true) {
-            tracing::error!(%error, "given up; its lock will expire");
+        Error::Pool { .. } => finish.is_put_back(Fate::OfAll),
+        error => {
+            finish.give_up();
+            finish.error = Some(error);
         }
     }
 }
 
-impl<J: JobStore<C>, C: TrackerConnection> Finish<J, C> {
-    fn put_back(&mut self) {
-        self.doubtful = true;
-        self.job.ended = None;
+/// Notes that the database refuses an end. When it has done so often enough,
+/// the end is written as a failure instead.
+fn refused<J: JobStore<C>, C: TrackerConnection>(
+    finish: &mut Finish<J, C>,
+    source: diesel::result::Error,
+) {
+    finish.refusals += 1;
+    if finish.refusals < MOST_REFUSALS {
+        return finish.is_put_back(Fate::OfItsOwn);
+    }
+    finish.fate = Fate::Over;
+    let trouble = Trouble::Error(BoxError::from(source));
+    let failure = finish.job.ending_after(&trouble);
+    if let Err(error) = finish.job.end(&failure, true) {
+        tracing::error!(%error, "given up; its lock will expire");
     }
 }
 
@@ -119,6 +183,51 @@ struct Alike<K> {
     token: Arc<str>,
     members: Vec<usize>,
     keys: Vec<K>,
+}
+
+/// What is to be written together.
+struct Plan<K> {
+    alike: Vec<Alike<K>>,
+    /// Those that set something else.
+    single: Vec<usize>,
+}
+
+impl<K: Clone> Plan<K> {
+    fn of<J: JobStore<C, Key = K>, C: TrackerConnection>(group: &[&mut Finish<J, C>]) -> Self {
+        let mut plan = Self {
+            alike: Vec::new(),
+            single: Vec::new(),
+        };
+        for (n, finish) in group.iter().enumerate() {
+            let sets_nothing = match &finish.ending {
+                Ending::Success(updates) => J::sets_nothing(updates).unwrap_or(false),
+                _ => false,
+            };
+            if !sets_nothing {
+                plan.single.push(n);
+                continue;
+            }
+            let lease = &finish.job.lease;
+            let key = lease.key.clone();
+            let mut alike = plan.alike.iter_mut();
+            match alike.find(|alike| alike.token == lease.token) {
+                Some(alike) => {
+                    alike.members.push(n);
+                    alike.keys.push(key);
+                }
+                None => plan.alike.push(Alike {
+                    token: lease.token.clone(),
+                    members: vec![n],
+                    keys: vec![key],
+                }),
+            }
+        }
+        plan
+    }
+
+    fn statements(&self) -> usize {
+        self.alike.len() + self.single.len()
+    }
 }
 
 /// Which of the rows that were to be marked together bear the mark.
@@ -139,9 +248,48 @@ fn which_landed<J: JobStore<C>, C: TrackerConnection>(
     Ok(landed)
 }
 
+/// Which ends landed: each with whether it did, or what kept it.
+type Written = Vec<(usize, Result<bool, Obstacle>)>;
+
 /// Writes the ends in as few statements as can be: those that set nothing
-/// else together, the others each by its own, in one transaction. Tells
-/// whether that landed for all that still hold their lock; else nothing did.
+/// else together, the others each by its own, in one transaction.
+fn write_as_planned<J: JobStore<C>, C: TrackerConnection>(
+    conn: &mut C,
+    group: &[&mut Finish<J, C>],
+    plan: &Plan<J::Key>,
+    step: &Step<J::Status>,
+) -> QueryResult<Written> {
+    together(conn, plan.statements(), |conn: &mut C| -> QueryResult<_> {
+        let mut landed = vec![false; group.len()];
+        for alike in &plan.alike {
+            let count = J::succeed_rows(conn, &alike.keys, &alike.token, step)?;
+            if count == alike.keys.len() {
+                alike.members.iter().for_each(|n| landed[*n] = true);
+            } else {
+                let held = which_landed(conn, group, &alike.members, step)?;
+                held.into_iter().for_each(|n| landed[n] = true);
+            }
+        }
+        for n in &plan.single {
+            landed[*n] = write_one(conn, group, *n, step)?;
+        }
+        Ok(landed.into_iter().map(Ok).enumerate().collect())
+    })
+}
+
+fn write_one<J: JobStore<C>, C: TrackerConnection>(
+    conn: &mut C,
+    group: &[&mut Finish<J, C>],
+    n: usize,
+    step: &Step<J::Status>,
+) -> QueryResult<bool> {
+    let Finish { job, ending, .. } = &*group[n];
+    Ok(ending.write(conn, &job.lease, step, LockWait::Never)? > 0)
+}
+
+/// Writes the ends together, or each apart from the others where one of them
+/// is in the way. Tells whether the database can be had: where an answer was
+/// lost, each has to be looked up.
 fn write_together<J: JobStore<C>, C: TrackerConnection>(
     group: &mut [&mut Finish<J, C>],
     step: &Step<J::Status>,
@@ -150,76 +298,45 @@ fn write_together<J: JobStore<C>, C: TrackerConnection>(
         return true;
     };
     let pool = first.job.pool.clone();
-    let mut alike: Vec<Alike<J::Key>> = Vec::new();
-    let mut single = Vec::new();
-    for (n, finish) in group.iter().enumerate() {
-        let sets_nothing = match &finish.ending {
-            Ending::Success(updates) => J::sets_nothing(updates).unwrap_or(false),
-            _ => false,
-        };
-        if !sets_nothing {
-            single.push(n);
-            continue;
-        }
-        let lease = &finish.job.lease;
-        let key = lease.key.clone();
-        match alike.iter_mut().find(|alike| alike.token == lease.token) {
-            Some(alike) => {
-                alike.members.push(n);
-                alike.keys.push(key);
-            }
-            None => alike.push(Alike {
-                token: lease.token.clone(),
-                members: vec![n],
-                keys: vec![key],
-            }),
-        }
-    }
-
-    let statements = alike.len() + single.len();
+    let plan = Plan::of(group);
     let written = retry::run(&pool, &J::TABLE, |conn: &mut C, doubtful| {
         if doubtful {
-            // It may have landed: each has to be looked up.
             return Ok(None);
         }
-        let write = |conn: &mut C| -> QueryResult<_> {
-            let mut landed = vec![false; group.len()];
-            for alike in &alike {
-                let count = J::succeed_rows(conn, &alike.keys, &alike.token, step)?;
-                if count == alike.keys.len() {
-                    alike.members.iter().for_each(|n| landed[*n] = true);
-                } else {
-                    let held = which_landed(conn, group, &alike.members, step)?;
-                    held.into_iter().for_each(|n| landed[n] = true);
-                }
-            }
-            for n in &single {
-                let Finish { job, ending, .. } = &*group[*n];
-                landed[*n] = ending.write(conn, &job.lease, step)? > 0;
-            }
-            Ok(landed)
-        };
-        let landed = together(conn, statements, write);
-        landed.map(Some).map_err(Fault::Database)
+        let written = all_or_each(
+            conn,
+            0..group.len(),
+            |conn| write_as_planned(conn, group, &plan, step),
+            |conn, n| write_one(conn, group, *n, step),
+        );
+        written.map(Some).map_err(Fault::Database)
     });
     match written {
-        Ok(Some(landed)) => {
-            for (finish, landed) in group.iter_mut().zip(landed) {
-                if landed {
-                    finish.job.landed(&finish.ending);
-                } else {
-                    finish.job.ended = Some(Transition::Lost);
-                    finish.job.lock_lost();
+        Ok(Some(written)) => {
+            for (n, landed) in written {
+                let finish = &mut *group[n];
+                match landed {
+                    Ok(true) => finish.is_over(Landing::Landed),
+                    Ok(false) => finish.is_over(Landing::Lost),
+                    Err(Obstacle::Refused(error) | Obstacle::Unreadable(error)) => {
+                        refused(finish, error);
+                    }
+                    Err(Obstacle::Held | Obstacle::Dropped) => {
+                        finish.is_put_back(Fate::OfItsOwn);
+                    }
                 }
             }
             true
         }
         outcome => {
-            if let Err(error) = outcome {
-                tracing::warn!(%error, "ends of attempts are not recorded together");
+            for finish in group {
+                finish.doubtful = true;
+                finish.is_put_back(Fate::OfAll);
             }
-            group.iter_mut().for_each(|finish| finish.put_back());
-            false
+            if let Err(error) = &outcome {
+                tracing::warn!(%error, "ends of attempts are not recorded");
+            }
+            outcome.is_ok()
         }
     }
 }

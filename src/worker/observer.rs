@@ -52,8 +52,11 @@ pub struct Summary {
     pub lost: u64,
     /// Dead attempts of others that were ended.
     pub expired: u64,
-    /// Times that a row was passed over which cannot be decoded.
+    /// Times that a row was set aside which the program cannot read.
     pub unreadable: u64,
+    /// Times that a row was set aside which the database does not let be
+    /// claimed or expired: a constraint, a trigger or a rule is in the way.
+    pub refused: u64,
 }
 
 impl Summary {
@@ -83,6 +86,9 @@ impl Display for Summary {
         }
         if self.unreadable > 0 {
             write!(f, ", {} times an unreadable row", self.unreadable)?;
+        }
+        if self.refused > 0 {
+            write!(f, ", {} times a row that cannot be changed", self.refused)?;
         }
         Ok(())
     }

@@ -230,11 +230,11 @@ fn rows_that_cannot_be_read_do_not_stop_their_batch() {
 #[test]
 fn a_row_alone_that_cannot_be_read_is_named() {
     let (db, pool) = with_tasks([1]);
-    db.sql("UPDATE tasks SET note = NULL, retry = 2");
+    db.sql("UPDATE tasks SET note = NULL, status = 30, retry = 2");
 
     let error = Task::claim_next(&pool, 5).unwrap_err();
 
     assert!(matches!(error, Error::Database { .. }), "{error:?}");
     assert!(error.to_string().contains("tasks 1"), "{error}");
-    assert_eq!(seen(&db, 1), (Status::Pending, false, 2));
+    assert_eq!(seen(&db, 1), (Status::Failed, false, 2));
 }

@@ -181,7 +181,7 @@ mod own_order {
     #[test]
     fn a_row_that_cannot_be_read_is_released_and_named() {
         let (db, pool) = with_tasks([1]);
-        db.sql("UPDATE tasks SET note = NULL, retry = 2");
+        db.sql("UPDATE tasks SET note = NULL, status = 30, retry = 2");
 
         let next = Task::run_next(&pool, |_, _| -> Result<(), _> { panic!("it ran") }).unwrap_err();
         let start = Task::start(&pool, 1).unwrap_err();
@@ -190,7 +190,7 @@ mod own_order {
             assert!(matches!(error, Error::Database { .. }), "{error:?}");
             assert!(error.to_string().contains("tasks 1"), "{error}");
         }
-        assert_eq!(seen(&db, 1), (Status::Pending, false, 2));
+        assert_eq!(seen(&db, 1), (Status::Failed, false, 2));
         db.sql("UPDATE tasks SET note = 'mended'");
         assert_eq!(drain::<Task>(|| next_task(&pool)), [1]);
     }

@@ -55,6 +55,17 @@ pub enum Event {
     Transaction,
 }
 
+/// A statement that begins with its verb: what limits its wait for locks, on
+/// MariaDB a comment before it, comes last.
+fn statement(sql: &str) -> String {
+    let sql = sql.trim();
+    let is_limited = sql.starts_with("/*M!");
+    match sql.split_once("*/ ").filter(|_| is_limited) {
+        Some((limit, sql)) => format!("{sql} {limit}*/"),
+        None => sql.to_owned(),
+    }
+}
+
 /// What the connections that it watches do.
 #[derive(Clone, Default)]
 pub struct Log(Arc<Mutex<Vec<Event>>>);
@@ -77,11 +88,9 @@ impl Log {
                 InstrumentationEvent::StartQuery { query, .. } => {
                     let text = query.to_string();
                     let sql = text.split(" -- binds").next().unwrap();
-                    Event::Started(sql.trim().to_owned())
+                    Event::Started(statement(sql))
                 }
-                InstrumentationEvent::CacheQuery { sql, .. } => {
-                    Event::Prepared(sql.trim().to_owned())
-                }
+                InstrumentationEvent::CacheQuery { sql, .. } => Event::Prepared(statement(sql)),
                 InstrumentationEvent::FinishQuery {
                     error: Some(error), ..
                 } => Event::Failed(error.to_string()),

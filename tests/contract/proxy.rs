@@ -97,6 +97,10 @@ impl Proxy {
         self.line.state.lock().unwrap().is_away = false;
     }
 
+    pub fn is_away(&self) -> bool {
+        self.line.state.lock().unwrap().is_away
+    }
+
     /// How often clients have asked something.
     pub fn requests(&self) -> usize {
         self.line.state.lock().unwrap().requests

@@ -119,7 +119,8 @@ fn a_worker_does_not_say_it() {
 
 #[test]
 fn a_worker_in_transactions_does_not_say_it() {
-    let (db, pool) = one_job();
+    let (db, _) = one_job();
+    let pool = db.pool(2);
 
     let done = Once::worker(&pool).run_in_transaction_until_empty(|_, _, _| Err(refused()));
 

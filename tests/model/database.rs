@@ -83,6 +83,7 @@ const fn step(n: u8, more_pending: &'static [Code]) -> Step<Code> {
         lock_expire: Duration::from_secs(60),
         max_retry: MAX_RETRY as i32,
         retry_delay: None,
+        max_conflicts: 10,
         has_run_at: false,
         redact: |_| {},
     }

@@ -23,16 +23,19 @@ fn settings() -> Settings {
     }
 }
 
+/// A desk whose worker has looked for dead attempts.
 fn desk(settings: Settings) -> (TestDesk, Instant) {
     let now = Instant::now();
-    (Desk::new(settings, now), now)
+    let mut desk = Desk::new(settings, now);
+    desk.end_expiry(now);
+    (desk, now)
 }
 
 /// A desk to which a claim has brought these jobs.
 fn with_jobs(settings: Settings, jobs: &[&'static str], found: Found) -> (TestDesk, Instant) {
     let (mut desk, now) = desk(settings);
     assert_eq!(desk.next(Who::Hand, now), QUIET);
-    desk.end_claim(found, true, 100 * MS, now);
+    desk.end_claim(found, true, now);
     desk.claimed(jobs.iter().copied());
     (desk, now)
 }
@@ -220,13 +223,13 @@ fn where_the_database_takes_one_statement_at_a_time_it_is_given_one() {
         "neither claim nor end"
     );
     assert_eq!(keeper(&mut desk, now + 10 * MS), Task::Wait(None));
-    desk.end_finish(vec![], Duration::ZERO, now);
+    desk.end_finish(now);
     assert_eq!(hand(&mut desk, now), BUSY);
     assert_eq!(hand(&mut desk, now + 10 * MS), Task::Wait(None));
 }
 
 #[test]
-fn no_end_is_written_while_locks_are_renewed() {
+fn nothing_is_sent_while_locks_are_renewed() {
     let (mut desk, now) = with_jobs(settings(), &["a", "b", "c"], Found::Enough);
     for _ in 0..3 {
         run(&mut desk, MS, now);
@@ -234,9 +237,10 @@ fn no_end_is_written_while_locks_are_renewed() {
     desk.set_renewing(true);
     let late = now + 10 * MS;
     assert_eq!(keeper(&mut desk, late), Task::Wait(None));
-    assert_eq!(hand(&mut desk, late), BUSY, "claims go on");
+    assert_eq!(hand(&mut desk, late), Task::Wait(None));
     desk.set_renewing(false);
     assert_eq!(keeper(&mut desk, late), Task::Finish(vec!["a", "b", "c"]));
+    assert_eq!(hand(&mut desk, late), BUSY);
 }
 
 #[test]
@@ -248,10 +252,17 @@ fn when_nothing_is_ready_the_next_look_waits() {
 }
 
 #[test]
-fn what_others_are_at_is_looked_for_again_soon() {
-    let (mut desk, now) = with_jobs(settings(), &[], Found::Contended);
-    assert_eq!(hand(&mut desk, now), Task::Wait(Some(100 * MS)));
-    assert_eq!(hand(&mut desk, now + 100 * MS), QUIET);
+fn what_is_ready_later_is_claimed_then() {
+    let at = Duration::from_millis(100);
+    let (mut desk, now) = desk(settings());
+    assert_eq!(hand(&mut desk, now), QUIET);
+    desk.end_claim(Found::Later(now + at), true, now);
+    assert_eq!(hand(&mut desk, now), Task::Wait(Some(at)));
+    assert_eq!(hand(&mut desk, now + at), QUIET);
+
+    // What others create meanwhile is not found later than otherwise.
+    desk.end_claim(Found::Later(now + 5000 * MS), true, now);
+    assert_eq!(hand(&mut desk, now), Task::Wait(Some(1000 * MS)));
 }
 
 #[test]
@@ -264,26 +275,88 @@ fn after_an_error_the_next_claim_waits() {
 }
 
 #[test]
-fn a_job_that_was_given_back_is_not_claimed_again_at_once() {
+fn a_job_that_was_given_back_is_claimed_after_its_pause_and_the_others_at_once() {
     let (mut desk, now) = with_jobs(settings(), &["a"], Found::Some);
     run(&mut desk, MS, now);
-    desk.hold_off(now);
+    desk.ready_at(now + 100 * MS);
     assert_eq!(hand(&mut desk, now), Task::Finish(vec!["a"]));
-    desk.end_finish(vec![], Duration::ZERO, now);
+    assert_eq!(hand(&mut desk, now), BUSY, "others may be ready");
+    desk.end_claim(Found::Nothing, false, now);
+    desk.end_finish(now);
     assert_eq!(hand(&mut desk, now), Task::Wait(Some(1000 * MS)));
-    desk.poll(now);
-    assert_eq!(hand(&mut desk, now), QUIET);
+    desk.ready_at(now + 100 * MS);
+    assert_eq!(hand(&mut desk, now), Task::Wait(Some(100 * MS)));
+    assert_eq!(hand(&mut desk, now + 100 * MS), QUIET);
 }
 
 #[test]
-fn an_end_that_was_put_back_waits_and_is_written_again() {
-    let (mut desk, now) = with_jobs(settings(), &["a"], Found::Some);
+fn while_no_end_can_be_written_nothing_is_begun() {
+    let (mut desk, now) = with_jobs(settings(), &["a", "b"], Found::Enough);
     run(&mut desk, MS, now);
-    assert_eq!(hand(&mut desk, now), Task::Finish(vec!["a"]));
-    desk.end_finish(vec!["a"], 50 * MS, now);
+    let late = now + 10 * MS;
+    assert_eq!(keeper(&mut desk, late), Task::Finish(vec!["a"]));
+    desk.fail_finish(vec!["a"], 50 * MS, late);
+    assert_eq!(
+        hand(&mut desk, late),
+        Task::Wait(Some(50 * MS)),
+        "not \"b\""
+    );
+    assert_eq!(keeper(&mut desk, late), Task::Wait(Some(50 * MS)));
+
+    assert_eq!(keeper(&mut desk, late + 50 * MS), Task::Finish(vec!["a"]));
+    assert_eq!(hand(&mut desk, late + 50 * MS), Task::Wait(None));
+    desk.end_finish(late + 50 * MS);
+    assert_eq!(hand(&mut desk, late + 50 * MS), Task::Run("b"));
+}
+
+#[test]
+fn an_end_that_waits_for_its_row_keeps_no_other() {
+    let (mut desk, now) = with_jobs(settings(), &["a", "b"], Found::Some);
+    run(&mut desk, MS, now);
+    assert_eq!(keeper(&mut desk, now + 10 * MS), Task::Finish(vec!["a"]));
+    let now = now + 10 * MS;
+    desk.put_off("a", 50 * MS, now);
+    desk.end_finish(now);
     assert_eq!(keeper(&mut desk, now), Task::Wait(Some(50 * MS)));
-    assert_eq!(hand(&mut desk, now), BUSY, "meanwhile it claims");
+
+    run(&mut desk, MS, now);
+    assert_eq!(hand(&mut desk, now), Task::Finish(vec!["b"]));
+    desk.end_finish(now);
+    assert_eq!(hand(&mut desk, now), BUSY, "it is not over");
     assert_eq!(keeper(&mut desk, now + 50 * MS), Task::Finish(vec!["a"]));
+}
+
+#[test]
+fn the_keeper_is_told_of_an_end_that_is_put_off() {
+    let (mut desk, now) = with_jobs(settings(), &["a", "b"], Found::Some);
+    run(&mut desk, MS, now);
+    assert!(desk.announce_due());
+    assert_eq!(hand(&mut desk, now + 10 * MS), Task::Finish(vec!["a"]));
+    desk.put_off("a", 50 * MS, now);
+    desk.end_finish(now);
+    assert_eq!(hand(&mut desk, now), Task::Run("b"));
+    assert!(desk.announce_due(), "all hands may be at work for long");
+    assert!(!desk.announce_due());
+}
+
+#[test]
+fn a_worker_does_not_end_before_dead_attempts_are_looked_for() {
+    let now = Instant::now();
+    let until_empty = Settings {
+        until_empty: true,
+        ..settings()
+    };
+    let mut desk = TestDesk::new(until_empty, now);
+    assert_eq!(hand(&mut desk, now), QUIET);
+    desk.end_claim(Found::Nothing, true, now);
+    assert_eq!(hand(&mut desk, now), Task::Wait(None));
+    assert!(!desk.is_over());
+    // It has found one, and ended it.
+    desk.poll(now);
+    desk.end_expiry(now);
+    assert_eq!(hand(&mut desk, now), QUIET);
+    desk.end_claim(Found::Nothing, true, now);
+    assert!(desk.is_over());
 }
 
 #[test]
@@ -296,31 +369,34 @@ fn a_worker_ends_when_nothing_is_ready_and_nothing_is_under_way() {
     assert_eq!(hand(&mut desk, now), Task::Run("a"));
     // What another thread finds now says nothing about what "a" leads to.
     assert_eq!(hand(&mut desk, now), BUSY);
-    desk.end_claim(Found::Nothing, false, 100 * MS, now);
+    desk.end_claim(Found::Nothing, false, now);
     assert_eq!(hand(&mut desk, now), Task::Wait(Some(1000 * MS)));
     desk.put_due("a", now);
     desk.ran(MS, now);
     assert!(!desk.is_over());
     assert_eq!(hand(&mut desk, now), Task::Finish(vec!["a"]));
     assert!(!desk.is_over());
-    desk.end_finish(vec![], Duration::ZERO, now);
+    desk.end_finish(now);
 
     // The last look is not put off.
     assert_eq!(hand(&mut desk, now), QUIET);
     assert!(!desk.is_over());
-    desk.end_claim(Found::Nothing, true, 100 * MS, now);
+    desk.end_claim(Found::Nothing, true, now);
     assert!(desk.is_over());
     assert_eq!(hand(&mut desk, now), Task::Stop);
     assert_eq!(keeper(&mut desk, now), Task::Stop);
 }
 
 #[test]
-fn a_worker_does_not_end_while_others_are_at_a_ready_row() {
+fn a_worker_does_not_end_while_a_job_is_ready_later() {
     let until_empty = Settings {
         until_empty: true,
         ..settings()
     };
-    let (mut desk, now) = with_jobs(until_empty, &[], Found::Contended);
+    let (mut desk, now) = desk(until_empty);
+    assert_eq!(hand(&mut desk, now), QUIET);
+    desk.end_claim(Found::Later(now + 100 * MS), true, now);
+    assert!(!desk.is_over());
     assert_eq!(hand(&mut desk, now), Task::Wait(Some(100 * MS)));
 }
 
@@ -333,7 +409,7 @@ fn the_last_look_is_the_only_claim() {
     let (mut desk, now) = with_jobs(until_empty, &["a"], Found::Some);
     run(&mut desk, MS / 10, now);
     assert_eq!(hand(&mut desk, now), Task::Finish(vec!["a"]));
-    desk.end_finish(vec![], Duration::ZERO, now);
+    desk.end_finish(now);
     desk.idle = 2;
     assert_eq!(hand(&mut desk, now), QUIET);
     assert_eq!(
@@ -341,7 +417,7 @@ fn the_last_look_is_the_only_claim() {
         Task::Wait(None),
         "what it took would be missed"
     );
-    desk.end_claim(Found::Some, true, 100 * MS, now);
+    desk.end_claim(Found::Some, true, now);
     assert_eq!(hand(&mut desk, now), QUIET);
 }
 
@@ -354,7 +430,7 @@ fn what_becomes_ready_during_the_last_look_is_looked_for() {
     let (mut desk, now) = desk(until_empty);
     assert_eq!(hand(&mut desk, now), QUIET);
     desk.poll(now);
-    desk.end_claim(Found::Nothing, true, 100 * MS, now);
+    desk.end_claim(Found::Nothing, true, now);
     assert!(!desk.is_over());
     assert_eq!(hand(&mut desk, now), QUIET);
 }
@@ -380,14 +456,14 @@ fn a_shutdown_gives_the_waiting_jobs_back_and_finishes_what_runs() {
         Task::Finish(vec!["b", "c"]),
         "at once"
     );
-    desk.end_finish(vec![], Duration::ZERO, now);
+    desk.end_finish(now);
     assert_eq!(hand(&mut desk, now), Task::Wait(None), "no more is claimed");
     assert!(!desk.is_over(), "one still runs");
 
     desk.put_due("a", now);
     desk.ran(MS, now);
     assert_eq!(hand(&mut desk, now), Task::Finish(vec!["a"]));
-    desk.end_finish(vec![], Duration::ZERO, now);
+    desk.end_finish(now);
     assert_eq!(hand(&mut desk, now), Task::Stop);
     assert_eq!(keeper(&mut desk, now), Task::Stop);
 }
@@ -398,6 +474,6 @@ fn a_shutdown_waits_for_a_claim_that_is_under_way() {
     assert_eq!(hand(&mut desk, now), QUIET);
     assert!(desk.shut_down().is_empty());
     assert_eq!(keeper(&mut desk, now), Task::Wait(None));
-    desk.end_claim(Found::Enough, true, 100 * MS, now);
+    desk.end_claim(Found::Enough, true, now);
     assert_eq!(keeper(&mut desk, now), Task::Stop);
 }

@@ -128,8 +128,8 @@ fn errors_that_are_no_json_are_said_to_be_none_and_keep_no_other_job() {
     db.sql(&format!("{dead}; {spoil}"));
 
     assert_eq!(Job::expire_locks(&pool).unwrap(), 1);
+    assert_eq!(Job::expire_locks(&pool).unwrap(), 0);
     for error in [
-        Job::expire_locks(&pool).unwrap_err(),
         Job::start(&pool, "a").unwrap_err(),
         Job::find(&pool, "a").unwrap_err(),
     ] {

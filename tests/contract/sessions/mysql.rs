@@ -62,3 +62,37 @@ pub fn waits(conn: &mut TestConnection, number: i64) -> bool {
 pub fn loses_deadlocks(_: &mut TestConnection) {}
 
 pub fn wins_deadlocks(_: &mut TestConnection) {}
+
+/// Has the database refuse an update of a job after which `when` holds, or do
+/// nothing instead.
+pub fn refuse(conn: &mut TestConnection, when: &str) {
+    let action = "SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'the job is not to be had'";
+    trigger(conn, when, action);
+}
+
+pub fn drop_updates(conn: &mut TestConnection, when: &str) {
+    let columns = [
+        "status",
+        "update_at",
+        "`lock`",
+        "lock_at",
+        "retry",
+        "errors",
+    ];
+    let old = columns.map(|column| format!("NEW.{column} = OLD.{column}"));
+    trigger(conn, when, &format!("SET {}", old.join(", ")));
+}
+
+fn trigger(conn: &mut TestConnection, when: &str, action: &str) {
+    conn.batch_execute(&format!(
+        "CREATE TRIGGER in_the_way BEFORE UPDATE ON jobs FOR EACH ROW BEGIN IF {when} THEN {action}; END IF; END"
+    ))
+    .unwrap();
+}
+
+/// Has the database hold to foreign keys, which a server does anyway.
+pub fn check_references(_: &mut TestConnection) {}
+
+/// Whether an update that is dropped counts as made: MySQL has no way to drop
+/// one, but to undo it.
+pub const CHANGES_ARE_UNDONE: bool = true;

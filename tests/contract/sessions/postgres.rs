@@ -23,11 +23,13 @@ pub fn in_german(conn: &mut TestConnection) {
 }
 
 /// Puts the database's clock, as this session sees it, some hours off the
-/// worker's: by a function that takes the place of PostgreSQL's.
+/// worker's: by functions that take the place of PostgreSQL's.
 pub fn put_clock_off(conn: &mut TestConnection, hours: i64) {
     conn.batch_execute(&format!(
         "CREATE FUNCTION statement_timestamp() RETURNS timestamptz STABLE LANGUAGE sql
              AS 'SELECT pg_catalog.statement_timestamp() + interval ''{hours} hours''';
+         CREATE FUNCTION clock_timestamp() RETURNS timestamptz LANGUAGE sql
+             AS 'SELECT pg_catalog.clock_timestamp() + interval ''{hours} hours''';
          SELECT set_config('search_path', current_schema() || ', pg_catalog', false)"
     ))
     .unwrap();
@@ -65,3 +67,28 @@ pub fn loses_deadlocks(conn: &mut TestConnection) {
 pub fn wins_deadlocks(conn: &mut TestConnection) {
     conn.batch_execute("SET deadlock_timeout = '1h'").unwrap();
 }
+
+/// Has the database refuse an update of a job after which `when` holds, or do
+/// nothing instead.
+pub fn refuse(conn: &mut TestConnection, when: &str) {
+    trigger(conn, when, "RAISE EXCEPTION 'the job is not to be had'");
+}
+
+pub fn drop_updates(conn: &mut TestConnection, when: &str) {
+    trigger(conn, when, "RETURN NULL");
+}
+
+fn trigger(conn: &mut TestConnection, when: &str, action: &str) {
+    conn.batch_execute(&format!(
+        "CREATE FUNCTION in_the_way() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {action}; END $$;
+         CREATE TRIGGER in_the_way BEFORE UPDATE ON jobs FOR EACH ROW WHEN ({when}) EXECUTE FUNCTION in_the_way()"
+    ))
+    .unwrap();
+}
+
+/// Has the database hold to foreign keys, which a server does anyway.
+pub fn check_references(_: &mut TestConnection) {}
+
+/// Whether an update that is dropped counts as made: MySQL has no way to drop
+/// one, but to undo it.
+pub const CHANGES_ARE_UNDONE: bool = false;

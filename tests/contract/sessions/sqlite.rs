@@ -55,3 +55,29 @@ pub fn put_clock_off(conn: &mut TestConnection, hours: i64) {
     )
     .unwrap();
 }
+
+/// Has the database refuse an update of a job after which `when` holds, or do
+/// nothing instead.
+pub fn refuse(conn: &mut TestConnection, when: &str) {
+    trigger(conn, when, "RAISE(ABORT, 'the job is not to be had')");
+}
+
+pub fn drop_updates(conn: &mut TestConnection, when: &str) {
+    trigger(conn, when, "RAISE(IGNORE)");
+}
+
+fn trigger(conn: &mut TestConnection, when: &str, action: &str) {
+    conn.batch_execute(&format!(
+        "CREATE TRIGGER in_the_way BEFORE UPDATE ON jobs WHEN {when} BEGIN SELECT {action}; END"
+    ))
+    .unwrap();
+}
+
+/// Has the database hold to foreign keys, which a server does anyway.
+pub fn check_references(conn: &mut TestConnection) {
+    conn.batch_execute("PRAGMA foreign_keys = ON").unwrap();
+}
+
+/// Whether an update that is dropped counts as made: MySQL has no way to drop
+/// one, but to undo it.
+pub const CHANGES_ARE_UNDONE: bool = false;

@@ -16,7 +16,8 @@ pub const CLAIM: &[&str] = &["UPDATE"];
 pub const CLAIM_NEXT: &[&str] = &["WITH"];
 /// A batch of ten.
 pub const CLAIM_TEN: &[&str] = &["WITH"];
-pub const NONE_LEFT: &[&str] = &["WITH"];
+/// A row may be ready whose update the database drops: so there is a look.
+pub const NONE_LEFT: &[&str] = &["WITH", "SELECT"];
 pub const ROWS_AN_INSERT: usize = 500;
 /// A transaction that inserts a row, and its job's success.
 pub const TRANSACTION: &[&str] = &["BEGIN", "INSERT", "UPDATE", "COMMIT"];

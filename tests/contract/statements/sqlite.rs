@@ -20,6 +20,8 @@ pub const ROWS_AN_INSERT: usize = 1;
 pub const TRANSACTION: &[&str] = &[
     "BEGIN",
     "SAVEPOINT",
+    // A look at the lock, which must not have expired while others wrote.
+    "UPDATE",
     "INSERT",
     "RELEASE",
     "UPDATE",

@@ -4,11 +4,11 @@ use std::sync::{Arc, Mutex};
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use diesel_status_tracker::{BoxError, StatusTracked};
+use diesel_status_tracker::{BoxError, Error, StatusTracked};
 use serde_json::json;
 
 use super::database::{TestConnection, TestDb};
-use super::jobs::{Job, JobUpdates, Status, data, row};
+use super::jobs::{Job, JobUpdates, Status, age_lock, data, row};
 use super::pools::{Event, Log, pool_with};
 use super::sessions::impatient;
 use super::transaction::{
@@ -91,4 +91,40 @@ fn a_conflict_that_is_passed_on_is_no_failed_attempt() {
     let error = assert_released(&db, ended);
     assert_eq!(error.to_string(), "database is locked");
     assert_pool_is_sound(&db, &pool);
+}
+
+#[test]
+fn who_has_lost_the_lock_does_not_begin() {
+    let (db, pool) = one_job();
+    let attempt = Job::start(&pool, "a").unwrap();
+    // As while it waits for another transaction.
+    age_lock(&db, "a");
+    assert_eq!(Job::expire_locks(&pool).unwrap(), 1);
+    let expired = row(&db, "a");
+
+    let ended = attempt.run_in_transaction(|_, _, _| -> Result<(), _> { panic!("it ran") });
+
+    let error = ended.unwrap_err();
+    assert!(matches!(error, Error::LockLost { .. }), "{error:?}");
+    assert_eq!(row(&db, "a"), expired);
+}
+
+#[test]
+fn on_a_connection_that_only_reads_the_work_is_not_begun() {
+    let (db, pool) = one_job();
+    let attempt = Job::start(&pool, "a").unwrap();
+    // As when it was opened while the file could not be written to.
+    let only_reads = "PRAGMA query_only = ON";
+    pool.get().unwrap().batch_execute(only_reads).unwrap();
+    let mut runs = 0;
+
+    attempt
+        .run_in_transaction(|conn, job, _| {
+            runs += 1;
+            Ok(book(conn, &job.id, 1)?)
+        })
+        .unwrap();
+
+    assert_eq!((runs, bookings(&db, "a")), (1, vec![1]));
+    assert_eq!(row(&db, "a").status, Status::Succeeded);
 }

@@ -23,10 +23,10 @@ fn six_jobs() -> (TestDb, Arc<Proxy>) {
     (db, Arc::new(proxy))
 }
 
-/// A pool of one connection. A new one takes the place of one that broke at
-/// once, however busy the machine is.
-fn pool(proxy: &Proxy) -> TestPool {
-    pool_at(proxy.url(), 1, Duration::from_secs(30))
+/// A pool of so many connections. A new one takes the place of one that broke
+/// at once, however busy the machine is.
+fn pool(proxy: &Proxy, size: u32) -> TestPool {
+    pool_at(proxy.url(), size, Duration::from_secs(30))
 }
 
 /// The same, which does not wait for long once it is open.
@@ -62,7 +62,7 @@ fn wherever_the_line_breaks_each_job_runs_once_and_has_succeeded() {
         ] {
             for n in 1.. {
                 let (db, proxy) = six_jobs();
-                let pool = pool(&proxy);
+                let pool = pool(&proxy, 1);
                 proxy.cut(turn, n);
                 let runs = Runs::default();
                 let worker = Job::worker(&pool)
@@ -88,7 +88,7 @@ fn wherever_the_line_breaks_a_transaction_happens_once() {
     for turn in [Turn::Request, Turn::Answer] {
         for n in 1.. {
             let (db, proxy) = six_jobs();
-            let pool = pool(&proxy);
+            let pool = pool(&proxy, 2);
             proxy.cut(turn, n);
             let worker = Job::worker(&pool).threads(1).batch(3);
             let done =
@@ -147,6 +147,27 @@ fn go_away(proxy: &Arc<Proxy>, tries: u32) {
     }
     count_down(Arc::clone(proxy), tries);
     proxy.goes_away();
+}
+
+#[test]
+fn while_no_end_can_be_written_no_job_is_begun() {
+    for (batch, end, new) in [(1, AS_IT_IS, "old"), (6, WITH_UPDATES, "new")] {
+        let (db, proxy) = six_jobs();
+        let pool = hasty_pool(&proxy);
+        let runs = Runs::default();
+        // The end of each job is tried before the next begins.
+        let worker = Job::worker(&pool).threads(1).batch(batch);
+        let worker = worker.finish_within(Duration::ZERO);
+        let done = worker.run_until_empty(|job, updates| {
+            assert!(!proxy.is_away(), "it would be done in vain");
+            runs.add(&job.id);
+            if runs.counts().len().is_multiple_of(3) {
+                go_away(&proxy, 4);
+            }
+            Ok(end(updates))
+        });
+        assert_six_succeeded_once(&db, &runs, done.unwrap(), new);
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The locks of what a worker has in hand: renewed, lost, and those of others.
 
-use std::sync::{Barrier, Mutex};
+use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::database::{TestDb, TestPool};
 use super::jobs::{Job, JobUpdates, Status, age_lock, data, history, jobs, row};
-use super::pools::{Log, pool_with};
+use super::pools::{Event, Log, pool_with};
 use super::worker::{NEVER, create, drainable, rows, summary, until};
 use super::worker_told::Told;
 
@@ -159,9 +159,21 @@ fn a_job_that_runs_for_longer_than_its_lock_and_those_that_wait_behind_it_keep_t
 #[test]
 fn the_locks_of_several_claims_are_renewed_by_one_statement() {
     const JOBS: usize = 3;
-    let (db, log) = (TestDb::new(), Log::default());
-    let watched = log.clone();
-    let pool = pool_with(db.url(), 2, move |conn| watched.watch(conn));
+    let db = Arc::new(TestDb::new());
+    // The times of the locks before each update.
+    let times = Arc::new(Mutex::new(Vec::new()));
+    let pool = {
+        let (db, times) = (Arc::clone(&db), Arc::clone(&times));
+        pool_with(db.clone().url(), 2, move |conn| {
+            let (db, times) = (Arc::clone(&db), Arc::clone(&times));
+            Log::default().watch_and(conn, move |event| {
+                if matches!(event, Event::Started(sql) if sql.starts_with("UPDATE")) {
+                    let all = rows(&db).into_iter().map(|job| job.lock_at);
+                    times.lock().unwrap().push(all.collect::<Vec<_>>());
+                }
+            });
+        })
+    };
     create(&pool, JOBS);
 
     let (running, renewed) = (Barrier::new(JOBS + 1), Barrier::new(JOBS + 1));
@@ -175,25 +187,17 @@ fn the_locks_of_several_claims_are_renewed_by_one_statement() {
             })
         });
         running.wait();
-        log.take();
         let locks: Vec<_> = rows(&db).into_iter().map(|job| job.lock).collect();
         assert!(locks[0] != locks[1] && locks[1] != locks[2], "three claims");
-        // Each round ends with a look for dead attempts, in order of age.
-        let is_look = |sql: &String| sql.starts_with("SELECT") && sql.contains("ORDER BY");
-        let mut statements = Vec::new();
-        until("three rounds", || {
-            statements.extend(log.statements());
-            statements.iter().filter(|sql| is_look(sql)).count() >= 3
-        });
-        let times: Vec<_> = rows(&db).into_iter().map(|job| job.lock_at).collect();
+        times.lock().unwrap().clear();
+        until("three rounds", || times.lock().unwrap().len() >= 3);
+        let rounds = times.lock().unwrap().clone();
         renewed.wait();
         assert_eq!(work.join().unwrap().unwrap(), summary(|s| s.succeeded = 3));
 
-        assert_eq!(times, [times[0]; JOBS], "the time of one statement");
-        let rounds: Vec<_> = statements.split(is_look).collect();
-        for round in &rounds[1..3] {
-            let updates = round.iter().filter(|sql| sql.starts_with("UPDATE"));
-            assert_eq!(updates.count(), 1, "{round:?}");
+        for (one, next) in rounds.iter().zip(&rounds[1..]) {
+            let changed = one.iter().zip(next).filter(|(old, new)| old != new);
+            assert_eq!(changed.count(), JOBS, "{rounds:?}");
         }
     });
 }

@@ -13,10 +13,6 @@ use super::worker::{NEVER, create, summary, until};
 
 type Worker = diesel_status_tracker::Worker<Job, TestConnection>;
 
-const DEAD_ONES: &[&str] = &["SELECT"];
-/// Whether a row is ready, locked or not.
-const IS_EMPTY: &[&str] = &["SELECT"];
-
 fn jobs(count: usize) -> (TestDb, TestPool, Log) {
     let (db, log) = (TestDb::new(), Log::default());
     let watched = log.clone();
@@ -47,7 +43,12 @@ fn ten(
     let ends = &after[..after.iter().rposition(is_end).unwrap()];
     let transactions = ends.iter().filter(|event| **event == Event::Transaction);
     let transactions = transactions.count();
-    let events = claimed.into_inner().unwrap().into_iter().chain(after);
+    let mut events: Vec<_> = claimed.into_inner().unwrap();
+    events.extend(after);
+    let all = events.len();
+    events.retain(|event| !is_look_for_the_dead(event));
+    assert_eq!(all - events.len(), 1);
+    let events = events.into_iter();
     let first_words = events.filter_map(|event| match event {
         Event::Started(sql) => Some(sql.split(' ').next().unwrap().to_owned()),
         Event::Failed(message) => panic!("{message}"),
@@ -57,13 +58,22 @@ fn ten(
     (first_words.filter(is_statement).collect(), transactions)
 }
 
+/// The first look for dead attempts, which has a thread of its own.
+pub fn is_look_for_the_dead(event: &Event) -> bool {
+    let text = match event {
+        Event::Started(sql) => sql.replace(['`', '"'], ""),
+        _ => return false,
+    };
+    text.starts_with("SELECT") && text.contains("ORDER BY jobs.lock_at")
+}
+
 fn is_statement(word: &str) -> bool {
     !["BEGIN", "COMMIT"].contains(&word)
 }
 
 /// All of ten jobs that are claimed together, with these ends.
 fn all_of_ten(ends: &[&'static str]) -> Vec<&'static str> {
-    let all = [DEAD_ONES, CLAIM_TEN, ends, NONE_LEFT, IS_EMPTY].concat();
+    let all = [CLAIM_TEN, ends, NONE_LEFT].concat();
     all.into_iter().filter(|word| is_statement(word)).collect()
 }
 
@@ -88,7 +98,7 @@ fn without_batches_a_job_takes_a_claim_and_a_finish() {
     for (statements, _) in [ten(|worker| worker, |_| Ok(())), ten(|worker| worker, set)] {
         let end: &[&str] = &["UPDATE"];
         let each = [CLAIM_NEXT, end].concat().repeat(10);
-        assert_eq!(statements, [DEAD_ONES, &each, NONE_LEFT, IS_EMPTY].concat());
+        assert_eq!(statements, [&each, NONE_LEFT].concat());
     }
 }
 
@@ -99,7 +109,7 @@ fn a_worker_that_waits_asks_nothing() {
     let handle = worker.handle();
     let done = thread::scope(|scope| {
         let work = scope.spawn(|| worker.run(|_, _| Ok(())));
-        let first_look = DEAD_ONES.len() + NONE_LEFT.len();
+        let first_look = 1 + NONE_LEFT.len();
         let mut statements = Vec::new();
         until("its first look", || {
             statements.extend(log.statements());

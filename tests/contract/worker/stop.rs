@@ -12,6 +12,7 @@ use super::database::TestDb;
 use super::jobs::{Job, Status, data, row};
 use super::pools::{Event, Log, pool_with};
 use super::worker::{NEVER, create, drainable, rows, summary, until};
+use super::worker_statements::is_look_for_the_dead;
 use super::worker_told::Told;
 
 /// Longer than anything here takes.
@@ -187,7 +188,8 @@ fn what_a_claim_brings_after_the_shutdown_is_given_back() {
         move |conn| {
             let last = Arc::clone(&last);
             log.watch_and(conn, move |event| {
-                let is_claim = matches!(event, Event::Started(sql) if sql.contains("ORDER BY"));
+                let is_claim = matches!(event, Event::Started(sql) if sql.contains("ORDER BY"))
+                    && !is_look_for_the_dead(event);
                 if is_claim && let Some(handle) = last.lock().unwrap().take() {
                     handle.shutdown();
                 }

@@ -1,0 +1,263 @@
+//! The next ready jobs: all at once where that works, else one by one.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use diesel::QueryResult;
+use diesel::result::Error::DeserializationError as Undecodable;
+
+use super::{claim_or_release, new_token, one_by_one, release_unread};
+use crate::connection::{PoolOf, TrackerConnection, together};
+use crate::error::Result;
+use crate::keys::KeySet;
+use crate::protocol::Step;
+use crate::retry::{self, Verdict};
+use crate::running::RunningJob;
+use crate::statement::{LockWait, round_up};
+use crate::store::{Batch, Claimed, JobStore, Obstacle};
+
+/// Rows that one statement claims: below the parameters that it may have on
+/// each database, and few enough that nobody waits for long.
+const LARGEST_CLAIM: usize = 1_000;
+
+/// The next ready jobs, as far as they could be had.
+pub(crate) struct Next<J: JobStore<C>, C: TrackerConnection> {
+    /// In order, none of them started.
+    pub jobs: Vec<RunningJob<J, C>>,
+    /// Rows that would have been next, and why they are not.
+    pub passed_over: Vec<(J::Key, Obstacle)>,
+}
+
+/// Claims up to `wanted` ready jobs, fewer when fewer are free right now, and
+/// none of `past`. A row that cannot be claimed does not stop the others.
+pub(crate) fn next<S: 'static, J: JobStore<C>, C: TrackerConnection>(
+    pool: &PoolOf<C>,
+    wanted: usize,
+    step: Step<J::Status>,
+    past: &KeySet<J::Key>,
+) -> Result<Next<J, C>> {
+    let mut next = Next {
+        jobs: Vec::new(),
+        passed_over: Vec::new(),
+    };
+    while next.jobs.len() < wanted {
+        let limit = (wanted - next.jobs.len()).min(LARGEST_CLAIM);
+        let more = claim::<S, J, C>(pool, step, |conn, token| {
+            together_or_alone::<S, C, J>(conn, limit, token, &step, past)
+        });
+        match more {
+            Ok(more) => {
+                let is_last = more.jobs.len() < limit;
+                next.jobs.extend(more.jobs);
+                next.passed_over.extend(more.passed_over);
+                if is_last {
+                    break;
+                }
+            }
+            // Those that are claimed are the caller's.
+            Err(error) if !next.jobs.is_empty() => {
+                tracing::warn!(table = J::TABLE, %error, "fewer are claimed than were asked for");
+                break;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(next)
+}
+
+/// What `work` claims with a token, on a connection of the pool.
+pub(super) fn claim<S: 'static, J: JobStore<C>, C: TrackerConnection>(
+    pool: &PoolOf<C>,
+    step: Step<J::Status>,
+    mut work: impl FnMut(&mut C, &str) -> QueryResult<Batch<J>>,
+) -> Result<Next<J, C>> {
+    let mut token = new_token();
+    let mut is_first_try = true;
+    let mut asked_at = Instant::now();
+    let batch = retry::run(pool, &J::TABLE, |conn, _| {
+        if !std::mem::take(&mut is_first_try) {
+            // An earlier try may have landed, and its answer been lost, or
+            // have claimed some before it failed.
+            let earlier = held_by(conn, &token, &step)?;
+            if !earlier.claimed.is_empty() {
+                return Ok(earlier);
+            }
+            // Or it is still to land, and then not this try's.
+            token = new_token();
+        }
+        asked_at = Instant::now();
+        Ok(work(conn, &token)?)
+    })?;
+    let hold =
+        |claimed| RunningJob::hold::<S>(pool.clone(), step, token.clone(), claimed, asked_at);
+    Ok(Next {
+        jobs: batch.claimed.into_iter().map(hold).collect(),
+        passed_over: batch.passed_over,
+    })
+}
+
+/// Claims the rows by as few statements as can be. Where that gives none, though
+/// there may be some, one by one: a row that cannot be claimed may be in front
+/// of others that can.
+fn together_or_alone<S: 'static, C: TrackerConnection, J: JobStore<C>>(
+    conn: &mut C,
+    limit: usize,
+    token: &str,
+    step: &Step<J::Status>,
+    past: &KeySet<J::Key>,
+) -> QueryResult<Batch<J>> {
+    let mut batch = match J::claim_rows::<S>(conn, limit, token, step, past) {
+        // What the database refuses of one row, it refuses of its whole batch.
+        Err(error) if retry::judge(conn, &error) == Verdict::Permanent => {
+            tracing::debug!(table = J::TABLE, %error, "not claimed together");
+            held_by(conn, token, step)?
+        }
+        other => other?,
+    };
+    if batch.claimed.is_empty() && !batch.none_is_ready {
+        let mut past = past.clone();
+        past.extend(batch.passed_over.iter().map(|(key, _)| key.clone()));
+        let alone = one_by_one::claim::<S, C, J>(conn, limit, token, step, past)?;
+        batch.claimed = alone.claimed;
+        batch.passed_over.extend(alone.passed_over);
+    }
+    Ok(batch)
+}
+
+/// Candidates that are read to spare: others read the same list at the same time.
+fn spare(limit: usize) -> usize {
+    limit.max(16)
+}
+
+/// Reads the keys of at least `limit` ready rows that are not in `past`, and
+/// tells whether these are all.
+pub(super) fn candidates<C, J: JobStore<C>>(
+    conn: &mut C,
+    limit: usize,
+    step: &Step<J::Status>,
+    past: &KeySet<J::Key>,
+) -> QueryResult<(VecDeque<J::Key>, bool)> {
+    let reach = round_up(limit + past.len());
+    let keys = J::ready_keys(conn, reach, step)?;
+    let are_all = keys.len() < reach;
+    let keys = keys.into_iter().filter(|key| !past.contains(key));
+    Ok((keys.collect(), are_all))
+}
+
+/// Claims the first `limit` ready rows by key; several of them in one
+/// transaction.
+pub fn claim_by_key<S: 'static, C: TrackerConnection, J: JobStore<C>>(
+    conn: &mut C,
+    limit: usize,
+    token: &str,
+    step: &Step<J::Status>,
+    past: &KeySet<J::Key>,
+) -> QueryResult<Batch<J>> {
+    together(conn, limit, |conn| {
+        let (keys, _) = candidates::<C, J>(conn, limit + spare(limit), step, past)?;
+        let none_is_ready = keys.is_empty();
+        let batch = claim_each::<S, C, J>(conn, keys, limit, token, step)?;
+        Ok(Batch {
+            none_is_ready,
+            ..batch
+        })
+    })
+}
+
+/// Claims the first `limit` ready rows; several of them by `claim`, in one go,
+/// which returns those that it got without waiting.
+pub fn claim_by_keys<S: 'static, C: TrackerConnection, J: JobStore<C>>(
+    conn: &mut C,
+    limit: usize,
+    token: &str,
+    step: &Step<J::Status>,
+    past: &KeySet<J::Key>,
+    mut claim: impl FnMut(&mut C, &[J::Key]) -> QueryResult<Vec<Claimed<J>>>,
+) -> QueryResult<Batch<J>> {
+    if limit == 1 {
+        return claim_by_key::<S, C, J>(conn, limit, token, step, past);
+    }
+    let mut reach = limit + spare(limit);
+    loop {
+        let (mut candidates, are_all) = candidates::<C, J>(conn, reach, step, past)?;
+        let mut batch = Batch {
+            none_is_ready: candidates.is_empty(),
+            ..Batch::default()
+        };
+        while batch.claimed.len() < limit && !candidates.is_empty() {
+            let wanted = (limit - batch.claimed.len()).min(candidates.len());
+            let keys: Vec<_> = candidates.drain(..wanted).collect();
+            let mut got = match claim(conn, &keys) {
+                Err(Undecodable(_)) => return held_by(conn, token, step),
+                other => other?,
+            };
+            got.sort_by_cached_key(|claimed| keys.iter().position(|key| *key == claimed.key));
+            batch.claimed.extend(got);
+        }
+        if are_all || !batch.claimed.is_empty() {
+            return Ok(batch);
+        }
+        // Others are at all of these.
+        reach *= 2;
+    }
+}
+
+/// Claims the first `limit` of `candidates` that can still be had. The first
+/// try goes to the first; a claimer that lost it goes on elsewhere, so that
+/// claimers of one list do not run into each other row by row.
+fn claim_each<S: 'static, C: TrackerConnection, J: JobStore<C>>(
+    conn: &mut C,
+    mut candidates: VecDeque<J::Key>,
+    limit: usize,
+    token: &str,
+    step: &Step<J::Status>,
+) -> QueryResult<Batch<J>> {
+    let mut batch = Batch::default();
+    let mut lost = false;
+    while batch.claimed.len() < limit {
+        let Some(key) = candidates.pop_front() else {
+            break;
+        };
+        match claim_or_release::<S, C, J>(conn, &key, token, step, LockWait::Never) {
+            Ok(Some(claimed)) => batch.claimed.push(claimed),
+            Ok(None) if !lost && !candidates.is_empty() => {
+                lost = true;
+                candidates.rotate_left(any_number_of(token) % candidates.len());
+            }
+            Ok(None) => {}
+            Err(error @ Undecodable(_)) => {
+                batch.passed_over.push((key, Obstacle::Unreadable(error)));
+            }
+            Err(error) if retry::is_held(conn, &error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(batch)
+}
+
+/// What `token` holds. Rows that cannot be read are given back.
+pub fn held_by<C, J: JobStore<C>>(
+    conn: &mut C,
+    token: &str,
+    step: &Step<J::Status>,
+) -> QueryResult<Batch<J>> {
+    let mut batch = Batch::default();
+    for key in J::claimed_keys(conn, token, step)? {
+        match J::claimed_row(conn, &key, token) {
+            Ok(claimed) => batch.claimed.extend(claimed),
+            Err(error @ Undecodable(_)) => {
+                release_unread::<C, J>(conn, &key, token, step)?;
+                batch.passed_over.push((key, Obstacle::Unreadable(error)));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(batch)
+}
+
+/// A number by chance: the token's digits are nothing else.
+fn any_number_of(token: &str) -> usize {
+    token.bytes().fold(0, |sum: usize, byte| {
+        sum.wrapping_mul(31).wrapping_add(byte.into())
+    })
+}

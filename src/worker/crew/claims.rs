@@ -1,0 +1,107 @@
+//! How a worker gets its jobs.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Mutex, MutexGuard};
+use std::time::Instant;
+
+use super::{Crew, FIRST_PAUSE, LONGEST_PAUSE, WorkersDesk, give_back, lock};
+use crate::backoff;
+use crate::claim;
+use crate::connection::TrackerConnection;
+use crate::error::Result;
+use crate::store::{JobName, JobStore, Obstacle};
+use crate::worker::aside::{Aside, Why};
+use crate::worker::desk::{Found, Task, Who};
+
+impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
+    /// The first claim, whose error is the caller's: the table is there, and
+    /// the database can be had.
+    pub fn claim_first<S: 'static>(&self) -> Result<()> {
+        let task = self.desk().next(Who::Hand, Instant::now());
+        match task {
+            Task::Claim { quiet } => self.try_claim::<S>(quiet),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn claim<S: 'static>(&self, quiet: bool) -> MutexGuard<'_, WorkersDesk<J, C>> {
+        if let Err(error) = self.try_claim::<S>(quiet) {
+            let failures = self.failed_claims.fetch_add(1, Ordering::Relaxed) + 1;
+            let pause = backoff::exponential(FIRST_PAUSE, LONGEST_PAUSE, failures);
+            tracing::error!(%error, ?pause, "no jobs could be claimed");
+            self.desk().fail_claim(pause, Instant::now());
+            self.end_if_lasting(error);
+        }
+        self.desk()
+    }
+
+    fn try_claim<S: 'static>(&self, quiet: bool) -> Result<()> {
+        let wanted = self.settings.batch;
+        let (past, next_ready) = {
+            let aside = self.aside();
+            let now = Instant::now();
+            if let Some(until) = aside.full_until(now) {
+                drop(aside);
+                tracing::warn!(
+                    table = J::TABLE,
+                    "too many jobs were given back, or cannot be claimed: no more are claimed for now"
+                );
+                let mut desk = self.desk();
+                desk.end_claim(Found::Later(until), quiet, now);
+                self.wake(&desk);
+                return Ok(());
+            }
+            // Of those that this claim leaves out, though their time may have come by its end.
+            (aside.now(now), aside.next_ready(now))
+        };
+        let next = claim::next::<S, J, C>(&self.pool, wanted, self.step, &past)?;
+        self.failed_claims.store(0, Ordering::Relaxed);
+        self.leases.add(next.jobs.iter().map(|job| &job.lease));
+        let now = Instant::now();
+        let is_held = |(_, obstacle): &(_, Obstacle)| matches!(obstacle, Obstacle::Held);
+        let found = match next.jobs.len() {
+            0 if next.passed_over.iter().any(is_held) => {
+                Found::Later(now + backoff::constant(FIRST_PAUSE))
+            }
+            0 => next_ready.map_or(Found::Nothing, Found::Later),
+            n if n < wanted => Found::Some,
+            _ => Found::Enough,
+        };
+        for (key, obstacle) in next.passed_over {
+            self.put_aside(&self.aside, &key, obstacle);
+        }
+        let mut desk = self.desk();
+        desk.end_claim(found, quiet, now);
+        if desk.is_shutting_down() {
+            for job in next.jobs {
+                give_back(&mut desk, Box::new(job), now);
+            }
+        } else {
+            desk.claimed(next.jobs.into_iter().map(Box::new));
+        }
+        self.wake(&desk);
+        Ok(())
+    }
+
+    /// Leaves a row alone that cannot be changed, and says so once.
+    pub(super) fn put_aside(&self, aside: &Mutex<Aside<J::Key>>, key: &J::Key, obstacle: Obstacle) {
+        let why = match &obstacle {
+            Obstacle::Held => return,
+            Obstacle::Unreadable(_) => {
+                self.sums().unreadable += 1;
+                Why::BadRow
+            }
+            Obstacle::Refused(_) | Obstacle::Dropped => {
+                self.sums().refused += 1;
+                Why::BadRow
+            }
+        };
+        let (_, times) = lock(aside).put(key, why, Instant::now());
+        let error = obstacle.into_error(JobName::<J>(key).to_string());
+        if times == 1 {
+            tracing::error!(%error, "set aside, to be tried again later");
+        } else {
+            tracing::debug!(%error, times, "set aside again");
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! What a worker does beside its jobs: it renews their locks, and ends the
+//! dead attempts of others.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Instant;
+
+use diesel::QueryResult;
+
+use crate::apart::all_or_each;
+use crate::bulk;
+use crate::connection::{PoolOf, TrackerConnection};
+use crate::error::Result;
+use crate::lease::Lease;
+use crate::retry::{self, Kept};
+use crate::statement::LockWait;
+use crate::store::{JobName, JobStore, Obstacle, Renewed};
+
+/// The leases of all jobs in hand, claim by claim.
+pub(super) struct Leases<K>(Mutex<Vec<Vec<Weak<Lease<K>>>>>);
+
+impl<K> Default for Leases<K> {
+    fn default() -> Self {
+        Self(Mutex::new(Vec::new()))
+    }
+}
+
+impl<K: PartialEq> Leases<K> {
+    /// Adds those of a claim, and forgets the claims whose jobs are all over.
+    pub fn add<'a>(&self, claim: impl Iterator<Item = &'a Arc<Lease<K>>>)
+    where
+        K: 'a,
+    {
+        let claim = claim.map(Arc::downgrade).collect();
+        let mut claims = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        claims.retain(|leases| leases.iter().any(|lease| lease.strong_count() > 0));
+        claims.push(claim);
+    }
+
+    /// Those that are to be renewed.
+    pub fn standing(&self) -> Vec<Arc<Lease<K>>> {
+        let mut leases = self.all();
+        leases.retain(|lease| !lease.is_lost() && !lease.is_ending());
+        leases
+    }
+
+    /// Whether this worker has a job in hand that it may not have lost.
+    pub fn hold(&self, key: &K) -> bool {
+        let leases = self.all();
+        leases
+            .iter()
+            .any(|lease| lease.key == *key && !lease.is_lost())
+    }
+
+    fn all(&self) -> Vec<Arc<Lease<K>>> {
+        let claims = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        claims.iter().flatten().filter_map(Weak::upgrade).collect()
+    }
+}
+
+/// Takes the locks for another `LOCK_EXPIRE`, tells those that are lost, and
+/// returns those that could not be renewed because another transaction holds
+/// their row: nobody waits for them.
+pub(super) fn renew<J: JobStore<C>, C: TrackerConnection>(
+    pool: &PoolOf<C>,
+    kept: &mut Kept<C>,
+    leases: &[Arc<Lease<J::Key>>],
+) -> Result<Vec<Arc<Lease<J::Key>>>> {
+    let mut held = Vec::new();
+    for chunk in leases.chunks(bulk::CHUNK) {
+        // Until the answer is here, each row may bear either time.
+        let before: Vec<_> = chunk.iter().map(|lease| lease.doubt()).collect();
+        let mut asked_at = Instant::now();
+        let renewed = retry::run_on(pool, kept, &J::TABLE, |conn: &mut C, _| {
+            asked_at = Instant::now();
+            let all = |conn: &mut C| renew_together::<J, C>(conn, chunk);
+            let renewed = all_or_each(conn, 0..chunk.len(), all, |conn, n| {
+                let lease = &chunk[*n];
+                let key = std::slice::from_ref(&lease.key);
+                let mut renewed = J::renew_rows(conn, key, &[&*lease.token], LockWait::Never)?;
+                Ok(renewed.pop())
+            });
+            Ok(renewed?)
+        })?;
+        for (n, renewed) in renewed {
+            let (lease, before) = (&chunk[n], before[n]);
+            match renewed {
+                Ok(Some(row)) => lease.set_renewed(row.lock_at, asked_at),
+                // Its end has come between, and has given the lock up.
+                Ok(None) if lease.is_ending() => lease.set_not_renewed(before),
+                Ok(None) => {
+                    lease.set_not_renewed(before);
+                    lease.lose();
+                    tracing::warn!(job = %JobName::<J>(&lease.key), "lock lost");
+                }
+                Err(obstacle) => {
+                    let job = JobName::<J>(&lease.key);
+                    tracing::debug!(%job, ?obstacle, "lock not renewed yet");
+                    lease.set_not_renewed(before);
+                    if matches!(obstacle, Obstacle::Held) {
+                        held.push(Arc::clone(lease));
+                    }
+                }
+            }
+        }
+        tracing::debug!(table = J::TABLE, locks = chunk.len(), "locks renewed");
+    }
+    Ok(held)
+}
+
+/// What a renewal tells of each lease: its new time, `None` where it is lost.
+type Told<K> = Vec<(usize, std::result::Result<Option<Renewed<K>>, Obstacle>)>;
+
+/// Renews all by one statement.
+fn renew_together<J: JobStore<C>, C: TrackerConnection>(
+    conn: &mut C,
+    leases: &[Arc<Lease<J::Key>>],
+) -> QueryResult<Told<J::Key>> {
+    let keys: Vec<J::Key> = leases.iter().map(|lease| lease.key.clone()).collect();
+    let mut tokens: Vec<&str> = leases.iter().map(|lease| &*lease.token).collect();
+    tokens.sort_unstable();
+    tokens.dedup();
+    let renewed = J::renew_rows(conn, &keys, &tokens, LockWait::Never)?;
+    let of = |lease: &Lease<J::Key>| {
+        let is_its = |row: &&Renewed<_>| row.lock == *lease.token && row.key == lease.key;
+        renewed.iter().find(is_its).cloned()
+    };
+    let told = leases.iter().map(|lease| Ok(of(lease)));
+    Ok(told.enumerate().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lease(key: i32) -> Arc<Lease<i32>> {
+        Arc::new(Lease::new(key, "token".into(), None, Instant::now()))
+    }
+
+    /// Of an end whose answer was lost the row may bear no lock any more, and
+    /// a renewal would take that for a lock that is lost.
+    #[test]
+    fn jobs_that_are_ending_or_lost_or_over_are_not_renewed() {
+        let leases = Leases::default();
+        let [running, ending, lost, over] = [1, 2, 3, 4].map(lease);
+        leases.add([&running, &ending, &lost, &over].into_iter());
+        ending.set_ending(true);
+        lost.lose();
+        drop(over);
+
+        let standing = leases.standing();
+
+        let keys: Vec<_> = standing.iter().map(|lease| lease.key).collect();
+        assert_eq!(keys, [1]);
+        assert_eq!(
+            [1, 2, 3, 4].map(|key| leases.hold(&key)),
+            [true, true, false, false]
+        );
+    }
+
+    #[test]
+    fn claims_whose_jobs_are_over_are_forgotten() {
+        let leases = Leases::default();
+        for key in 0..10 {
+            let (over, running) = (lease(key), lease(key));
+            leases.add([&over].into_iter());
+            leases.add([&over, &running].into_iter());
+        }
+        assert_eq!(
+            leases.0.lock().unwrap().len(),
+            1,
+            "the last is looked at next"
+        );
+    }
+}
