@@ -38,15 +38,15 @@ struct Changed<K> {
 fn change<C: TrackerConnection, K: Clone>(
     conn: &mut C,
     keys: &[K],
-    change: impl Fn(&mut C, &[K]) -> QueryResult<usize>,
+    change: impl Fn(&mut C, &[K], LockWait) -> QueryResult<usize>,
 ) -> QueryResult<Changed<K>> {
     let mut count = 0;
     let all = |conn: &mut C| {
-        count = change(conn, keys)?;
+        count = change(conn, keys, LockWait::Briefly)?;
         Ok(Vec::new())
     };
     let each = all_or_each(conn, keys.iter().cloned(), all, |conn, key| {
-        change(conn, std::slice::from_ref(key))
+        change(conn, std::slice::from_ref(key), LockWait::Never)
     })?;
     let mut passed_over = Vec::new();
     for (key, changed) in each {
@@ -95,8 +95,8 @@ fn reset_chunk<D: Database, J: JobStore<D::Connection>>(
     };
     for tries in 1.. {
         let reset = db.run(&J::TABLE, |conn, _| {
-            Ok(change(conn, &keys, |conn, keys| {
-                J::reset_rows(conn, keys, step, LockWait::Never)
+            Ok(change(conn, &keys, |conn, keys, wait| {
+                J::reset_rows(conn, keys, step, wait)
             })?)
         })?;
         all.count += reset.count;
@@ -135,11 +135,11 @@ pub(crate) fn prune<D: Database, J: JobStore<D::Connection>>(
             let mut keys = J::stale_keys(conn, reach, statuses, unchanged_for)?;
             let are_all = keys.len() < reach;
             keys.retain(|key| !past.contains(key));
-            let pruned = change(conn, &keys, |conn, keys| {
+            let pruned = change(conn, &keys, |conn, keys, wait| {
                 if keys.is_empty() {
                     return Ok(0);
                 }
-                J::delete_stale_rows(conn, keys, statuses, unchanged_for)
+                J::delete_stale_rows(conn, keys, statuses, unchanged_for, wait)
             })?;
             Ok((pruned, are_all))
         })?;

@@ -13,13 +13,14 @@ use diesel::result::Error::DeserializationError as Undecodable;
 use crate::connection::{PoolOf, TrackerConnection};
 use crate::error::{Error, Result};
 use crate::expiry;
+use crate::panics::caught;
 use crate::protocol::{Refusal, Start, Step};
 use crate::retry;
 use crate::running::RunningJob;
 use crate::statement::LockWait;
 use crate::store::{Claimed, JobName, JobStore, Obstacle, Tracked};
 
-pub(crate) use next::next;
+pub(crate) use next::{Next, next};
 pub use next::{claim_by_key, claim_by_keys, held_by};
 
 /// How often a claim looks at a row that keeps changing under it. Reached
@@ -144,7 +145,7 @@ fn claim_or_release<S: 'static, C: TrackerConnection, J: JobStore<C>>(
     step: &Step<J::Status>,
     wait: LockWait,
 ) -> QueryResult<Option<Claimed<J>>> {
-    let claimed = J::claim_row::<S>(conn, key, token, step, wait);
+    let claimed = decoded(|| J::claim_row::<S>(conn, key, token, step, wait));
     let Err(error) = &claimed else {
         return claimed;
     };
@@ -203,4 +204,11 @@ pub(crate) fn refused<S: Debug>(refusal: Refusal<S>, job: String) -> Error {
 /// A fresh fencing token: 32 hexadecimal digits of chance.
 fn new_token() -> Arc<str> {
     uuid::Uuid::new_v4().simple().to_string().into()
+}
+
+/// What `read` reads. A panic of the user's code, which decodes it, counts as
+/// a row that cannot be decoded.
+fn decoded<T>(read: impl FnOnce() -> QueryResult<T>) -> QueryResult<T> {
+    caught("what decodes a row", read)
+        .unwrap_or_else(|message| Err(Undecodable(format!("it panicked: {message}").into())))
 }

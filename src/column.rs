@@ -63,6 +63,8 @@ pub trait TimeColumn {
     const ZONED: bool;
     /// The time in UTC, `None` for NULL.
     fn read(value: Self::Value) -> Option<DateTime<Utc>>;
+    /// A time in UTC as the column's value.
+    fn write(time: DateTime<Utc>) -> Self::Value;
     /// What a `lock_at` holds before the first lock: NULL, or a time long ago where NULL is not allowed.
     fn never() -> Self::Value;
 }
@@ -92,25 +94,26 @@ pub trait ErrorsColumn {
 const NEVER: DateTime<Utc> = DateTime::from_timestamp(24 * 60 * 60, 0).unwrap();
 
 macro_rules! time_column {
-    ($($(#[$cfg:meta])* $sql_type:ty, $value:ty, zoned: $zoned:literal, |$time:ident| $utc:expr, never: $never:expr;)*) => {$(
+    ($($(#[$cfg:meta])* $sql_type:ty, $value:ty, zoned: $zoned:literal, |$time:ident| $utc:expr, |$utc_time:ident| $written:expr, never: $never:expr;)*) => {$(
         $(#[$cfg])*
         impl TimeColumn for $sql_type {
             type Value = $value;
             const ZONED: bool = $zoned;
             fn read($time: $value) -> Option<DateTime<Utc>> { Some($utc) }
+            fn write($utc_time: DateTime<Utc>) -> $value { $written }
             fn never() -> $value { $never }
         }
     )*};
 }
 
 time_column! {
-    Timestamp, NaiveDateTime, zoned: false, |time| time.and_utc(), never: NEVER.naive_utc();
+    Timestamp, NaiveDateTime, zoned: false, |time| time.and_utc(), |time| time.naive_utc(), never: NEVER.naive_utc();
     #[cfg(feature = "postgres")]
-    diesel::sql_types::Timestamptz, DateTime<Utc>, zoned: true, |time| time, never: NEVER;
+    diesel::sql_types::Timestamptz, DateTime<Utc>, zoned: true, |time| time, |time| time, never: NEVER;
     #[cfg(feature = "sqlite")]
-    diesel::sql_types::TimestamptzSqlite, DateTime<Utc>, zoned: true, |time| time, never: NEVER;
+    diesel::sql_types::TimestamptzSqlite, DateTime<Utc>, zoned: true, |time| time, |time| time, never: NEVER;
     #[cfg(feature = "mysql")]
-    diesel::sql_types::Datetime, NaiveDateTime, zoned: false, |time| time.and_utc(), never: NEVER.naive_utc();
+    diesel::sql_types::Datetime, NaiveDateTime, zoned: false, |time| time.and_utc(), |time| time.naive_utc(), never: NEVER.naive_utc();
 }
 
 impl<ST: TimeColumn + diesel::sql_types::SqlType<IsNull = diesel::sql_types::is_nullable::NotNull>>
@@ -120,6 +123,9 @@ impl<ST: TimeColumn + diesel::sql_types::SqlType<IsNull = diesel::sql_types::is_
     const ZONED: bool = ST::ZONED;
     fn read(value: Self::Value) -> Option<DateTime<Utc>> {
         value.and_then(ST::read)
+    }
+    fn write(time: DateTime<Utc>) -> Self::Value {
+        Some(ST::write(time))
     }
     fn never() -> Self::Value {
         None

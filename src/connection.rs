@@ -5,7 +5,7 @@ use diesel::connection::{AnsiTransactionManager, Connection, TransactionManager}
 use diesel::r2d2::{ConnectionManager, Pool, R2D2Connection};
 use diesel::result::Error as DieselError;
 
-use crate::cause::{self, Cause, Information};
+use crate::database_error::{self as told, Cause, Information};
 
 /// A pool of connections, as `diesel::r2d2` makes it.
 pub(crate) type PoolOf<C> = Pool<ConnectionManager<C>>;
@@ -45,6 +45,12 @@ pub trait TrackerConnection:
     fn learn_language(&mut self, other: &mut Self) -> QueryResult<()> {
         let _ = other;
         Err(DieselError::NotFound)
+    }
+
+    /// Whether a transaction of this session may be refused a row because it was
+    /// changed since the transaction began.
+    fn keeps_snapshots(&mut self) -> QueryResult<bool> {
+        Ok(false)
     }
 
     /// Whether `error` is what the database answers to any statement in a
@@ -100,7 +106,7 @@ impl TrackerConnection for diesel::SqliteConnection {
     const WRITERS: usize = 1;
 
     fn cause_in(error: &Information) -> Cause {
-        cause::sqlite::cause(error.message())
+        told::sqlite::cause(error.message())
     }
 
     fn write_transaction<T, E: MaybeDatabaseError>(
@@ -128,34 +134,49 @@ impl TrackerConnection for diesel::SqliteConnection {
 #[cfg(feature = "postgres")]
 impl TrackerConnection for diesel::PgConnection {
     fn cause_in(error: &Information) -> Cause {
-        cause::postgres::cause(error)
+        told::postgres::cause(error)
     }
 
     fn knows_language(&mut self) -> bool {
-        cause::postgres::knows_language(self)
+        told::postgres::knows_language(self)
     }
 
     fn learn_language(&mut self, other: &mut Self) -> QueryResult<()> {
-        cause::postgres::learn_language(self, other)
+        told::postgres::learn_language(self, other)
+    }
+
+    fn keeps_snapshots(&mut self) -> QueryResult<bool> {
+        use diesel::RunQueryDsl as _;
+        let keeps = "current_setting('transaction_isolation') <> 'read committed'";
+        let keeps = diesel::dsl::sql::<diesel::sql_types::Bool>(keeps);
+        diesel::select(keeps).get_result(self)
     }
 
     fn is_refusal(&mut self, error: &DieselError) -> bool {
-        cause::postgres::is_refusal(self, error)
+        told::postgres::is_refusal(self, error)
     }
 }
 
 #[cfg(feature = "mysql")]
 impl TrackerConnection for diesel::MysqlConnection {
     fn cause_in(error: &Information) -> Cause {
-        cause::mysql::cause_in(error)
+        told::mysql::cause_in(error)
     }
 
     fn cause(&mut self, error: &Information) -> Cause {
-        cause::mysql::cause(self, error)
+        told::mysql::cause(self, error)
     }
 
     fn knows_language(&mut self) -> bool {
-        cause::mysql::knows_language(self)
+        told::mysql::knows_language(self)
+    }
+
+    fn keeps_snapshots(&mut self) -> QueryResult<bool> {
+        use diesel::RunQueryDsl as _;
+        // MariaDB's alone. Its default is on from 11.6 on.
+        let setting = "SHOW SESSION VARIABLES LIKE 'innodb_snapshot_isolation'";
+        let setting: Vec<Variable> = diesel::sql_query(setting).load(self)?;
+        Ok(setting.iter().any(|setting| setting.value == "ON"))
     }
 
     fn write_transaction<T, E: MaybeDatabaseError>(
@@ -166,7 +187,7 @@ impl TrackerConnection for diesel::MysqlConnection {
             work(conn).inspect_err(|error| {
                 // Before the rollback, after which MySQL does not know the code.
                 if let Some(error) = error.database_error() {
-                    cause::cause_of(conn, error);
+                    told::cause_of(conn, error);
                 }
             })
         })
@@ -187,6 +208,14 @@ impl TrackerConnection for diesel::MysqlConnection {
         }
         done
     }
+}
+
+/// What MySQL shows of a variable.
+#[cfg(feature = "mysql")]
+#[derive(diesel::QueryableByName)]
+struct Variable {
+    #[diesel(sql_type = diesel::sql_types::Text, column_name = "Value")]
+    value: String,
 }
 
 /// `work` in a savepoint, whose end fails if the transaction is another by

@@ -5,6 +5,7 @@ use serde_json::Value;
 use crate::connection::TrackerConnection;
 use crate::failure::Failure;
 use crate::lease::Lease;
+use crate::panics::Discarded;
 use crate::protocol::{Setback, Step, Trace};
 use crate::retry::Fault;
 use crate::statement::LockWait;
@@ -13,7 +14,7 @@ use crate::transition::Transition;
 
 /// What is to be written at the end of an attempt.
 pub(crate) enum Ending<J: Tracked> {
-    Success(J::Updates),
+    Success(Discarded<J::Updates>),
     Failure {
         failure: Failure,
         setback: Setback<J::Status>,

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use crate::causes::chain;
+
 /// Any error of the business logic; `?` converts every error type into it.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -151,7 +153,8 @@ pub enum Error {
         /// What the pool was asked for, and its answer.
         source: PoolTimeout,
     },
-    /// The step's constants or its `updates` struct contradict the rules.
+    /// The step's constants, its `updates` struct or the settings of its
+    /// worker contradict the rules.
     #[error("{job} cannot be tracked: {problem}")]
     Misconfigured {
         /// The table.
@@ -184,26 +187,6 @@ fn diagnosis(open: u32, max: u32, source: &r2d2::Error) -> String {
     } else {
         format!("{source}; check that the server runs and the URL is right")
     }
-}
-
-/// The error and its sources, for Diesel's own text often leaves out the cause.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut texts: Vec<String> = causes(error).map(ToString::to_string).collect();
-    texts.dedup();
-    texts.join(": ")
-}
-
-/// The error, its source, the source of that, and so on.
-pub(crate) fn causes<'a>(
-    error: &'a (dyn std::error::Error + 'static),
-) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
-    std::iter::successors(
-        Some(error),
-        |error: &&'a (dyn std::error::Error + 'static)| {
-            let error: &'a (dyn std::error::Error + 'static) = *error;
-            error.source()
-        },
-    )
 }
 
 fn since(lock_at: Option<DateTime<Utc>>) -> String {

@@ -141,10 +141,11 @@ pub(crate) fn expire<J: JobStore<C>, C: TrackerConnection>(
     let Some(mut dead) = J::dead_attempt(conn, key, step)? else {
         return Ok(None);
     };
-    let setback = step.after_failure(dead.retry, None);
+    let (setback, panic) = step.after_failure(dead.retry, None);
     let failure = Failure::because(
         "the lock expired: the worker died, or ran for longer than LOCK_EXPIRE without renewing",
-    );
+    )
+    .and_of_delay(panic, step.redact);
     let errors = failure.document(std::mem::take(&mut dead.errors), setback.retry, dead.now);
     let expired = J::expire_row(conn, &dead, setback, errors, step)? > 0;
     Ok(expired.then_some(setback))

@@ -2,20 +2,17 @@
 
 use std::any::Any;
 use std::error::Error as StdError;
-use std::fmt::{Debug, Write};
-use std::panic::catch_unwind;
+use std::fmt::Write;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::error::causes;
+use crate::causes::{Bounded, causes, shown};
+use crate::panics::{caught, message_of};
 
 /// Longer texts are cut, so that no backtrace breaks a column.
 const LONGEST_TEXT: usize = 8 * 1024;
-/// Bytes that are read of an error. More than are kept, so that no secret is
-/// cut in two before the step has redacted it.
-const LONGEST_READ: usize = 64 * 1024;
 /// Bytes of a line in a log.
 const LONGEST_SUMMARY: usize = 500;
 /// Failures that the history keeps.
@@ -49,9 +46,8 @@ impl Failure {
         let mut lines = Bounded::default();
         let mut last: Option<String> = None;
         for cause in causes(error) {
-            let mut text = Bounded::default();
-            // A writer that is full refuses the rest, which is what it is for.
-            let mut cut = write!(text, "{cause}").is_err();
+            let text = shown("Display", |text| write!(text, "{cause}"));
+            let mut cut = text.full;
             // Some errors say no more than their source, as `Retry` does.
             if last.as_ref() == Some(&text.text) {
                 continue;
@@ -66,19 +62,30 @@ impl Failure {
         }
         let failure = Self {
             error: lines.finish(),
-            traceback: bounded_debug(error),
+            traceback: shown("Debug", |text| write!(text, "{error:?}")).finish(),
         };
         failure.redacted(redact)
     }
 
     /// The message of a panic.
     pub(crate) fn of_panic(payload: &(dyn Any + Send), redact: fn(&mut Self)) -> Self {
-        let message = payload
-            .downcast_ref::<&str>()
-            .copied()
-            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-            .unwrap_or("the payload is no text");
+        Self::because_of_panic(message_of(payload), redact)
+    }
+
+    fn because_of_panic(message: &str, redact: fn(&mut Self)) -> Self {
         Self::because(&format!("panic: {message}")).redacted(redact)
+    }
+
+    /// This failure, which says as well that `RETRY_DELAY` panicked, where it
+    /// did, with this message.
+    pub(crate) fn and_of_delay(mut self, panic: Option<String>, redact: fn(&mut Self)) -> Self {
+        if let Some(message) = panic {
+            let panic = Self::because_of_panic(&message, redact).error;
+            self.error
+                .push_str("\n`RETRY_DELAY` panicked, so the job is ready at once: ");
+            self.error.push_str(&panic);
+        }
+        self
     }
 
     /// A failure that has no error of its own.
@@ -93,7 +100,7 @@ impl Failure {
 
     /// As the step wants it kept. Where it cannot say, nothing is.
     fn redacted(self, redact: fn(&mut Self)) -> Self {
-        let redacted = catch_unwind(|| {
+        let redacted = caught("`redact`", || {
             let mut failure = self;
             redact(&mut failure);
             failure
@@ -158,41 +165,4 @@ fn cut(text: &mut String) {
     if text.contains('\0') {
         *text = text.replace('\0', "\u{fffd}");
     }
-}
-
-/// A text that takes the first [`LONGEST_READ`] bytes and refuses the rest,
-/// so that formatting an error of any size costs a bounded amount.
-#[derive(Default)]
-struct Bounded {
-    text: String,
-    full: bool,
-}
-
-impl Write for Bounded {
-    fn write_str(&mut self, more: &str) -> std::fmt::Result {
-        let room = LONGEST_READ - self.text.len();
-        let cut = more.floor_char_boundary(room);
-        self.text.push_str(&more[..cut]);
-        self.full = cut < more.len();
-        if self.full {
-            Err(std::fmt::Error)
-        } else {
-            Ok(())
-        }
-    }
-}
-
-impl Bounded {
-    fn finish(mut self) -> String {
-        if self.full {
-            self.text.push('…');
-        }
-        self.text
-    }
-}
-
-fn bounded_debug(error: &dyn Debug) -> String {
-    let mut text = Bounded::default();
-    let _full = write!(text, "{error:?}");
-    text.finish()
 }

@@ -58,7 +58,7 @@ mod tracked;
 ///
 /// | column | type |
 /// |---|---|
-/// | key | any type and number of columns, unique together |
+/// | key | any type and number of columns, unique together; two are the same where the database says so |
 /// | `status` | any type that is `Copy + PartialEq + Debug` and maps to its column |
 /// | `create_at`, `update_at` | `Timestamp` or `Timestamptz`; on MySQL `DATETIME(6)`, or times lose their digits |
 /// | `lock` | `Nullable<Text>`, room for 32 characters |

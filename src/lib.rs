@@ -6,22 +6,26 @@
 mod apart;
 pub mod backoff;
 mod bulk;
-mod cause;
+mod causes;
 mod claim;
 pub mod clock;
 mod column;
 mod connection;
 mod create;
 mod database;
+mod database_error;
 mod ending;
 mod error;
 mod expiry;
 mod failure;
 mod guard;
 mod job_table;
+#[cfg(feature = "postgres")]
+mod key;
 mod keys;
 mod lease;
 mod next;
+mod panics;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod protocol;
@@ -34,6 +38,7 @@ mod statement;
 mod status;
 mod status_codes;
 mod store;
+mod texts;
 mod transaction;
 mod transition;
 mod worker;
@@ -62,16 +67,18 @@ pub mod __private {
         ColumnTypes, Columns, ErrorsColumn, HasColumns, IsNoNumber, IsNumber, Probe, RetryColumn,
         TimeColumn,
     };
-    pub use crate::keys::KeySet;
+    #[cfg(feature = "postgres")]
+    pub use crate::key::{key_value, read_key};
     #[cfg(feature = "mysql")]
     pub use crate::next::first_ready;
     #[cfg(feature = "postgres")]
-    pub use crate::next::{Place, update_next};
+    pub use crate::next::{Place, Since, update_next};
     pub use crate::protocol::{Refusal, RowState, Setback, Start, Step, Trace};
     pub use crate::statement::{
-        Code, LimitsLockWait, LockWait, any_of, bound, but_not, delete, one_of, padded, unvarying,
-        update,
+        Code, LimitsLockWait, LockWait, any_of, bound, delete, kept, narrowed, one_of, padded,
+        unvarying, update,
     };
-    pub use crate::store::{Batch, Claimed, DeadAttempt, Obstacle, Renewed};
+    pub use crate::store::{Batch, Claimed, DeadAttempt, Obstacle, Ready, Renewed, Search};
+    pub use crate::texts::Texts;
     pub use {chrono, diesel, serde_json};
 }

@@ -9,4 +9,4 @@ mod postgres;
 #[cfg(feature = "mysql")]
 pub use mysql::first_ready;
 #[cfg(feature = "postgres")]
-pub use postgres::{Place, update_next};
+pub use postgres::{Place, Since, update_next};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::failure::Failure;
+use crate::panics::caught;
 use crate::signal::Wish;
 
 /// One step's status codes and policy, as values.
@@ -188,24 +189,34 @@ impl<S: Copy + PartialEq> Step<S> {
     }
 
     /// What follows from one more failure after `retry` failures in a row,
-    /// whose error asked for `wish`.
-    pub fn after_failure(&self, retry: i32, wish: Option<Wish>) -> Setback<S> {
+    /// whose error asked for `wish`. Where `RETRY_DELAY` panics, the job is
+    /// ready at once, and the message of the panic is returned too.
+    pub fn after_failure(&self, retry: i32, wish: Option<Wish>) -> (Setback<S>, Option<String>) {
         let retry = retry.saturating_add(1);
-        if retry >= self.max_retry || wish == Some(Wish::Never) {
-            return Setback {
-                status: self.ignored,
-                retry,
-                delay: None,
-            };
-        }
-        let delay = match wish {
-            Some(Wish::After(delay)) => Some(delay),
-            _ => self.retry_delay.map(|delay| delay(retry)),
+        let (status, delay) = if retry >= self.max_retry || wish == Some(Wish::Never) {
+            (self.ignored, Ok(None))
+        } else {
+            (self.failed, self.delay(retry, wish))
         };
-        Setback {
-            status: self.failed,
+        let (delay, panic) = match delay {
+            Ok(delay) => (delay.filter(|_| self.has_run_at), None),
+            Err(panic) => (None, Some(panic)),
+        };
+        let setback = Setback {
+            status,
             retry,
-            delay: delay.filter(|_| self.has_run_at),
+            delay,
+        };
+        (setback, panic)
+    }
+
+    /// How long the job is to wait after this failure, or how `RETRY_DELAY`
+    /// panicked.
+    fn delay(&self, retry: i32, wish: Option<Wish>) -> Result<Option<Duration>, String> {
+        match (wish, self.retry_delay) {
+            (Some(Wish::After(delay)), _) => Ok(Some(delay)),
+            (_, Some(delay)) => caught("`RETRY_DELAY`", || Some(delay(retry))),
+            (_, None) => Ok(None),
         }
     }
 

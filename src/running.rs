@@ -17,6 +17,7 @@ use crate::ending::{Ending, Landing};
 use crate::error::{BoxError, Error, Result};
 use crate::failure::Failure;
 use crate::lease::Lease;
+use crate::panics::{Discarded, caught, discard};
 use crate::protocol::Step;
 use crate::retry;
 use crate::signal::{Wish, wish_of};
@@ -41,7 +42,7 @@ pub struct RunningJob<J: JobStore<C>, C: TrackerConnection> {
     pub(crate) pool: PoolOf<C>,
     pub(crate) step: Step<J::Status>,
     pub(crate) lease: Arc<Lease<J::Key>>,
-    job: J,
+    job: Discarded<J>,
     retry: i32,
     errors: Value,
     lock_at: Option<DateTime<Utc>>,
@@ -55,6 +56,12 @@ pub struct RunningJob<J: JobStore<C>, C: TrackerConnection> {
 pub(crate) enum Trouble {
     Error(BoxError),
     Panic(Box<dyn Any + Send>),
+}
+
+impl Trouble {
+    pub(crate) fn discard(self) {
+        discard("the drop of an error or of a panic's payload", self);
+    }
 }
 
 impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
@@ -76,7 +83,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         Self {
             updates: J::Updates::default(),
             lease: Arc::new(Lease::new(claimed.key, token, claimed.lock_at, asked_at)),
-            job: claimed.job,
+            job: Discarded::new(claimed.job),
             retry: claimed.retry,
             errors: claimed.errors,
             lock_at: claimed.lock_at,
@@ -110,7 +117,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         &mut self,
         work: impl FnOnce(&Self, &mut J::Updates) -> Result<T, BoxError>,
     ) -> (Ending<J>, Result<T, Trouble>) {
-        let mut updates = std::mem::take(&mut self.updates);
+        let mut updates = Discarded::new(std::mem::take(&mut self.updates));
         let done = self
             .span
             .in_scope(|| catch_unwind(AssertUnwindSafe(|| work(self, &mut updates))));
@@ -124,7 +131,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
 
     /// Records an end in trouble, and returns the caller's error; a panic
     /// goes on.
-    pub(crate) fn end_in_trouble(&mut self, ending: &Ending<J>, trouble: Trouble) -> Error {
+    pub(crate) fn end_in_trouble(mut self, ending: &Ending<J>, trouble: Trouble) -> Error {
         let recorded = self.end(ending, false);
         if let Err(error) = &recorded {
             let failure = ending.why();
@@ -132,8 +139,16 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         }
         match (trouble, recorded) {
             (Trouble::Error(source), Ok(())) => self.failed(source),
-            (Trouble::Error(_), Err(error)) => error,
-            (Trouble::Panic(panic), _) => resume_unwind(panic),
+            (trouble @ Trouble::Error(_), Err(error)) => {
+                trouble.discard();
+                error
+            }
+            (Trouble::Panic(panic), _) => {
+                // Not while the thread unwinds, when the process would end
+                // with a panic of the updates' drop.
+                discard("the drop of a job", self);
+                resume_unwind(panic)
+            }
         }
     }
 
@@ -196,7 +211,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
     /// [`Error::OutcomeUnknown`] when the answer was lost and the row has
     /// changed since.
     pub fn succeed(mut self) -> Result<()> {
-        let updates = std::mem::take(&mut self.updates);
+        let updates = Discarded::new(std::mem::take(&mut self.updates));
         self.end(&Ending::Success(updates), false)
     }
 
@@ -208,7 +223,9 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
     ///
     /// As [`succeed`](Self::succeed).
     pub fn fail(mut self, error: impl Into<BoxError>) -> Result<()> {
-        let ending = self.ending_after(&Trouble::Error(error.into()));
+        let trouble = Trouble::Error(error.into());
+        let ending = self.ending_after(&trouble);
+        trouble.discard();
         self.end(&ending, false)
     }
 
@@ -231,6 +248,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
     }
 
     pub(crate) fn ending_after(&self, trouble: &Trouble) -> Ending<J> {
+        let _entered = self.span.enter();
         let error = match trouble {
             Trouble::Error(error) => &**error,
             Trouble::Panic(panic) => {
@@ -242,9 +260,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
             return self.release();
         }
         if matches!(wish, Some(Wish::After(_))) && !self.step.has_run_at {
-            self.span.in_scope(|| {
-                tracing::warn!("`Retry::after` needs a `run_at` column; it is ready again at once");
-            });
+            tracing::warn!("`Retry::after` needs a `run_at` column; it is ready again at once");
         }
         self.failure(Failure::of(error, self.step.redact), wish)
     }
@@ -253,9 +269,11 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
     /// the claim and what has passed here since, so that it does not depend
     /// on this machine's clock being right.
     fn failure(&self, failure: Failure, wish: Option<Wish>) -> Ending<J> {
-        let setback = self.step.after_failure(self.retry, wish);
+        let (setback, panic) = self.step.after_failure(self.retry, wish);
+        let failure = failure.and_of_delay(panic, self.step.redact);
         let passed = TimeDelta::from_std(self.claimed_at.elapsed()).unwrap_or_default();
-        let at = self.lock_at.unwrap_or_default() + passed;
+        let claimed_at = self.lock_at.unwrap_or_default();
+        let at = claimed_at.checked_add_signed(passed).unwrap_or(claimed_at);
         Ending::Failure {
             errors: failure.document(self.errors.clone(), setback.retry, at),
             failure,
@@ -265,18 +283,39 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
 
     /// Ends the attempt. `doubtful`: an earlier try may have landed.
     pub(crate) fn end(&mut self, ending: &Ending<J>, doubtful: bool) -> Result<()> {
-        // Whatever comes, it is not for the drop to try once more.
+        // Set first, so that `Drop` does not write again.
         self.ended = Some(Transition::Lost);
-        let landing = retry::run(&self.pool, &JobName::<J>(&self.lease.key), |conn, again| {
-            let wait = LockWait::Briefly;
-            ending.write_once(conn, &self.lease, &self.step, doubtful || again, wait)
-        })?;
-        match landing {
-            Landing::Landed => {
+        let write = || {
+            retry::run(&self.pool, &JobName::<J>(&self.lease.key), |conn, again| {
+                let wait = LockWait::Briefly;
+                ending.write_once(conn, &self.lease, &self.step, doubtful || again, wait)
+            })
+        };
+        match catch_unwind(AssertUnwindSafe(write)) {
+            Ok(Ok(Landing::Landed)) => {
                 self.landed(ending);
                 Ok(())
             }
-            Landing::Lost => Err(self.lock_lost()),
+            Ok(Ok(Landing::Lost)) => Err(self.lock_lost()),
+            Ok(Err(error)) => Err(error),
+            Err(panic) => {
+                self.record_panic(ending, &*panic);
+                resume_unwind(panic)
+            }
+        }
+    }
+
+    /// Records that the end could not be written because a value in the
+    /// updates panicked.
+    pub(crate) fn record_panic(&mut self, ending: &Ending<J>, panic: &(dyn Any + Send)) {
+        if matches!(ending, Ending::Success(_)) {
+            let failure = Failure::of_panic(panic, self.step.redact);
+            let failure = self.span.in_scope(|| self.failure(failure, None));
+            if let Err(error) = self.end(&failure, true) {
+                self.span.in_scope(
+                    || tracing::error!(%error, "panicked, but that could not be recorded"),
+                );
+            }
         }
     }
 
@@ -345,9 +384,21 @@ impl<J: JobStore<C>, C: TrackerConnection> Debug for RunningJob<J, C> {
 
 impl<J: JobStore<C>, C: TrackerConnection> Drop for RunningJob<J, C> {
     fn drop(&mut self) {
-        if self.ended.is_some() {
-            return;
-        }
+        // While the thread unwinds, a panic in here would end the process.
+        let _told = caught("the end of a job that was dropped", || {
+            if self.ended.is_none() {
+                self.end_unfinished();
+            }
+        });
+        let _told = caught("the drop of the updates", || {
+            drop(std::mem::take(&mut self.updates));
+        });
+    }
+}
+
+impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
+    /// Records that the job was dropped.
+    fn end_unfinished(&mut self) {
         let failure = Failure::because(if std::thread::panicking() {
             "the thread panicked while it held the job"
         } else {

@@ -4,7 +4,8 @@ use std::error::Error as StdError;
 use std::fmt::{self, Display};
 use std::time::Duration;
 
-use crate::error::{BoxError, causes};
+use crate::causes::causes;
+use crate::error::BoxError;
 
 /// An error that says what is to become of the job.
 ///
@@ -54,7 +55,8 @@ impl Retry {
     /// passed, by the database's clock, in place of
     /// [`RETRY_DELAY`](crate::StatusTracked::RETRY_DELAY). The table needs a
     /// `run_at` column: without one this is logged, and is a plain failure.
-    /// At `MAX_RETRY` the job is ignored all the same.
+    /// At `MAX_RETRY` the job is ignored all the same. A delay of more than a
+    /// century counts as one.
     #[must_use]
     pub fn after(delay: Duration) -> Self {
         Self::of(Wish::After(delay))

@@ -26,7 +26,7 @@ use diesel::r2d2::{CustomizeConnection, Error};
 #[derive(Debug, Clone, Copy)]
 pub struct Customizer {
     /// How long a statement waits for another writer. 5 seconds by default,
-    /// in whole milliseconds.
+    /// in whole milliseconds, and 24 days at the most.
     pub busy_timeout: Duration,
     /// Whether each commit is on the disk before the call returns
     /// (`synchronous = FULL`), which is the default. Without it
@@ -49,7 +49,7 @@ impl CustomizeConnection<SqliteConnection, Error> for Customizer {
     fn on_acquire(&self, conn: &mut SqliteConnection) -> Result<(), Error> {
         // The timeout first: the switch to write-ahead logging needs the file
         // for itself, and the pool's connections open at the same time.
-        let timeout = self.busy_timeout.as_millis();
+        let timeout = i32::try_from(self.busy_timeout.as_millis()).unwrap_or(i32::MAX);
         let synchronous = if self.durable { "FULL" } else { "NORMAL" };
         conn.batch_execute(&format!(
             "PRAGMA busy_timeout = {timeout}; PRAGMA journal_mode = WAL; PRAGMA synchronous = {synchronous};"

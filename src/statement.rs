@@ -3,7 +3,8 @@
 //! `diesel::update` marks its statements as unsafe to cache, so each call has
 //! the database parse and plan it again. These nodes build the same SQL of
 //! the same typed parts and leave the mark out: their text varies only with
-//! the shape of the changeset, which is bounded.
+//! the shape of the changeset, and of the many shapes that one can have, few
+//! are [`kept`].
 
 use std::marker::PhantomData;
 
@@ -19,6 +20,9 @@ use diesel::sql_types::{Bool, BoolOrNullableBool, HasSqlType, SqlType};
 
 /// How long an update waits for a row that another transaction holds. What
 /// waits for longer keeps its connection from all others.
+///
+/// Claims hold rows for a moment that they do not get, so a statement on many
+/// rows that never waits would often fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LockWait {
     /// A moment, in which most transactions end: a quarter of a second on
@@ -26,6 +30,9 @@ pub enum LockWait {
     Briefly,
     /// Not at all. PostgreSQL's least is a millisecond.
     Never,
+    /// As the session is set: in a transaction of the user's, whose statements
+    /// would be limited too.
+    AsSet,
 }
 
 /// What limits the wait for a row inside the text of an update, since a
@@ -64,6 +71,7 @@ impl LimitsLockWait for diesel::pg::Pg {
                 " AND (SELECT set_config('lock_timeout', '250ms', true)) IS NOT NULL"
             }
             LockWait::Never => " AND (SELECT set_config('lock_timeout', '1ms', true)) IS NOT NULL",
+            LockWait::AsSet => "",
         }
     }
 }
@@ -75,6 +83,7 @@ impl LimitsLockWait for diesel::mysql::Mysql {
         match wait {
             LockWait::Briefly => "/*M! SET STATEMENT innodb_lock_wait_timeout = 1 FOR */ ",
             LockWait::Never => "/*M! SET STATEMENT innodb_lock_wait_timeout = 0 FOR */ ",
+            LockWait::AsSet => "",
         }
     }
 }
@@ -120,11 +129,12 @@ where
 pub struct Delete<T: QuerySource, P> {
     from_clause: T::FromClause,
     predicate: P,
+    wait: LockWait,
 }
 
-/// Deletes the rows of `table` for which `predicate` holds, and waits for none
-/// that another transaction holds.
-pub fn delete<T, P>(table: T, predicate: P) -> Delete<T, P>
+/// Deletes the rows of `table` for which `predicate` holds, and waits for so
+/// long for one that another transaction holds.
+pub fn delete<T, P>(table: T, predicate: P, wait: LockWait) -> Delete<T, P>
 where
     T: QuerySource,
     P: AppearsOnTable<T>,
@@ -133,6 +143,7 @@ where
     Delete {
         from_clause: table.from_clause(),
         predicate,
+        wait,
     }
 }
 
@@ -192,12 +203,12 @@ where
     P: QueryFragment<DB>,
 {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
-        out.push_sql(DB::before(LockWait::Never));
+        out.push_sql(DB::before(self.wait));
         out.push_sql("DELETE FROM ");
         self.from_clause.walk_ast(out.reborrow())?;
         out.push_sql(" WHERE ");
         self.predicate.walk_ast(out.reborrow())?;
-        out.push_sql(DB::condition(LockWait::Never));
+        out.push_sql(DB::condition(self.wait));
         Ok(())
     }
 }
@@ -277,6 +288,53 @@ impl<Id, Q: Query> Query for Unvarying<Id, Q> {
 
 impl<Id, Q, Conn> RunQueryDsl<Conn> for Unvarying<Id, Q> {}
 
+/// A statement that may stay prepared, or not; see [`kept`].
+#[derive(Debug)]
+pub struct Kept<Q> {
+    statement: Q,
+    is_kept: bool,
+}
+
+/// Has the statement stay prepared on its connection only where `is_kept`
+/// says so, as [`Texts`](crate::texts::Texts) tell.
+pub fn kept<Q>(is_kept: bool, statement: Q) -> Kept<Q> {
+    Kept { statement, is_kept }
+}
+
+impl<T: QuerySource, S, P> Kept<Update<T, S, P>> {
+    /// Has the statement return `columns` of each row that it changed.
+    pub fn returning<R>(self, columns: R) -> Kept<UpdateReturning<T, S, P, R>>
+    where
+        R: SelectableExpression<T> + NonAggregate,
+    {
+        kept(self.is_kept, self.statement.returning(columns))
+    }
+}
+
+impl<Q, DB> QueryFragment<DB> for Kept<Q>
+where
+    DB: Backend,
+    Q: QueryFragment<DB>,
+{
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
+        if !self.is_kept {
+            out.unsafe_to_cache_prepared();
+        }
+        self.statement.walk_ast(out)
+    }
+}
+
+impl<Q: QueryId> QueryId for Kept<Q> {
+    type QueryId = Q::QueryId;
+    const HAS_STATIC_QUERY_ID: bool = Q::HAS_STATIC_QUERY_ID;
+}
+
+impl<Q: Query> Query for Kept<Q> {
+    type SqlType = Q::SqlType;
+}
+
+impl<Q, Conn> RunQueryDsl<Conn> for Kept<Q> {}
+
 /// `column IN (codes)`; see [`one_of`].
 #[derive(Debug)]
 pub struct OneOf<C, E> {
@@ -306,23 +364,30 @@ where
     AnyOf(predicates)
 }
 
-/// The rows for which one predicate holds, and another does not; see [`but_not`].
+/// Some rows, narrowed down; see [`narrowed`].
 #[derive(Debug)]
-pub struct ButNot<P, Q> {
+pub struct Narrowed<P, Q, R> {
     these: P,
-    but_not: Option<Q>,
+    and: Option<Q>,
+    but_not: Option<R>,
 }
 
-/// The rows for which `these` holds, and `but_not`, where there is such a
-/// predicate, does not.
-pub fn but_not<P, Q>(these: P, but_not: Option<Q>) -> ButNot<P, Q>
+/// The rows for which `these` holds, and also `and`, and not `but_not`, where
+/// there are such predicates.
+pub fn narrowed<P, Q, R>(these: P, and: Option<Q>, but_not: Option<R>) -> Narrowed<P, Q, R>
 where
     P: Expression,
     P::SqlType: BoolOrNullableBool,
     Q: Expression,
     Q::SqlType: BoolOrNullableBool,
+    R: Expression,
+    R::SqlType: BoolOrNullableBool,
 {
-    ButNot { these, but_not }
+    Narrowed {
+        these,
+        and,
+        but_not,
+    }
 }
 
 /// `value` as it is compared with `column`.
@@ -348,7 +413,7 @@ pub(crate) fn round_up(length: usize) -> usize {
     let mut round = 1_usize;
     while round < length {
         round = match round.to_string().as_bytes()[0] {
-            b'2' => round / 2 * 5,
+            b'2' => (round / 2).saturating_mul(5),
             _ => round.saturating_mul(2),
         };
     }
@@ -387,24 +452,29 @@ impl<P: Expression> Expression for AnyOf<P> {
     type SqlType = Bool;
 }
 
-impl<P: Expression, Q> Expression for ButNot<P, Q> {
+impl<P: Expression, Q, R> Expression for Narrowed<P, Q, R> {
     type SqlType = P::SqlType;
 }
 
-impl<P, Q, QS> AppearsOnTable<QS> for ButNot<P, Q> where P: AppearsOnTable<QS> {}
+impl<P, Q, R, QS> AppearsOnTable<QS> for Narrowed<P, Q, R> where P: AppearsOnTable<QS> {}
 
-impl<P, Q, GroupBy> ValidGrouping<GroupBy> for ButNot<P, Q> {
+impl<P, Q, R, GroupBy> ValidGrouping<GroupBy> for Narrowed<P, Q, R> {
     type IsAggregate = is_aggregate::No;
 }
 
-impl<P, Q, DB> QueryFragment<DB> for ButNot<P, Q>
+impl<P, Q, R, DB> QueryFragment<DB> for Narrowed<P, Q, R>
 where
     DB: Backend,
     P: QueryFragment<DB>,
     Q: QueryFragment<DB>,
+    R: QueryFragment<DB>,
 {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
         self.these.walk_ast(out.reborrow())?;
+        if let Some(and) = &self.and {
+            out.push_sql(" AND ");
+            and.walk_ast(out.reborrow())?;
+        }
         if let Some(but_not) = &self.but_not {
             out.push_sql(" AND NOT (");
             but_not.walk_ast(out.reborrow())?;
@@ -414,8 +484,8 @@ where
     }
 }
 
-// With and without the second predicate are two texts of one type.
-impl<P, Q> QueryId for ButNot<P, Q> {
+// With and without the other predicates are several texts of one type.
+impl<P, Q, R> QueryId for Narrowed<P, Q, R> {
     type QueryId = ();
     const HAS_STATIC_QUERY_ID: bool = false;
 }

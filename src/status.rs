@@ -10,12 +10,11 @@ use crate::database::Database;
 use crate::error::{BoxError, Error, Result};
 use crate::expiry;
 use crate::failure::Failure;
-use crate::keys::KeySet;
 use crate::protocol::Step;
 use crate::retry::Fault;
 use crate::running::RunningJob;
 use crate::statement::LockWait;
-use crate::store::{JobName, JobStore, Obstacle, Order, ShowsStatus, Tracked};
+use crate::store::{JobName, JobStore, Obstacle, Order, Search, ShowsStatus, Tracked};
 use crate::worker::Worker;
 
 /// The type of a step's keys.
@@ -85,7 +84,8 @@ pub trait StatusTracked: Sized + 'static {
     const MORE_PENDING: &'static [StatusOf<Self>] = &[];
     /// After this time without a renewal a lock counts as abandoned, and its
     /// worker as dead. 15 minutes by default; longer than any attempt takes,
-    /// unless the attempt calls [`renew`](RunningJob::renew).
+    /// unless the attempt calls [`renew`](RunningJob::renew). Less than a
+    /// millisecond is refused on first use; more than a century counts as one.
     const LOCK_EXPIRE: Duration = Duration::from_secs(15 * 60);
     /// Failures in a row, crashes included, after which a job is ignored.
     /// 3 by default.
@@ -93,7 +93,9 @@ pub trait StatusTracked: Sized + 'static {
     /// How long a job waits after its failure number `retry` in a row, crashes
     /// included, before it is ready again; see [`backoff`](crate::backoff).
     /// `None` by default: it is ready at once. The table needs a `run_at`
-    /// column: without one, a step that sets this does not compile.
+    /// column: without one, a step that sets this does not compile. Where it
+    /// panics, the job is ready at once, and its `errors` say so. A delay of
+    /// more than a century counts as one.
     ///
     /// ```compile_fail,E0080
     /// # mod schema { diesel::table! { jobs (id) { id -> Text, status -> Integer, create_at -> Timestamp, update_at -> Timestamp,
@@ -311,6 +313,9 @@ pub trait StatusTracked: Sized + 'static {
     /// waited for. Fewer, or none, when fewer are free right now: some may be
     /// held that will be ready again.
     ///
+    /// More than 1,000 are claimed by several statements; when one of these
+    /// fails, the jobs of those before are returned.
+    ///
     /// All locks begin at once: `LOCK_EXPIRE` has to cover the time until the
     /// last of the jobs is done, or [`renew`](RunningJob::renew) those that
     /// wait, as the worker does.
@@ -332,7 +337,7 @@ pub trait StatusTracked: Sized + 'static {
         if n == 0 {
             return Ok(Vec::new());
         }
-        let next = claim::next::<Self, Self::Job, C>(pool, n, step, &KeySet::default())?;
+        let next = claim::next::<Self, Self::Job, C>(pool, n, step, &Search::default())?;
         let mut first = None;
         for (key, obstacle) in next.passed_over {
             if matches!(obstacle, Obstacle::Held) {
@@ -606,6 +611,9 @@ pub trait StatusTracked: Sized + 'static {
     }
 }
 
+/// What SQLite's clock can tell apart.
+const SHORTEST_LOCK: Duration = Duration::from_millis(1);
+
 /// The constants of `S` as values, checked.
 pub(crate) fn step<S: StatusTracked>() -> Result<Step<StatusOf<S>>> {
     const {
@@ -637,6 +645,12 @@ pub(crate) fn step<S: StatusTracked>() -> Result<Step<StatusOf<S>>> {
         format!(
             "`{}` sets the tracked column `{column}`; take that field out",
             std::any::type_name::<UpdatesOf<S>>()
+        )
+    } else if step.lock_expire < SHORTEST_LOCK {
+        format!(
+            "LOCK_EXPIRE of step `{}` is {:?}, and each lock would be lost as soon as it is taken; make it longer than an attempt takes",
+            std::any::type_name::<S>(),
+            step.lock_expire
         )
     } else {
         return Ok(step);

@@ -29,6 +29,9 @@ pub trait Tracked: Sized {
     const TABLE: &'static str;
     /// Whether `job_table!` names a `run_at` column, which makes a job wait.
     const HAS_RUN_AT: bool;
+    /// Whether the job that has not changed for the longest time is the next,
+    /// since `job_table!` gives no other order.
+    const OLDEST_FIRST: bool;
     /// A tracked column that `Updates` sets, if there is one.
     fn tracked_column_in_updates() -> Option<&'static str>;
 }
@@ -80,6 +83,35 @@ pub struct Claimed<J: Tracked> {
     pub errors: Value,
 }
 
+/// Which of the ready rows are looked for.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub struct Search<K> {
+    /// Not these.
+    pub past: KeySet<K>,
+    /// Only those that have not changed before. It is of use where the one that
+    /// has not changed for the longest time is the first.
+    pub since: Option<DateTime<Utc>>,
+}
+
+impl<K> Default for Search<K> {
+    fn default() -> Self {
+        Self {
+            past: KeySet::default(),
+            since: None,
+        }
+    }
+}
+
+/// A ready row.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub struct Ready<K> {
+    pub key: K,
+    /// When it last changed.
+    pub update_at: Option<DateTime<Utc>>,
+}
+
 /// What a claim of the next jobs got.
 #[derive(Debug)]
 #[allow(missing_docs)]
@@ -89,6 +121,8 @@ pub struct Batch<J: Tracked> {
     pub passed_over: Vec<(J::Key, Obstacle)>,
     /// It is known that no row was ready.
     pub none_is_ready: bool,
+    /// When that of the claimed rows had changed which had done so last.
+    pub reached: Option<DateTime<Utc>>,
 }
 
 impl<J: Tracked> Default for Batch<J> {
@@ -97,6 +131,7 @@ impl<J: Tracked> Default for Batch<J> {
             claimed: Vec::new(),
             passed_over: Vec::new(),
             none_is_ready: false,
+            reached: None,
         }
     }
 }
@@ -182,17 +217,23 @@ pub trait JobStore<C>: Tracked {
         step: &Step<Self::Status>,
         wait: LockWait,
     ) -> Query<Option<Claimed<Self>>>;
-    /// Locks up to `limit` ready rows, in order, but none of `past`. Waits for
-    /// none that another transaction holds.
+    /// Locks up to `limit` of the rows that `search` looks for, in order. Waits
+    /// for none that another transaction holds.
     fn claim_rows<S: 'static>(
         conn: &mut C,
         limit: usize,
         token: &str,
         step: &Step<Self::Status>,
-        past: &KeySet<Self::Key>,
+        search: &Search<Self::Key>,
     ) -> Query<Batch<Self>>;
-    /// The keys of the first `limit` ready rows, in order, read without locks.
-    fn ready_keys(conn: &mut C, limit: usize, step: &Step<Self::Status>) -> Query<Vec<Self::Key>>;
+    /// The first `limit` ready rows, in order, read without locks; none that
+    /// has changed before `since`.
+    fn ready_rows(
+        conn: &mut C,
+        limit: usize,
+        step: &Step<Self::Status>,
+        since: Option<DateTime<Utc>>,
+    ) -> Query<Vec<Ready<Self::Key>>>;
     /// Those of `keys` whose rows no other transaction holds, and none can
     /// take before this one ends. Waits for none.
     fn free_keys(conn: &mut C, keys: &[Self::Key]) -> Query<Vec<Self::Key>>;
@@ -295,6 +336,7 @@ pub trait JobStore<C>: Tracked {
         keys: &[Self::Key],
         statuses: &[Self::Status],
         unchanged_for: Duration,
+        wait: LockWait,
     ) -> Query<usize>;
 
     fn row(conn: &mut C, key: &Self::Key) -> Query<Option<Self>>;

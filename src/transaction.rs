@@ -3,13 +3,16 @@
 use std::cell::Cell;
 use std::error::Error as StdError;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
-use crate::cause::{Cause, cause_of};
+use crate::causes::causes;
 use crate::connection::TrackerConnection;
+use crate::database_error::{Cause, cause_of};
 use crate::ending::{Ending, Landing, landing};
-use crate::error::{BoxError, Error, Result, causes};
+use crate::error::{BoxError, Error, Result};
+use crate::panics::Discarded;
 use crate::retry::{self, Fault, Verdict};
 use crate::running::{RunningJob, Trouble};
 use crate::signal::wish_of;
@@ -77,7 +80,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         mut self,
         work: impl FnOnce(&mut C, &J, &mut J::Updates) -> Result<T, BoxError>,
     ) -> Result<T> {
-        match self.transact(work) {
+        match self.transact(C::WRITERS == 1, work) {
             Outcome::Committed(value) => Ok(value),
             Outcome::LockLost => Err(self.lock_lost()),
             Outcome::Failed(trouble) => {
@@ -88,21 +91,32 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
                 source, doubtful, ..
             } => {
                 let release = self.release();
-                self.end(&release, doubtful)?;
-                Err(self.failed(source))
+                match self.end(&release, doubtful) {
+                    Ok(()) => Err(self.failed(source)),
+                    Err(error) => {
+                        Trouble::Error(source).discard();
+                        Err(error)
+                    }
+                }
             }
             Outcome::Unreached(error) => Err(error),
         }
     }
 
     /// Runs the transaction. A success is recorded then, all else is not.
+    /// `takes_row`: it begins with the job's row, which nobody can change then
+    /// before it ends.
     pub(crate) fn transact<T>(
         &mut self,
+        takes_row: bool,
         work: impl FnOnce(&mut C, &J, &mut J::Updates) -> Result<T, BoxError>,
     ) -> Outcome<T> {
-        let outcome = match self.try_once(work) {
-            Ok(Try::Over(outcome)) => outcome,
-            Ok(Try::CommitUnknown(value, source)) => match self.trace_commit() {
+        let tried = catch_unwind(AssertUnwindSafe(|| self.try_once(takes_row, work)));
+        let outcome = match tried {
+            // Of a value in the updates. The transaction went with its connection.
+            Err(panic) => Outcome::Failed(Trouble::Panic(panic)),
+            Ok(Ok(Try::Over(outcome))) => outcome,
+            Ok(Ok(Try::CommitUnknown(value, source))) => match self.trace_commit() {
                 Ok(true) => Outcome::Committed(value),
                 Ok(false) => Outcome::MadeWay {
                     source: source.into(),
@@ -111,10 +125,12 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
                 },
                 Err(error) => Outcome::Unreached(error),
             },
-            Err(error) => Outcome::Unreached(error),
+            Ok(Err(error)) => Outcome::Unreached(error),
         };
         match outcome {
-            Outcome::Committed(_) => self.landed(&Ending::Success(J::Updates::default())),
+            Outcome::Committed(_) => {
+                self.landed(&Ending::Success(Discarded::new(J::Updates::default())))
+            }
             // It did not fail: its drop has nothing to record.
             Outcome::Unreached(_) | Outcome::LockLost => self.ended = Some(Transition::Lost),
             Outcome::Failed(_) | Outcome::MadeWay { .. } => {}
@@ -124,18 +140,20 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
 
     fn try_once<T>(
         &mut self,
+        takes_row: bool,
         work: impl FnOnce(&mut C, &J, &mut J::Updates) -> Result<T, BoxError>,
     ) -> Result<Try<T>> {
-        let updates = std::mem::take(&mut self.updates);
+        let updates = Discarded::new(std::mem::take(&mut self.updates));
         // Taken once a transaction has begun: the work is never run twice.
         let mut work = Some((work, updates));
         retry::run(&self.pool, &JobName::<J>(&self.lease.key), |conn, _| {
             let stage = Cell::new(Stage::Beginning);
+            let lock_at = self.lease.lock_at();
             let (mut trouble, mut value) = (None, None);
             let (mut cause, mut is_refused) = (None, false);
             let done = conn.both_or_neither(
                 |conn| {
-                    if C::WRITERS == 1 && !self.still_holds(conn)? {
+                    if takes_row && !self.takes_row(conn)? {
                         stage.set(Stage::LockLost);
                         return Err(DieselError::RollbackTransaction);
                     }
@@ -175,6 +193,9 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
                     Ok(())
                 },
             );
+            if done.is_err() && stage.get() != Stage::Committing {
+                self.lease.set_not_renewed(lock_at);
+            }
             let error = match (done, trouble) {
                 (Ok(()), _) => match value.take() {
                     Some(value) => return Ok(Try::Over(Outcome::Committed(value))),
@@ -190,10 +211,13 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
                     }));
                 }
                 (Err(_), Some(Trouble::Error(source))) => {
-                    return match of_shared_session(&*source) {
-                        Some(error) => Err(Fault::Final(error)),
-                        None => Ok(Try::Over(Outcome::Failed(Trouble::Error(source)))),
+                    let shared_session = of_shared_session(&*source);
+                    let trouble = Trouble::Error(source);
+                    let Some(error) = shared_session else {
+                        return Ok(Try::Over(Outcome::Failed(trouble)));
                     };
+                    trouble.discard();
+                    return Err(Fault::Final(error));
                 }
                 (Err(_), Some(trouble)) => return Ok(Try::Over(Outcome::Failed(trouble))),
                 (Err(error), None) => error,
@@ -207,6 +231,9 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
             let mut verdict = retry::judge(conn, &error);
             if verdict == Verdict::Unclear && retry::learn_language(&self.pool, conn) {
                 verdict = retry::judge(conn, &error);
+            }
+            if verdict != Verdict::Broken {
+                self.lease.set_not_renewed(lock_at);
             }
             Ok(Try::Over(match (verdict, stage.get(), value) {
                 (Verdict::WrongWay, ..) => return Err(Fault::Final(error)),
@@ -247,13 +274,18 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         }
     }
 
-    /// Whether the lock still stands, in a transaction that keeps all others from
-    /// changing that. It may have waited for longer than the lock lasts. And a
+    /// Whether the lock still stands, which nobody can change from then on: the
+    /// transaction may have waited for longer than the lock lasts. On SQLite, a
     /// file that cannot be written to is found out before the work is done.
-    fn still_holds(&self, conn: &mut C) -> diesel::QueryResult<bool> {
+    fn takes_row(&self, conn: &mut C) -> diesel::QueryResult<bool> {
+        let asked_at = Instant::now();
         let (key, token) = (std::slice::from_ref(&self.lease.key), &*self.lease.token);
-        let renewed = J::renew_rows(conn, key, &[token], LockWait::Never)?;
-        Ok(!renewed.is_empty())
+        let renewed = J::renew_rows(conn, key, &[token], LockWait::AsSet)?.pop();
+        // The row bears it where the commit lands, though its answer be lost.
+        if let Some(row) = &renewed {
+            self.lease.set_renewed(row.lock_at, asked_at);
+        }
+        Ok(renewed.is_some())
     }
 
     /// Finds out whether the commit landed, by giving the job back: a server

@@ -4,6 +4,7 @@ mod aside;
 mod crew;
 mod desk;
 mod finish;
+mod frontier;
 mod leases;
 mod observer;
 mod shutdown;
@@ -16,8 +17,8 @@ use std::time::Duration;
 
 use crate::connection::{PoolOf, TrackerConnection};
 use crate::error::{BoxError, Error, Result};
-use crate::retry::Kept;
-use crate::running::RunningJob;
+use crate::retry::{self, Kept};
+use crate::running::{RunningJob, Trouble};
 use crate::status::{StatusTracked, UpdatesOf, step};
 use crate::store::{JobStore, Tracked};
 use crate::transaction::Outcome;
@@ -26,6 +27,10 @@ use desk::Settings;
 
 pub use observer::{Event, Observer, Summary};
 pub use shutdown::WorkerHandle;
+
+/// More than any machine runs well. They are refused before the first is
+/// started, since others need threads too.
+const MOST_THREADS: usize = 10_000;
 
 /// Works off the ready jobs of a step with threads of its own; made by
 /// [`StatusTracked::worker`].
@@ -74,7 +79,8 @@ where
     }
 
     /// How many jobs run at a time. By default as many as the machine has
-    /// processors; more where jobs wait for others, as for a web service.
+    /// processors; more where jobs wait for others, as for a web service. More
+    /// than 10,000 are refused when the worker begins.
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Self {
         self.settings.threads = threads.max(1);
@@ -93,7 +99,7 @@ where
     }
 
     /// How long to wait, when nothing was ready, before looking again. A
-    /// second by default.
+    /// second by default; more than a century counts as one.
     #[must_use]
     pub fn poll_every(mut self, pause: Duration) -> Self {
         self.settings.poll_every = pause;
@@ -101,8 +107,8 @@ where
     }
 
     /// How long the end of a job waits at the most to be written together
-    /// with others. 10 milliseconds by default. The end of a lone job is
-    /// written at once.
+    /// with others. 10 milliseconds by default; more than a century counts as
+    /// one. The end of a lone job is written at once.
     #[must_use]
     pub fn finish_within(mut self, time: Duration) -> Self {
         self.settings.finish_within = time;
@@ -199,10 +205,10 @@ where
         mut self,
         work: impl Fn(&mut C, &S::Job, &mut UpdatesOf<S>) -> Result<(), BoxError> + Sync,
     ) -> Result<Summary> {
-        let kept = if C::WRITERS == 1 {
+        let (kept, takes_row) = if C::WRITERS == 1 {
             // One transaction keeps all others out, renewals among them.
             self.settings.threads = 1;
-            Kept::none()
+            (Kept::none(), true)
         } else {
             let connections = self.pool.max_size() as usize;
             if connections < 2 {
@@ -212,9 +218,14 @@ where
                 });
             }
             self.settings.threads = self.settings.threads.min(connections - 1);
-            Kept::of(&self.pool)?
+            let mut kept = Kept::of(&self.pool)?;
+            // A renewal from without would be a change since it began.
+            let takes_row = retry::run_on(&self.pool, &mut kept, &S::Job::TABLE, |conn, _| {
+                Ok(conn.keeps_snapshots()?)
+            })?;
+            (kept, takes_row)
         };
-        self.work(kept, |job| transact::<S, C>(job, &work))
+        self.work(kept, |job| transact::<S, C>(job, takes_row, &work))
     }
 
     fn work(
@@ -223,6 +234,15 @@ where
         run: impl Fn(Box<RunningJob<S::Job, C>>) -> Ran<S::Job, C> + Sync,
     ) -> Result<Summary> {
         let step = step::<S>()?;
+        let threads = self.settings.threads;
+        if threads > MOST_THREADS {
+            return Err(Error::Misconfigured {
+                job: S::Job::TABLE.into(),
+                problem: format!(
+                    "a worker of {threads} threads; give it {MOST_THREADS} threads at the most"
+                ),
+            });
+        }
         let span = tracing::info_span!(
             "worker",
             table = S::Job::TABLE,
@@ -261,7 +281,10 @@ fn perform<S: StatusTracked, C: TrackerConnection>(
 where
     S::Job: JobStore<C>,
 {
-    let (ending, _) = job.perform(work);
+    let (ending, result) = job.perform(work);
+    if let Err(trouble) = result {
+        trouble.discard();
+    }
     Ran::Due {
         job,
         ending,
@@ -272,15 +295,16 @@ where
 /// Runs one job in a transaction.
 fn transact<S: StatusTracked, C: TrackerConnection>(
     mut job: Box<RunningJob<S::Job, C>>,
+    takes_row: bool,
     work: impl Fn(&mut C, &S::Job, &mut UpdatesOf<S>) -> Result<(), BoxError>,
 ) -> Ran<S::Job, C>
 where
     S::Job: JobStore<C>,
 {
-    // Where one transaction keeps all others out, a renewal would wait for
-    // it, and nobody can expire the lock meanwhile.
-    job.lease.set_ending(C::WRITERS == 1);
-    let outcome = job.transact(work);
+    // Where the transaction has the row, a renewal would wait for it, and
+    // nobody can expire the lock meanwhile.
+    job.lease.set_ending(takes_row);
+    let outcome = job.transact(takes_row, work);
     job.lease.set_ending(false);
     let (ending, doubtful) = match outcome {
         Outcome::Committed(()) => return Ran::Over(job),
@@ -288,13 +312,22 @@ where
             job.lock_lost();
             return Ran::Over(job);
         }
-        Outcome::Failed(trouble) => (job.ending_after(&trouble), false),
+        Outcome::Failed(trouble) => {
+            let ending = job.ending_after(&trouble);
+            trouble.discard();
+            (ending, false)
+        }
         Outcome::MadeWay {
             source,
             is_conflict: true,
             ..
         } => return Ran::Conflict { job, source },
-        Outcome::MadeWay { doubtful, .. } => (job.release(), doubtful),
+        Outcome::MadeWay {
+            source, doubtful, ..
+        } => {
+            Trouble::Error(source).discard();
+            (job.release(), doubtful)
+        }
         Outcome::Unreached(error) => return Ran::Unreached { job, error },
     };
     Ran::Due {

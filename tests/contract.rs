@@ -64,6 +64,8 @@ mod sqlite {
     mod expire;
     mod guard;
     mod jobs;
+    mod keys;
+    mod limits;
     mod messages;
     mod neighbours;
     mod next;
@@ -75,6 +77,7 @@ mod sqlite {
     mod own_statements;
     #[path = "transaction/sqlite.rs"]
     mod own_transactions;
+    mod panics;
     mod passing;
     mod pipeline;
     #[path = "statements/plans.rs"]
@@ -92,6 +95,7 @@ mod sqlite {
     mod savepoint_transactions;
     #[path = "sessions/sqlite.rs"]
     mod sessions;
+    mod shapes;
     mod statements;
     mod tasks;
     mod transaction;
@@ -138,6 +142,8 @@ mod postgres {
     #[path = "neighbours/held.rs"]
     mod held_rows;
     mod jobs;
+    mod keys;
+    mod limits;
     mod messages;
     mod neighbours;
     mod next;
@@ -151,6 +157,7 @@ mod postgres {
     mod own_statements;
     #[path = "transaction/postgres.rs"]
     mod own_transactions;
+    mod panics;
     mod passing;
     mod pgbouncer;
     mod pipeline;
@@ -174,6 +181,7 @@ mod postgres {
     mod server_transactions;
     #[path = "sessions/postgres.rs"]
     mod sessions;
+    mod shapes;
     mod statements;
     mod tasks;
     mod transaction;
@@ -222,6 +230,8 @@ mod mysql {
     #[path = "neighbours/held.rs"]
     mod held_rows;
     mod jobs;
+    mod keys;
+    mod limits;
     mod messages;
     mod neighbours;
     mod next;
@@ -235,6 +245,7 @@ mod mysql {
     mod own_statements;
     #[path = "transaction/mysql.rs"]
     mod own_transactions;
+    mod panics;
     mod passing;
     mod pipeline;
     #[path = "statements/plans.rs"]
@@ -259,6 +270,7 @@ mod mysql {
     mod server_transactions;
     #[path = "sessions/mysql.rs"]
     mod sessions;
+    mod shapes;
     mod statements;
     mod tasks;
     mod transaction;

@@ -236,3 +236,28 @@ fn what_a_step_redacts_no_line_says() {
         "{lines:?}"
     );
 }
+
+#[test]
+fn an_error_that_panics_is_logged_without_its_secrets() {
+    #[derive(Debug)]
+    struct Mute;
+    impl std::fmt::Display for Mute {
+        fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            panic!("the key sk_4f9a is not valid")
+        }
+    }
+    impl std::error::Error for Mute {}
+
+    let lines = logged(|pool| Job::start(pool, "job-1").unwrap().fail(Mute).unwrap());
+
+    let span = r#"attempt{table="jobs" key="job-1" step="Job" attempt=1}: diesel_status_tracker::"#;
+    assert_eq!(
+        lines[1..],
+        [
+            format!("ERROR {span}panics: the `Display` of an error panicked"),
+            format!(
+                r#"WARN {span}running: failed error="(its `Display` panicked: the key *** is not valid)" retry=1"#
+            ),
+        ]
+    );
+}

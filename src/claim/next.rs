@@ -3,21 +3,21 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use chrono::{DateTime, Utc};
 use diesel::QueryResult;
 use diesel::result::Error::DeserializationError as Undecodable;
 
-use super::{claim_or_release, new_token, one_by_one, release_unread};
+use super::{claim_or_release, decoded, new_token, one_by_one, release_unread};
 use crate::connection::{PoolOf, TrackerConnection, together};
 use crate::error::Result;
-use crate::keys::KeySet;
 use crate::protocol::Step;
 use crate::retry::{self, Verdict};
 use crate::running::RunningJob;
 use crate::statement::{LockWait, round_up};
-use crate::store::{Batch, Claimed, JobStore, Obstacle};
+use crate::store::{Batch, Claimed, JobStore, Obstacle, Ready, Search};
 
-/// Rows that one statement claims: below the parameters that it may have on
-/// each database, and few enough that nobody waits for long.
+/// Rows that one statement claims: for far more, PostgreSQL may choose a plan
+/// whose time grows with their square, and MySQL has too few parameters.
 const LARGEST_CLAIM: usize = 1_000;
 
 /// The next ready jobs, as far as they could be had.
@@ -26,30 +26,35 @@ pub(crate) struct Next<J: JobStore<C>, C: TrackerConnection> {
     pub jobs: Vec<RunningJob<J, C>>,
     /// Rows that would have been next, and why they are not.
     pub passed_over: Vec<(J::Key, Obstacle)>,
+    /// When that of these rows had changed which had done so last.
+    pub reached: Option<DateTime<Utc>>,
 }
 
-/// Claims up to `wanted` ready jobs, fewer when fewer are free right now, and
-/// none of `past`. A row that cannot be claimed does not stop the others.
+/// Claims up to `wanted` of the ready jobs that `search` looks for, fewer when
+/// fewer are free right now. A row that cannot be claimed does not stop the
+/// others.
 pub(crate) fn next<S: 'static, J: JobStore<C>, C: TrackerConnection>(
     pool: &PoolOf<C>,
     wanted: usize,
     step: Step<J::Status>,
-    past: &KeySet<J::Key>,
+    search: &Search<J::Key>,
 ) -> Result<Next<J, C>> {
     let mut next = Next {
         jobs: Vec::new(),
         passed_over: Vec::new(),
+        reached: None,
     };
     while next.jobs.len() < wanted {
         let limit = (wanted - next.jobs.len()).min(LARGEST_CLAIM);
         let more = claim::<S, J, C>(pool, step, |conn, token| {
-            together_or_alone::<S, C, J>(conn, limit, token, &step, past)
+            together_or_alone::<S, C, J>(conn, limit, token, &step, search)
         });
         match more {
             Ok(more) => {
                 let is_last = more.jobs.len() < limit;
                 next.jobs.extend(more.jobs);
                 next.passed_over.extend(more.passed_over);
+                next.reached = next.reached.max(more.reached);
                 if is_last {
                     break;
                 }
@@ -93,6 +98,7 @@ pub(super) fn claim<S: 'static, J: JobStore<C>, C: TrackerConnection>(
     Ok(Next {
         jobs: batch.claimed.into_iter().map(hold).collect(),
         passed_over: batch.passed_over,
+        reached: batch.reached,
     })
 }
 
@@ -104,20 +110,27 @@ fn together_or_alone<S: 'static, C: TrackerConnection, J: JobStore<C>>(
     limit: usize,
     token: &str,
     step: &Step<J::Status>,
-    past: &KeySet<J::Key>,
+    search: &Search<J::Key>,
 ) -> QueryResult<Batch<J>> {
-    let mut batch = match J::claim_rows::<S>(conn, limit, token, step, past) {
+    let claimed = decoded(|| J::claim_rows::<S>(conn, limit, token, step, search));
+    let (mut batch, is_refused) = match claimed {
+        // Which of the rows it was is found one by one.
+        Err(Undecodable(_)) => (held_by(conn, token, step)?, false),
         // What the database refuses of one row, it refuses of its whole batch.
         Err(error) if retry::judge(conn, &error) == Verdict::Permanent => {
             tracing::debug!(table = J::TABLE, %error, "not claimed together");
-            held_by(conn, token, step)?
+            (held_by(conn, token, step)?, true)
         }
-        other => other?,
+        other => (other?, false),
     };
-    if batch.claimed.is_empty() && !batch.none_is_ready {
-        let mut past = past.clone();
-        past.extend(batch.passed_over.iter().map(|(key, _)| key.clone()));
-        let alone = one_by_one::claim::<S, C, J>(conn, limit, token, step, past)?;
+    // Rows whose update the database drops leave no trace. A search from the
+    // front finds them.
+    let may_be_dropped = !batch.none_is_ready && search.since.is_none();
+    if batch.claimed.is_empty() && (is_refused || may_be_dropped || !batch.passed_over.is_empty()) {
+        let mut search = search.clone();
+        let passed_over = batch.passed_over.iter().map(|(key, _)| key.clone());
+        search.past.extend(passed_over);
+        let alone = one_by_one::claim::<S, C, J>(conn, limit, token, step, search)?;
         batch.claimed = alone.claimed;
         batch.passed_over.extend(alone.passed_over);
     }
@@ -129,19 +142,21 @@ fn spare(limit: usize) -> usize {
     limit.max(16)
 }
 
-/// Reads the keys of at least `limit` ready rows that are not in `past`, and
-/// tells whether these are all.
+/// Reads at least `limit` of the ready rows that `search` looks for, and tells
+/// whether these are all.
 pub(super) fn candidates<C, J: JobStore<C>>(
     conn: &mut C,
     limit: usize,
     step: &Step<J::Status>,
-    past: &KeySet<J::Key>,
-) -> QueryResult<(VecDeque<J::Key>, bool)> {
-    let reach = round_up(limit + past.len());
-    let keys = J::ready_keys(conn, reach, step)?;
-    let are_all = keys.len() < reach;
-    let keys = keys.into_iter().filter(|key| !past.contains(key));
-    Ok((keys.collect(), are_all))
+    search: &Search<J::Key>,
+) -> QueryResult<(VecDeque<Ready<J::Key>>, bool)> {
+    let reach = round_up(limit + search.past.len());
+    let rows = J::ready_rows(conn, reach, step, search.since)?;
+    let are_all = rows.len() < reach;
+    let rows = rows
+        .into_iter()
+        .filter(|row| !search.past.contains(&row.key));
+    Ok((rows.collect(), are_all))
 }
 
 /// Claims the first `limit` ready rows by key; several of them in one
@@ -151,12 +166,12 @@ pub fn claim_by_key<S: 'static, C: TrackerConnection, J: JobStore<C>>(
     limit: usize,
     token: &str,
     step: &Step<J::Status>,
-    past: &KeySet<J::Key>,
+    search: &Search<J::Key>,
 ) -> QueryResult<Batch<J>> {
     together(conn, limit, |conn| {
-        let (keys, _) = candidates::<C, J>(conn, limit + spare(limit), step, past)?;
-        let none_is_ready = keys.is_empty();
-        let batch = claim_each::<S, C, J>(conn, keys, limit, token, step)?;
+        let (rows, _) = candidates::<C, J>(conn, limit + spare(limit), step, search)?;
+        let none_is_ready = rows.is_empty();
+        let batch = claim_each::<S, C, J>(conn, rows, limit, token, step)?;
         Ok(Batch {
             none_is_ready,
             ..batch
@@ -171,27 +186,31 @@ pub fn claim_by_keys<S: 'static, C: TrackerConnection, J: JobStore<C>>(
     limit: usize,
     token: &str,
     step: &Step<J::Status>,
-    past: &KeySet<J::Key>,
+    search: &Search<J::Key>,
     mut claim: impl FnMut(&mut C, &[J::Key]) -> QueryResult<Vec<Claimed<J>>>,
 ) -> QueryResult<Batch<J>> {
     if limit == 1 {
-        return claim_by_key::<S, C, J>(conn, limit, token, step, past);
+        return claim_by_key::<S, C, J>(conn, limit, token, step, search);
     }
     let mut reach = limit + spare(limit);
     loop {
-        let (mut candidates, are_all) = candidates::<C, J>(conn, reach, step, past)?;
+        let (mut candidates, are_all) = candidates::<C, J>(conn, reach, step, search)?;
         let mut batch = Batch {
             none_is_ready: candidates.is_empty(),
             ..Batch::default()
         };
         while batch.claimed.len() < limit && !candidates.is_empty() {
             let wanted = (limit - batch.claimed.len()).min(candidates.len());
-            let keys: Vec<_> = candidates.drain(..wanted).collect();
+            let rows: Vec<_> = candidates.drain(..wanted).collect();
+            let keys: Vec<_> = rows.iter().map(|row| row.key.clone()).collect();
             let mut got = match claim(conn, &keys) {
                 Err(Undecodable(_)) => return held_by(conn, token, step),
                 other => other?,
             };
             got.sort_by_cached_key(|claimed| keys.iter().position(|key| *key == claimed.key));
+            if !got.is_empty() {
+                batch.reached = rows.iter().map(|row| row.update_at).max().flatten();
+            }
             batch.claimed.extend(got);
         }
         if are_all || !batch.claimed.is_empty() {
@@ -207,7 +226,7 @@ pub fn claim_by_keys<S: 'static, C: TrackerConnection, J: JobStore<C>>(
 /// claimers of one list do not run into each other row by row.
 fn claim_each<S: 'static, C: TrackerConnection, J: JobStore<C>>(
     conn: &mut C,
-    mut candidates: VecDeque<J::Key>,
+    mut candidates: VecDeque<Ready<J::Key>>,
     limit: usize,
     token: &str,
     step: &Step<J::Status>,
@@ -215,11 +234,14 @@ fn claim_each<S: 'static, C: TrackerConnection, J: JobStore<C>>(
     let mut batch = Batch::default();
     let mut lost = false;
     while batch.claimed.len() < limit {
-        let Some(key) = candidates.pop_front() else {
+        let Some(Ready { key, update_at }) = candidates.pop_front() else {
             break;
         };
         match claim_or_release::<S, C, J>(conn, &key, token, step, LockWait::Never) {
-            Ok(Some(claimed)) => batch.claimed.push(claimed),
+            Ok(Some(claimed)) => {
+                batch.claimed.push(claimed);
+                batch.reached = batch.reached.max(update_at);
+            }
             Ok(None) if !lost && !candidates.is_empty() => {
                 lost = true;
                 candidates.rotate_left(any_number_of(token) % candidates.len());
@@ -243,7 +265,7 @@ pub fn held_by<C, J: JobStore<C>>(
 ) -> QueryResult<Batch<J>> {
     let mut batch = Batch::default();
     for key in J::claimed_keys(conn, token, step)? {
-        match J::claimed_row(conn, &key, token) {
+        match decoded(|| J::claimed_row(conn, &key, token)) {
             Ok(claimed) => batch.claimed.extend(claimed),
             Err(error @ Undecodable(_)) => {
                 release_unread::<C, J>(conn, &key, token, step)?;

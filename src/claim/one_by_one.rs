@@ -10,7 +10,7 @@ use crate::connection::TrackerConnection;
 use crate::keys::KeySet;
 use crate::protocol::{Start, Step};
 use crate::statement::LockWait;
-use crate::store::{Batch, Claimed, JobStore, Obstacle};
+use crate::store::{Batch, Claimed, JobStore, Obstacle, Search};
 
 /// Rows that are looked at in one go.
 const AT_A_TIME: usize = 50;
@@ -19,20 +19,20 @@ const AT_A_TIME: usize = 50;
 /// nothing, until that is no accident.
 const TRIES: u32 = 3;
 
-/// Claims up to `wanted` ready rows that are not in `past`, each by a statement
-/// of its own, however many cannot be claimed before them.
+/// Claims up to `wanted` of the ready rows that `search` looks for, each by a
+/// statement of its own, however many cannot be claimed before them.
 pub(super) fn claim<S: 'static, C: TrackerConnection, J: JobStore<C>>(
     conn: &mut C,
     wanted: usize,
     token: &str,
     step: &Step<J::Status>,
-    mut past: KeySet<J::Key>,
+    mut search: Search<J::Key>,
 ) -> QueryResult<Batch<J>> {
     let mut batch = Batch::default();
     loop {
-        let (keys, are_all) = candidates::<C, J>(conn, wanted.max(AT_A_TIME), step, &past)?;
-        let keys = Vec::from(keys);
-        past.extend(keys.iter().cloned());
+        let (rows, are_all) = candidates::<C, J>(conn, wanted.max(AT_A_TIME), step, &search)?;
+        let keys: Vec<_> = rows.into_iter().map(|row| row.key).collect();
+        search.past.extend(keys.iter().cloned());
         for key in those_not_held::<C, J>(conn, keys, &mut batch)? {
             if batch.claimed.len() == wanted {
                 break;

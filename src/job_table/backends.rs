@@ -73,6 +73,21 @@ macro_rules! __job_table_mysql {
     };
 }
 
+/// Whether a row found by its key bears this token.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __job_table_bears {
+    // From `=` PostgreSQL concludes that the lock is not NULL, and may take the
+    // index on the locked rows for it: all of them, the former ones too, in
+    // place of one row by its key.
+    (postgres $lock:expr, $token:expr) => {
+        $crate::__private::diesel::PgExpressionMethods::is_not_distinct_from($lock, $token)
+    };
+    ($other:ident $lock:expr, $token:expr) => {
+        $lock.eq($token)
+    };
+}
+
 /// Runs an update and returns `columns` of the row that it changed: by
 /// RETURNING, or by reading the row again, which MySQL has to.
 #[doc(hidden)]
@@ -117,7 +132,7 @@ macro_rules! __job_table_changed_rows {
 macro_rules! __job_table_insert_row {
     // IGNORE would hide other errors, and matched-row counts make ON DUPLICATE
     // KEY tell nothing: so a plain insert, and a look on a duplicate.
-    (mysql $insert:expr, $key:expr, $row:expr, $conn:expr, $again:expr, $taken:expr) => {
+    (mysql $insert:expr, $key:expr, $row:expr, $conn:expr, $again:expr, $taken:expr, $values:expr) => {
         match $crate::__private::diesel::RunQueryDsl::execute($insert, $conn) {
             ::core::result::Result::Ok(_) => $again,
             ::core::result::Result::Err(
@@ -141,12 +156,25 @@ macro_rules! __job_table_insert_row {
             ::core::result::Result::Err(error_) => ::core::result::Result::Err(error_),
         }
     };
+    // The others write DEFAULT for a column that is not set, and Diesel keeps
+    // none of their texts. SQLite leaves the column out.
+    (sqlite $insert:expr, $key:expr, $row:expr, $conn:expr, $again:expr, $taken:expr, $values:expr) => {{
+        static TEXTS: $crate::__private::Texts = $crate::__private::Texts::new();
+        let is_kept_ = TEXTS.keeps_part::<Backend, _>(&$values)?;
+        $crate::__job_table_insert_row! { @returning is_kept_, $insert, $key, $row, $conn }
+    }};
+    (postgres $insert:expr, $key:expr, $row:expr, $conn:expr, $again:expr, $taken:expr, $values:expr) => {
+        $crate::__job_table_insert_row! { @returning true, $insert, $key, $row, $conn }
+    };
     // On the key alone: a conflict on another unique index stays an error,
     // and neither breaks the caller's transaction.
-    ($other:ident $insert:expr, $key:expr, $row:expr, $conn:expr, $again:expr, $taken:expr) => {
+    (@returning $is_kept:expr, $insert:expr, $key:expr, $row:expr, $conn:expr) => {
         $crate::__private::diesel::OptionalExtension::optional(
             $crate::__private::diesel::RunQueryDsl::get_result(
-                $insert.on_conflict($key).do_nothing().returning($row),
+                $crate::__private::kept(
+                    $is_kept,
+                    $insert.on_conflict($key).do_nothing().returning($row),
+                ),
                 $conn,
             ),
         )
@@ -215,26 +243,31 @@ macro_rules! __job_table_insert_rows {
     };
 }
 
-/// Reads the keys of the first ready rows, without locks.
+/// Reads the first ready rows, without locks: keys and times.
 #[doc(hidden)]
 #[macro_export]
-macro_rules! __job_table_first_keys {
-    (mysql $candidates:expr, $table:expr, $key:expr, $statuses:expr, $ready_in:ident, $order:expr, $limit:expr) => {
+macro_rules! __job_table_first_rows {
+    (mysql $table:expr, $key:expr, $columns:expr, $statuses:expr, $ready:ident, $order:expr, $limit:expr) => {
         $crate::__private::first_ready(
             $table,
             $key,
+            $columns,
             ::core::iter::Iterator::collect(::core::iter::Iterator::map(
                 ::core::iter::IntoIterator::into_iter($statuses),
-                |status_| $ready_in!([status_]),
+                |status_| $ready!([status_]),
             )),
             $order,
             $limit,
         )
     };
-    ($other:ident $candidates:expr, $table:expr, $key:expr, $statuses:expr, $ready_in:ident, $order:expr, $limit:expr) => {
-        $candidates.limit(
-            ::core::convert::TryFrom::try_from($limit).unwrap_or(::core::primitive::i64::MAX),
-        )
+    ($other:ident $table:expr, $key:expr, $columns:expr, $statuses:expr, $ready:ident, $order:expr, $limit:expr) => {
+        $table
+            .select($columns)
+            .filter($ready!($statuses))
+            .order_by($order)
+            .limit(
+                ::core::convert::TryFrom::try_from($limit).unwrap_or(::core::primitive::i64::MAX),
+            )
     };
 }
 
@@ -266,7 +299,7 @@ macro_rules! __job_table_free_keys {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __job_table_claim_rows {
-    (postgres $table:expr, $changes:expr, $candidates:ident, $free_keys:ident, $claim_keys:ident, $claimed_keys:ident, $key:expr, $key_names:expr, $claimed:ident, $decode:expr, $limit:ident, $token:ident, $step:ident, $past:ident, $conn:ident) => {{
+    (postgres $table:expr, $changes:expr, $candidates:ident, $free_keys:ident, $claim_keys:ident, $claimed_keys:ident, $key:expr, $key_names:expr, $claimed:ident, $decode:expr, $limit:ident, $token:ident, $step:ident, $search:ident, $conn:ident, $is_kept:ident) => {{
         let claim_ = $crate::__private::update_next(
             $table,
             $changes,
@@ -274,8 +307,12 @@ macro_rules! __job_table_claim_rows {
             $limit,
             $key,
             $key_names,
-            $claimed!($crate::__private::Place),
+            $claimed!(
+                $crate::__private::Place,
+                <$crate::__private::Since<NowType> as ::core::default::Default>::default()
+            ),
         );
+        let claim_ = $crate::__private::kept($is_kept!($limit), claim_);
         let mut rows_ = match $crate::__private::diesel::RunQueryDsl::load(claim_, $conn) {
             ::core::result::Result::Err(
                 $crate::__private::diesel::result::Error::DeserializationError(_),
@@ -284,8 +321,22 @@ macro_rules! __job_table_claim_rows {
             }
             other_ => other_?,
         };
-        rows_.sort_by_key(|row_: &(_, _, _, _, _, ::core::primitive::i64)| row_.5);
+        rows_.sort_by_key(
+            |row_: &(
+                _,
+                _,
+                _,
+                _,
+                _,
+                ::core::primitive::i64,
+                <NowType as TimeColumn>::Value,
+            )| row_.5,
+        );
+        let times_ = ::core::iter::Iterator::filter_map(rows_.iter(), |row_| {
+            <NowType as TimeColumn>::read(row_.6)
+        });
         ::core::result::Result::Ok($crate::__private::Batch {
+            reached: ::core::iter::Iterator::max(times_),
             claimed: ::core::iter::Iterator::collect(::core::iter::Iterator::map(
                 ::core::iter::IntoIterator::into_iter(rows_),
                 |row_| $decode((row_.0, row_.1, row_.2, row_.3, row_.4)),
@@ -296,20 +347,20 @@ macro_rules! __job_table_claim_rows {
     }};
     // One writer at a time, so nobody comes in between; several rows are one
     // transaction, and one wait for the disk.
-    (sqlite $table:expr, $changes:expr, $candidates:ident, $free_keys:ident, $claim_keys:ident, $claimed_keys:ident, $key:expr, $key_names:expr, $claimed:ident, $decode:expr, $limit:ident, $token:ident, $step:ident, $past:ident, $conn:ident) => {
+    (sqlite $table:expr, $changes:expr, $candidates:ident, $free_keys:ident, $claim_keys:ident, $claimed_keys:ident, $key:expr, $key_names:expr, $claimed:ident, $decode:expr, $limit:ident, $token:ident, $step:ident, $search:ident, $conn:ident, $is_kept:ident) => {
         $crate::__private::claim_by_key::<JobTableStep, Connection, Row>(
-            $conn, $limit, $token, $step, $past,
+            $conn, $limit, $token, $step, $search,
         )
     };
     // Read without locks, then claim by key, past those that others write to:
     // locks on ranges of rows deadlock, and so does who waits while holding some.
-    (mysql $table:expr, $changes:expr, $candidates:ident, $free_keys:ident, $claim_keys:ident, $claimed_keys:ident, $key:expr, $key_names:expr, $claimed:ident, $decode:expr, $limit:ident, $token:ident, $step:ident, $past:ident, $conn:ident) => {
+    (mysql $table:expr, $changes:expr, $candidates:ident, $free_keys:ident, $claim_keys:ident, $claimed_keys:ident, $key:expr, $key_names:expr, $claimed:ident, $decode:expr, $limit:ident, $token:ident, $step:ident, $search:ident, $conn:ident, $is_kept:ident) => {
         $crate::__private::claim_by_keys::<JobTableStep, Connection, Row>(
             $conn,
             $limit,
             $token,
             $step,
-            $past,
+            $search,
             |conn_, keys_| {
                 let keys_ = $crate::TrackerConnection::write_transaction(conn_, |conn_| {
                     let free_ = keys_of($crate::__private::diesel::RunQueryDsl::load(

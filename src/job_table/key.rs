@@ -65,28 +65,40 @@ macro_rules! __job_table_key {
         ::core::compile_error! { "job_table!: a key has eight columns at the most" }
     };
 
+    // A value as it is compared with a column of the key.
+    (@value postgres $column:expr, $value:expr) => { $crate::__private::key_value($column, $value) };
+    (@value $backend:ident $column:expr, $value:expr) => { $crate::__private::bound($column, $value) };
+
     // Is this the row with this key?
-    (@is $columns:expr, $key:expr, ($column:ident : $Key:ty $(,)?)) => { $columns.key.$column.eq($key) };
-    (@is $columns:expr, $key:expr, ($first:ident : $First:ty, $($column:ident : $Key:ty),+ $(,)?)) => {
-        $columns.key.$first.eq(&$key.$first)$(.and($columns.key.$column.eq(&$key.$column)))+
+    (@is $backend:ident $columns:expr, $key:expr, ($column:ident : $Key:ty $(,)?)) => {
+        $columns.key.$column.eq($crate::__job_table_key!(@value $backend $columns.key.$column, $key))
+    };
+    (@is $backend:ident $columns:expr, $key:expr, ($first:ident : $First:ty, $($column:ident : $Key:ty),+ $(,)?)) => {
+        $columns.key.$first.eq($crate::__job_table_key!(@value $backend $columns.key.$first, &$key.$first))
+            $(.and($columns.key.$column.eq($crate::__job_table_key!(@value $backend $columns.key.$column, &$key.$column))))+
     };
 
-    // Is this one of the rows with these keys? PostgreSQL takes them as one
-    // array; the others need a list, whose length the text shows.
+    // Is this one of the rows with these keys, which were read? PostgreSQL
+    // takes them as one array; the others need a list, whose length the text shows.
     (@is_any postgres $columns:expr, $keys:expr, ($column:ident : $Key:ty $(,)?)) => { $columns.key.$column.eq_any($keys) };
-    (@is_any $backend:ident $columns:expr, $keys:expr, ($column:ident : $Key:ty $(,)?)) => {
+    (@is_any $backend:ident $columns:expr, $keys:expr, $key_columns:tt) => {
+        $crate::__job_table_key!(@is_any_given $backend $columns, $keys, $key_columns)
+    };
+
+    // The same of keys that the user gave, who may have written them otherwise.
+    (@is_any_given $backend:ident $columns:expr, $keys:expr, ($column:ident : $Key:ty $(,)?)) => {
         $crate::__private::one_of(
             $columns.key.$column,
             ::core::iter::Iterator::collect(::core::iter::Iterator::map(
                 ::core::iter::IntoIterator::into_iter($crate::__private::padded($keys)),
-                |key_| $crate::__private::bound($columns.key.$column, key_),
+                |key_| $crate::__job_table_key!(@value $backend $columns.key.$column, key_),
             )),
         )
     };
-    (@is_any $backend:ident $columns:expr, $keys:expr, ($($columns_of_key:tt)+)) => {
+    (@is_any_given $backend:ident $columns:expr, $keys:expr, ($($columns_of_key:tt)+)) => {
         $crate::__private::any_of(::core::iter::Iterator::collect(::core::iter::Iterator::map(
             ::core::iter::IntoIterator::into_iter($crate::__private::padded($keys)),
-            |key_| $crate::__job_table_key!(@is $columns, key_, ($($columns_of_key)+)),
+            |key_| $crate::__job_table_key!(@is $backend $columns, key_, ($($columns_of_key)+)),
         )))
     };
 
@@ -97,6 +109,10 @@ macro_rules! __job_table_key {
     };
 
     // What is selected, what it is read as, and the key made of it.
+    (@read postgres $columns:expr, ($($column:ident : $Key:ty),+ $(,)?)) => {
+        ($($crate::__private::read_key($columns.key.$column),)+)
+    };
+    (@read $backend:ident $columns:expr, $key_columns:tt) => { $crate::__job_table_key!(@columns $columns, $key_columns) };
     (@columns $columns:expr, ($($column:ident : $Key:ty),+ $(,)?)) => { ($($columns.key.$column,)+) };
     (@names ($($column:ident : $Key:ty),+ $(,)?)) => { &[$(::core::stringify!($column)),+] };
     (@row ($($column:ident : $Key:ty),+ $(,)?)) => { ($($Key,)+) };

@@ -20,7 +20,7 @@ macro_rules! __job_table_store {
             };
             use $crate::__private::{
                 self as __private, Batch, Claimed, Code, ColumnTypes, DeadAttempt, ErrorsColumn, HasColumns, IsNoNumber as _,
-                IsNumber as _, KeySet, LockWait, Probe, Renewed, RetryColumn, RowState, Setback, Step, TimeColumn, guard,
+                IsNumber as _, LockWait, Probe, Ready, Renewed, RetryColumn, RowState, Search, Setback, Step, Texts, TimeColumn, guard,
             };
             use $crate::__private::chrono::{DateTime, Utc};
             use $crate::__private::diesel::{self, QueryResult};
@@ -82,6 +82,10 @@ macro_rules! __job_table_store {
                 }
             }
 
+            fn ready_of(row_: (KeyRow, <NowType as TimeColumn>::Value)) -> Ready<Key> {
+                Ready { key: key_of(row_.0), update_at: <NowType as TimeColumn>::read(row_.1) }
+            }
+
             fn keys_of(rows_: Vec<KeyRow>) -> Vec<Key> {
                 ::core::iter::Iterator::collect(::core::iter::Iterator::map(::core::iter::IntoIterator::into_iter(rows_), key_of))
             }
@@ -116,12 +120,18 @@ macro_rules! __job_table_store {
                 ::core::iter::Iterator::collect(::core::iter::Iterator::map(::core::iter::IntoIterator::into_iter(statuses_), code_of))
             }
 
+            /// Whether a statement that sets `updates_` stays prepared.
+            fn is_kept(texts_: &Texts, updates_: &Updates) -> QueryResult<::core::primitive::bool> {
+                texts_.keeps_part::<Backend, _>(&diesel::query_builder::AsChangeset::as_changeset(updates_))
+            }
+
             macro_rules! table { () => { $($table)+::table } }
             macro_rules! row { () => { <Row as diesel::SelectableHelper<Backend>>::as_select() } }
             macro_rules! key { () => { $crate::__job_table_key!(@columns COLUMNS, $key_columns) } }
+            macro_rules! read_key { () => { $crate::__job_table_key!(@read $backend COLUMNS, $key_columns) } }
             macro_rules! claimed {
-                () => { (row!(), key!(), COLUMNS.lock_at, COLUMNS.retry, COLUMNS.errors) };
-                ($place:expr) => { (row!(), key!(), COLUMNS.lock_at, COLUMNS.retry, COLUMNS.errors, $place) };
+                () => { (row!(), read_key!(), COLUMNS.lock_at, COLUMNS.retry, COLUMNS.errors) };
+                ($place:expr, $since:expr) => { (row!(), read_key!(), COLUMNS.lock_at, COLUMNS.retry, COLUMNS.errors, $place, $since) };
             }
             // By path: the user's module may hold other traits with methods of these names.
             macro_rules! execute { ($statement:expr, $conn:expr) => { diesel::RunQueryDsl::execute($statement, $conn) } }
@@ -141,17 +151,19 @@ macro_rules! __job_table_store {
             macro_rules! read_claimed { ($key:expr, $token:expr, $conn:expr) => {
                 find!(table!().select(claimed!()).filter(held!($key, $token)), $conn)
             } }
-            macro_rules! dead { () => { (key!(), COLUMNS.lock, COLUMNS.retry, COLUMNS.errors, __private::now::<NowType>()) } }
+            macro_rules! dead { () => { (read_key!(), COLUMNS.lock, COLUMNS.retry, COLUMNS.errors, __private::now::<NowType>()) } }
             macro_rules! order { () => { $crate::__job_table_order!(COLUMNS [$($($order),+)?]) } }
-            macro_rules! is { ($key:expr) => { $crate::__job_table_key!(@is COLUMNS, $key, $key_columns) } }
+            macro_rules! is { ($key:expr) => { $crate::__job_table_key!(@is $backend COLUMNS, $key, $key_columns) } }
             macro_rules! is_any { ($keys:expr) => { $crate::__job_table_key!(@is_any $backend COLUMNS, $keys, $key_columns) } }
-            macro_rules! held_any { ($keys:expr, $token:expr) => { is_any!($keys).and(COLUMNS.lock.eq($token)) } }
-            macro_rules! held { ($key:expr, $token:expr) => { is!($key).and(COLUMNS.lock.eq($token)) } }
+            macro_rules! is_any_given { ($keys:expr) => { $crate::__job_table_key!(@is_any_given $backend COLUMNS, $keys, $key_columns) } }
+            macro_rules! held_any { ($keys:expr, $token:expr) => { is_any!($keys).and($crate::__job_table_bears!($backend COLUMNS.lock, $token)) } }
+            macro_rules! held { ($key:expr, $token:expr) => { is!($key).and($crate::__job_table_bears!($backend COLUMNS.lock, $token)) } }
             macro_rules! ready { ($step:expr) => { ready_in!($step.ready()) } }
             macro_rules! ready_in { ($statuses:expr) => {
                 COLUMNS.lock.is_null().and(__private::one_of(COLUMNS.status, codes_of($statuses)))
                     $(.and($crate::__job_table_run_at!(@due $run_at COLUMNS, __private::now())))?
             } }
+            macro_rules! since { ($since:expr) => { $since.map(|time_| COLUMNS.update_at.ge(<NowType as TimeColumn>::write(time_))) } }
             macro_rules! expired { ($step:expr) => {
                 COLUMNS.lock.is_not_null()
                     .and(__private::one_of(COLUMNS.status, codes_of([$step.in_progress])))
@@ -198,7 +210,8 @@ macro_rules! __job_table_store {
                     $crate::__job_table_insert_row! {
                         $backend diesel::insert_into(table!()).values(new_row!(key_, updates_, step_)),
                         key!(), row!(), conn_, <Self as $crate::JobStore<Connection>>::row(conn_, key_),
-                        taken!(key_, conn_, now)
+                        taken!(key_, conn_, now),
+                        <&Updates as diesel::Insertable<$($table)+::table>>::values(updates_)
                     }
                 }
 
@@ -220,9 +233,12 @@ macro_rules! __job_table_store {
                     Ok(row_.map(claimed_of))
                 }
 
-                fn claim_rows<JobTableStep: 'static>(conn_: &mut Connection, limit_: ::core::primitive::usize, token_: &str, step_: &Step<Status>, past_: &KeySet<Key>) -> QueryResult<Batch<Self>> {
+                fn claim_rows<JobTableStep: 'static>(conn_: &mut Connection, limit_: ::core::primitive::usize, token_: &str, step_: &Step<Status>, search_: &Search<Key>) -> QueryResult<Batch<Self>> {
                     macro_rules! candidates { () => {
-                        table!().select(key!()).filter(__private::but_not(ready!(step_), past_.some().map(|keys_| is_any!(keys_)))).order_by(order!())
+                        table!()
+                            .select((key!(), COLUMNS.update_at))
+                            .filter(__private::narrowed(ready!(step_), since!(search_.since), search_.past.some().map(|keys_| is_any!(keys_))))
+                            .order_by(order!())
                     } }
                     macro_rules! free_keys { ($keys:expr) => {
                         table!().select(key!()).filter(is_any!($keys).and(ready!(step_))).for_update().skip_locked()
@@ -233,21 +249,26 @@ macro_rules! __job_table_store {
                     macro_rules! claimed_keys { ($keys:expr) => {
                         table!().select(claimed!()).filter(held_any!($keys, token_))
                     } }
+                    static TEXTS: Texts = Texts::new();
+                    macro_rules! is_kept { ($limit:expr) => { TEXTS.keeps_limit::<JobTableStep>($limit) } }
                     $crate::__job_table_claim_rows! {
                         $backend table!(), claim!(step_, token_), candidates, free_keys, claim_keys, claimed_keys, key!(), $crate::__job_table_key!(@names $key_columns),
-                        claimed, claimed_of, limit_, token_, step_, past_, conn_
+                        claimed, claimed_of, limit_, token_, step_, search_, conn_, is_kept
                     }
                 }
 
-                fn ready_keys(conn_: &mut Connection, limit_: ::core::primitive::usize, step_: &Step<Status>) -> QueryResult<Vec<Key>> {
-                    Ok(keys_of(load!($crate::__job_table_first_keys! {
-                        $backend table!().select(key!()).filter(ready!(step_)).order_by(order!()),
-                        table!(), key!(), step_.ready(), ready_in, order!(), limit_
-                    }, conn_)?))
+                fn ready_rows(conn_: &mut Connection, limit_: ::core::primitive::usize, step_: &Step<Status>, since_: Option<DateTime<Utc>>) -> QueryResult<Vec<Ready<Key>>> {
+                    macro_rules! ready_since { ($statuses:expr) => {
+                        __private::narrowed(ready_in!($statuses), since!(since_), None::<__private::Code<::core::primitive::bool, diesel::sql_types::Bool>>)
+                    } }
+                    let rows_: Vec<(KeyRow, <NowType as TimeColumn>::Value)> = load!($crate::__job_table_first_rows! {
+                        $backend table!(), key!(), (read_key!(), COLUMNS.update_at), step_.ready(), ready_since, order!(), limit_
+                    }, conn_)?;
+                    Ok(::core::iter::Iterator::collect(::core::iter::Iterator::map(::core::iter::IntoIterator::into_iter(rows_), ready_of)))
                 }
 
                 fn free_keys(conn_: &mut Connection, keys_: &[Key]) -> QueryResult<Vec<Key>> {
-                    $crate::__job_table_free_keys! { $backend table!().select(key!()).filter(is_any!(keys_)), keys_, conn_ }
+                    $crate::__job_table_free_keys! { $backend table!().select(read_key!()).filter(is_any!(keys_)), keys_, conn_ }
                 }
 
                 fn retries(conn_: &mut Connection, key_: &Key) -> QueryResult<Option<::core::primitive::i32>> {
@@ -264,7 +285,7 @@ macro_rules! __job_table_store {
                     // By status too, for the index on it: there is none on the lock.
                     let rows_: Vec<KeyRow> = load!(
                         table!()
-                            .select(key!())
+                            .select(read_key!())
                             .filter(__private::one_of(COLUMNS.status, codes_of([step_.in_progress])).and(COLUMNS.lock.eq(token_)))
                             .order_by(order!()),
                         conn_
@@ -283,11 +304,13 @@ macro_rules! __job_table_store {
                 }
 
                 fn succeed_row(conn_: &mut Connection, key_: &Key, token_: &str, updates_: &Updates, step_: &Step<Status>, wait_: LockWait) -> QueryResult<::core::primitive::usize> {
-                    execute!(__private::update(table!(), (success!(step_), updates_), held!(key_, token_), wait_), conn_)
+                    static TEXTS: Texts = Texts::new();
+                    let success_ = __private::update(table!(), (success!(step_), updates_), held!(key_, token_), wait_);
+                    execute!(__private::kept(is_kept(&TEXTS, updates_)?, success_), conn_)
                 }
 
                 fn succeed_rows(conn_: &mut Connection, keys_: &[Key], token_: &str, step_: &Step<Status>) -> QueryResult<::core::primitive::usize> {
-                    execute!(__private::update(table!(), success!(step_), held_any!(keys_, token_), LockWait::Never), conn_)
+                    execute!(__private::update(table!(), success!(step_), held_any!(keys_, token_), LockWait::Briefly), conn_)
                 }
 
                 fn sets_nothing(updates_: &Updates) -> QueryResult<::core::primitive::bool> {
@@ -314,8 +337,8 @@ macro_rules! __job_table_store {
                     )) } }
                     let rows_: Vec<RenewedRow> = $crate::__job_table_changed_rows! {
                         $backend __private::update(table!(), COLUMNS.lock_at.eq(__private::stamp()), held_by_us!(), wait_),
-                        (key!(), COLUMNS.lock, COLUMNS.lock_at), conn_,
-                        table!().select((key!(), COLUMNS.lock, COLUMNS.lock_at)).filter(held_by_us!())
+                        (read_key!(), COLUMNS.lock, COLUMNS.lock_at), conn_,
+                        table!().select((read_key!(), COLUMNS.lock, COLUMNS.lock_at)).filter(held_by_us!())
                     }?;
                     Ok(::core::iter::Iterator::collect(::core::iter::Iterator::map(
                         ::core::iter::IntoIterator::into_iter(rows_),
@@ -328,9 +351,12 @@ macro_rules! __job_table_store {
                 }
 
                 fn save_row(conn_: &mut Connection, key_: &Key, token_: &str, updates_: &Updates) -> QueryResult<Option<Option<DateTime<Utc>>>> {
+                    static TEXTS: Texts = Texts::new();
                     let changes_ = (COLUMNS.lock_at.eq(__private::stamp()), COLUMNS.update_at.eq(__private::stamp()), updates_);
+                    let save_ = __private::update(table!(), changes_, held!(key_, token_), LockWait::Briefly);
+                    let save_ = __private::kept(is_kept(&TEXTS, updates_)?, save_);
                     let lock_at_: Option<<LockAtType as TimeColumn>::Value> = $crate::__job_table_changed! {
-                        $backend __private::update(table!(), changes_, held!(key_, token_), LockWait::Briefly), COLUMNS.lock_at, conn_,
+                        $backend save_, COLUMNS.lock_at, conn_,
                         find!(table!().select(COLUMNS.lock_at).filter(held!(key_, token_)), conn_)
                     }?;
                     Ok(lock_at_.map(<LockAtType as TimeColumn>::read))
@@ -338,7 +364,7 @@ macro_rules! __job_table_store {
 
                 fn dead_keys(conn_: &mut Connection, limit_: ::core::primitive::usize, step_: &Step<Status>) -> QueryResult<Vec<Key>> {
                     let limit_ = ::core::convert::TryFrom::try_from(limit_).unwrap_or(::core::primitive::i64::MAX);
-                    Ok(keys_of(load!(table!().select(key!()).filter(expired!(step_)).order_by(COLUMNS.lock_at).limit(limit_), conn_)?))
+                    Ok(keys_of(load!(table!().select(read_key!()).filter(expired!(step_)).order_by(COLUMNS.lock_at).limit(limit_), conn_)?))
                 }
 
                 fn dead_attempt(conn_: &mut Connection, key_: &Key, step_: &Step<Status>) -> QueryResult<Option<DeadAttempt<Self>>> {
@@ -360,16 +386,16 @@ macro_rules! __job_table_store {
                     );
                     let own_ = __private::one_of(COLUMNS.status, codes_of(step_.codes().map(|(_, code_)| code_)));
                     let free_ = COLUMNS.lock.is_null().or(COLUMNS.lock_at.is_null()).or(COLUMNS.lock_at.lt(__private::ago(step_.lock_expire)));
-                    execute!(__private::update(table!(), changes_, is_any!(keys_).and(own_).and(free_), wait_), conn_)
+                    execute!(__private::update(table!(), changes_, is_any_given!(keys_).and(own_).and(free_), wait_), conn_)
                 }
 
                 fn stale_keys(conn_: &mut Connection, limit_: ::core::primitive::usize, statuses_: &[Status], unchanged_for_: Duration) -> QueryResult<Vec<Key>> {
                     let limit_ = ::core::convert::TryFrom::try_from(limit_).unwrap_or(::core::primitive::i64::MAX);
-                    Ok(keys_of(load!(table!().select(key!()).filter(stale!(statuses_, unchanged_for_)).limit(limit_), conn_)?))
+                    Ok(keys_of(load!(table!().select(read_key!()).filter(stale!(statuses_, unchanged_for_)).limit(limit_), conn_)?))
                 }
 
-                fn delete_stale_rows(conn_: &mut Connection, keys_: &[Key], statuses_: &[Status], unchanged_for_: Duration) -> QueryResult<::core::primitive::usize> {
-                    execute!(__private::delete(table!(), is_any!(keys_).and(stale!(statuses_, unchanged_for_))), conn_)
+                fn delete_stale_rows(conn_: &mut Connection, keys_: &[Key], statuses_: &[Status], unchanged_for_: Duration, wait_: LockWait) -> QueryResult<::core::primitive::usize> {
+                    execute!(__private::delete(table!(), is_any!(keys_).and(stale!(statuses_, unchanged_for_)), wait_), conn_)
                 }
 
                 fn row(conn_: &mut Connection, key_: &Key) -> QueryResult<Option<Self>> {

@@ -30,6 +30,7 @@ macro_rules! __job_table_tracked {
                 type Updates = $Updates;
                 const TABLE: &'static str = $crate::__job_table_name!($table);
                 const HAS_RUN_AT: ::core::primitive::bool = $crate::__job_table_or_unit!(@is_named $run_at);
+                const OLDEST_FIRST: ::core::primitive::bool = !$crate::__job_table_or_unit!(@is_named $order_by);
 
                 fn tracked_column_in_updates() -> ::core::option::Option<&'static str> {
                     static FOUND: ::std::sync::OnceLock<::core::option::Option<&'static str>> = ::std::sync::OnceLock::new();
@@ -154,7 +155,7 @@ macro_rules! __job_table_key_columns {
 #[macro_export]
 macro_rules! __job_table_or_unit {
     (@is_named []) => { false };
-    (@is_named [$column:ident]) => { true };
+    (@is_named [$name:tt]) => { true };
     (@type $table:tt) => { () };
     (@value) => { () };
     (@guard $Column:ident) => { () };

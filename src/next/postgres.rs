@@ -1,16 +1,29 @@
 //! PostgreSQL: one statement that picks rows, skips locked ones, and updates.
 
+use std::marker::PhantomData;
+
 use diesel::expression::{
-    AppearsOnTable, NonAggregate, SelectableExpression, ValidGrouping, is_aggregate,
+    AppearsOnTable, NonAggregate, SelectableExpression, TypedExpressionType, ValidGrouping,
+    is_aggregate,
 };
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{AsChangeset, AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::BigInt;
+use diesel::sql_types::{BigInt, SingleValue, SqlType};
 
 /// The place of a row among those that an `UpdateNext` picked.
 #[derive(Debug, Clone, Copy)]
 pub struct Place;
+
+/// When such a row had last changed, in a column of type `ST`.
+#[derive(Debug, Clone, Copy)]
+pub struct Since<ST>(PhantomData<ST>);
+
+impl<ST> Default for Since<ST> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
 
 /// Updates the first rows of a query that nobody has locked; see [`update_next`].
 pub struct UpdateNext<T: QuerySource, S, Q, K, R> {
@@ -24,8 +37,8 @@ pub struct UpdateNext<T: QuerySource, S, Q, K, R> {
 }
 
 /// Sets `changes` on the first `limit` rows of `candidates`, a query that
-/// selects the columns `key` of `table`, and returns `columns` of each. Rows
-/// that others have locked are skipped.
+/// selects the columns `key` of `table` and the time of the last change, and
+/// returns `columns` of each. Rows that others have locked are skipped.
 pub fn update_next<T, S, Q, K, R>(
     table: T,
     changes: S,
@@ -38,7 +51,7 @@ pub fn update_next<T, S, Q, K, R>(
 where
     T: QuerySource,
     S: AsChangeset<Target = T>,
-    Q: Query<SqlType = K::SqlType>,
+    Q: Query,
     K: SelectableExpression<T>,
     R: SelectableExpression<T> + NonAggregate,
 {
@@ -71,7 +84,7 @@ where
             out.push_sql(if n > 0 { ", " } else { "" });
             out.push_identifier(name)?;
         }
-        out.push_sql(") AS MATERIALIZED (");
+        out.push_sql(", tracker_since) AS MATERIALIZED (");
         self.candidates.walk_ast(out.reborrow())?;
         // A literal: with a bound limit the server plans anew at each call.
         out.push_sql(&format!(
@@ -129,6 +142,24 @@ impl<QS> SelectableExpression<QS> for Place {}
 
 impl<GroupBy> ValidGrouping<GroupBy> for Place {
     type IsAggregate = is_aggregate::No;
+}
+
+impl<ST: SqlType + SingleValue + TypedExpressionType> Expression for Since<ST> {
+    type SqlType = ST;
+}
+
+impl<ST, QS> AppearsOnTable<QS> for Since<ST> where Self: Expression {}
+impl<ST, QS> SelectableExpression<QS> for Since<ST> where Self: Expression {}
+
+impl<ST, GroupBy> ValidGrouping<GroupBy> for Since<ST> {
+    type IsAggregate = is_aggregate::No;
+}
+
+impl<ST> QueryFragment<Pg> for Since<ST> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("tracker_picked.tracker_since");
+        Ok(())
+    }
 }
 
 impl QueryFragment<Pg> for Place {

@@ -12,11 +12,13 @@ use std::time::{Duration, Instant};
 use super::aside::Aside;
 use super::desk::{Desk, Settings, Task, Who};
 use super::finish::Finish;
+use super::frontier::Frontier;
 use super::leases::{self, Leases};
 use super::observer::{Observer, Summary};
 use crate::connection::{PoolOf, TrackerConnection};
 use crate::ending::Ending;
-use crate::error::{BoxError, Error};
+use crate::error::{BoxError, Error, Result};
+use crate::panics::caught;
 use crate::protocol::Step;
 use crate::retry::{self, Kept};
 use crate::running::RunningJob;
@@ -67,6 +69,7 @@ pub(super) struct Crew<J: JobStore<C>, C: TrackerConnection> {
     leases: Leases<J::Key>,
     /// Jobs that are not to be claimed for a while.
     aside: Mutex<Aside<J::Key>>,
+    frontier: Mutex<Frontier>,
     observer: Option<Arc<dyn Observer>>,
     summary: Mutex<Summary>,
     /// What ended the worker: it would have come again and again.
@@ -92,6 +95,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
             upkeep: Condvar::new(),
             leases: Leases::default(),
             aside: Mutex::new(Aside::default()),
+            frontier: Mutex::new(Frontier::new(Instant::now())),
             observer,
             summary: Mutex::new(Summary::default()),
             lasting_error: Mutex::new(None),
@@ -127,6 +131,18 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
         }
     }
 
+    /// Why `work` was not done: its error, or its panic.
+    fn tried<T>(&self, what: &str, work: impl FnOnce() -> Result<T>) -> Result<T, String> {
+        match caught(what, work) {
+            Ok(done) => done.map_err(|error| {
+                let message = error.to_string();
+                self.end_if_lasting(error);
+                message
+            }),
+            Err(message) => Err(format!("panic: {message}")),
+        }
+    }
+
     /// What ended the worker before its time.
     pub fn lasting_error(&self) -> Option<Error> {
         lock(&self.lasting_error).take()
@@ -144,15 +160,18 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
             match task {
                 Task::Run(job) => {
                     drop(desk);
-                    let ran = match self.refreshed(job) {
+                    let ran = caught("a worker's thread", || match self.refreshed(job) {
                         Ok(job) => {
                             self.observe(&job, Transition::Started, Duration::ZERO);
                             job.started();
                             run(job)
                         }
                         Err(ran) => ran,
+                    });
+                    desk = match ran {
+                        Ok(ran) => self.ran(ran, now),
+                        Err(_) => self.dropped(now),
                     };
-                    desk = self.ran(ran, now);
                 }
                 Task::Finish(group) => {
                     desk = self.finish(desk, group);
@@ -193,7 +212,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
     fn refreshed(
         &self,
         mut job: Box<RunningJob<J, C>>,
-    ) -> std::result::Result<Box<RunningJob<J, C>>, Ran<J, C>> {
+    ) -> Result<Box<RunningJob<J, C>>, Ran<J, C>> {
         if job.lease.age() > self.step.lock_expire / 3 * 2 {
             let lease = std::slice::from_ref(&job.lease);
             if let Err(error) = leases::renew::<J, C>(&self.pool, &mut Kept::none(), lease) {
@@ -292,6 +311,9 @@ where
         for n in 1..=crew.settings.threads {
             let hand = named(&n.to_string()).spawn_scoped(scope, || crew.hand::<S>(run));
             started = started.and(hand.map(|_| ()));
+            if started.is_err() {
+                break;
+            }
         }
         if started.is_err() {
             crew.shut_down();

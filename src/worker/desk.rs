@@ -15,6 +15,14 @@ const AHEAD: Duration = Duration::from_millis(10);
 /// among the 32,766 parameters of a statement on SQLite.
 const LARGEST_GROUP: usize = 2_000;
 
+/// Longer waits are cut to this: a century, which every clock has left.
+const LONGEST_WAIT: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+/// The time when this wait is over.
+pub(super) fn after(now: Instant, wait: Duration) -> Instant {
+    now.checked_add(wait.min(LONGEST_WAIT)).unwrap_or(now)
+}
+
 /// How a worker works.
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
@@ -206,8 +214,13 @@ impl<Job, End> Desk<Job, End> {
         match found {
             Found::Enough | Found::Some => {}
             Found::Later(_) | Found::Nothing if quiet && !undisturbed => self.claim_from = now,
-            Found::Later(at) => self.claim_from = at.min(now + self.settings.poll_every),
-            Found::Nothing => self.claim_from = now + self.settings.poll_every,
+            Found::Later(at) => self.claim_from = at.min(after(now, self.settings.poll_every)),
+            Found::Nothing => {
+                self.claim_from = after(now, self.settings.poll_every);
+                if !quiet {
+                    self.recheck(now);
+                }
+            }
         }
     }
 
@@ -215,7 +228,7 @@ impl<Job, End> Desk<Job, End> {
     pub fn fail_claim(&mut self, pause: Duration, now: Instant) {
         self.claiming -= 1;
         self.looking = false;
-        self.claim_from = now + pause;
+        self.claim_from = after(now, pause);
     }
 
     /// A group of ends was written.
@@ -231,7 +244,7 @@ impl<Job, End> Desk<Job, End> {
     pub fn fail_finish(&mut self, ends: Vec<End>, pause: Duration, now: Instant) {
         self.finishing -= 1;
         self.blocked = true;
-        self.finish_from = now + pause;
+        self.finish_from = after(now, pause);
         self.due_since = now;
         self.due.extend(ends);
     }
@@ -239,7 +252,7 @@ impl<Job, End> Desk<Job, End> {
     /// This end could not be written, for a reason of its own; it is tried
     /// again after so long.
     pub fn put_off(&mut self, end: End, pause: Duration, now: Instant) {
-        self.put_off.push((now + pause, end));
+        self.put_off.push((after(now, pause), end));
         self.announced = false;
     }
 
@@ -326,7 +339,7 @@ impl<Job, End> Desk<Job, End> {
     }
 
     fn overdue_from(&self) -> Instant {
-        self.due_since + self.settings.finish_within
+        after(self.due_since, self.settings.finish_within)
     }
 
     fn wants_claim(&self) -> bool {
@@ -337,7 +350,7 @@ impl<Job, End> Desk<Job, End> {
         if self.settings.until_empty && (self.dry || self.looking) {
             return false;
         }
-        let coming = self.claiming * self.settings.batch;
+        let coming = self.claiming.saturating_mul(self.settings.batch);
         let takes = coming as f64 * self.job_takes / self.settings.threads as f64;
         self.waiting.is_empty()
             && !self.is_at_limit()

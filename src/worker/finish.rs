@@ -1,5 +1,6 @@
 //! The ends of attempts, written in groups.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,6 +10,7 @@ use crate::apart::all_or_each;
 use crate::connection::{TrackerConnection, together};
 use crate::ending::{Ending, Landing, landing};
 use crate::error::{BoxError, Error};
+use crate::panics::{caught, discard};
 use crate::protocol::Step;
 use crate::retry::{self, Fault};
 use crate::running::{RunningJob, Trouble};
@@ -106,7 +108,15 @@ pub(super) fn write<J: JobStore<C>, C: TrackerConnection>(
     }
     let mut can_be_written = true;
     if fresh.len() > 1 {
-        can_be_written = write_together(&mut fresh, step);
+        let write = || write_together(&mut fresh, step);
+        can_be_written = caught("the end of a job", write).unwrap_or_else(|_| {
+            // As it is found when each is written alone.
+            fresh.iter_mut().for_each(|finish| {
+                finish.doubtful = true;
+                finish.is_put_back(Fate::OfAll);
+            });
+            true
+        });
         fresh.retain(|finish| finish.fate == Fate::OfAll);
     }
     for finish in alone.into_iter().chain(fresh) {
@@ -127,13 +137,28 @@ fn write_alone<J: JobStore<C>, C: TrackerConnection>(
 ) {
     let Finish { job, ending, .. } = finish;
     let doubtful = finish.doubtful;
-    let landing = retry::run(&job.pool, &job.name(), |conn, again| {
-        let wait = LockWait::Never;
-        match ending.write_once(conn, &job.lease, step, doubtful || again, wait) {
-            Err(Fault::Database(error)) if retry::is_held(conn, &error) => Ok(None),
-            other => other.map(Some),
+    let wait = if finish.tries > 1 {
+        LockWait::Never
+    } else {
+        LockWait::Briefly
+    };
+    // What the user's code does when the updates are written may panic.
+    let write = || {
+        retry::run(&job.pool, &job.name(), |conn, again| {
+            match ending.write_once(conn, &job.lease, step, doubtful || again, wait) {
+                Err(Fault::Database(error)) if retry::is_held(conn, &error) => Ok(None),
+                other => other.map(Some),
+            }
+        })
+    };
+    let landing = match catch_unwind(AssertUnwindSafe(write)) {
+        Ok(landing) => landing,
+        Err(panic) => {
+            finish.fate = Fate::Over;
+            job.record_panic(ending, &*panic);
+            return discard("the drop of a panic's payload", panic);
         }
-    });
+    };
     let error = match landing {
         Ok(Some(landing)) => return finish.is_over(landing),
         Ok(None) => return finish.is_put_back(Fate::OfItsOwn),
@@ -271,7 +296,7 @@ fn write_as_planned<J: JobStore<C>, C: TrackerConnection>(
             }
         }
         for n in &plan.single {
-            landed[*n] = write_one(conn, group, *n, step)?;
+            landed[*n] = write_one(conn, group, *n, step, LockWait::Briefly)?;
         }
         Ok(landed.into_iter().map(Ok).enumerate().collect())
     })
@@ -282,9 +307,10 @@ fn write_one<J: JobStore<C>, C: TrackerConnection>(
     group: &[&mut Finish<J, C>],
     n: usize,
     step: &Step<J::Status>,
+    wait: LockWait,
 ) -> QueryResult<bool> {
     let Finish { job, ending, .. } = &*group[n];
-    Ok(ending.write(conn, &job.lease, step, LockWait::Never)? > 0)
+    Ok(ending.write(conn, &job.lease, step, wait)? > 0)
 }
 
 /// Writes the ends together, or each apart from the others where one of them
@@ -307,7 +333,7 @@ fn write_together<J: JobStore<C>, C: TrackerConnection>(
             conn,
             0..group.len(),
             |conn| write_as_planned(conn, group, &plan, step),
-            |conn, n| write_one(conn, group, *n, step),
+            |conn, n| write_one(conn, group, *n, step, LockWait::Never),
         );
         written.map(Some).map_err(Fault::Database)
     });

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
 use diesel::QueryResult;
+use diesel::result::Error::DeserializationError as Undecodable;
 
 use crate::apart::all_or_each;
 use crate::bulk;
@@ -72,12 +73,9 @@ pub(super) fn renew<J: JobStore<C>, C: TrackerConnection>(
         let mut asked_at = Instant::now();
         let renewed = retry::run_on(pool, kept, &J::TABLE, |conn: &mut C, _| {
             asked_at = Instant::now();
-            let all = |conn: &mut C| renew_together::<J, C>(conn, chunk);
+            let all = |conn: &mut C| renew_free::<J, C>(conn, chunk);
             let renewed = all_or_each(conn, 0..chunk.len(), all, |conn, n| {
-                let lease = &chunk[*n];
-                let key = std::slice::from_ref(&lease.key);
-                let mut renewed = J::renew_rows(conn, key, &[&*lease.token], LockWait::Never)?;
-                Ok(renewed.pop())
+                renew_some::<J, C>(conn, &chunk[*n..=*n]).map(|mut renewed| renewed.pop())
             });
             Ok(renewed?)
         })?;
@@ -110,22 +108,64 @@ pub(super) fn renew<J: JobStore<C>, C: TrackerConnection>(
 /// What a renewal tells of each lease: its new time, `None` where it is lost.
 type Told<K> = Vec<(usize, std::result::Result<Option<Renewed<K>>, Obstacle>)>;
 
-/// Renews all by one statement.
-fn renew_together<J: JobStore<C>, C: TrackerConnection>(
+/// Renews those whose rows no other transaction holds, by one statement.
+fn renew_free<J: JobStore<C>, C: TrackerConnection>(
     conn: &mut C,
     leases: &[Arc<Lease<J::Key>>],
 ) -> QueryResult<Told<J::Key>> {
+    if C::WRITERS == 1 {
+        let renewed = renew_some::<J, C>(conn, leases)?;
+        let told = leases.iter().map(|lease| Ok(time_of(lease, &renewed)));
+        return Ok(told.enumerate().collect());
+    }
+    conn.transaction(|conn| {
+        let keys: Vec<J::Key> = leases.iter().map(|lease| lease.key.clone()).collect();
+        let free = J::free_keys(conn, &keys)?;
+        let is_free = |lease: &&Arc<Lease<_>>| free.contains(&lease.key);
+        let mine: Vec<_> = leases.iter().filter(is_free).cloned().collect();
+        let renewed = renew_some::<J, C>(conn, &mine)?;
+        let mut told = Vec::with_capacity(leases.len());
+        for (n, lease) in leases.iter().enumerate() {
+            let is_held = !free.contains(&lease.key) && exists::<J, C>(conn, &lease.key)?;
+            told.push((
+                n,
+                if is_held {
+                    Err(Obstacle::Held)
+                } else {
+                    Ok(time_of(lease, &renewed))
+                },
+            ));
+        }
+        Ok(told)
+    })
+}
+
+/// Renews these by one statement.
+fn renew_some<J: JobStore<C>, C: TrackerConnection>(
+    conn: &mut C,
+    leases: &[Arc<Lease<J::Key>>],
+) -> QueryResult<Vec<Renewed<J::Key>>> {
+    if leases.is_empty() {
+        return Ok(Vec::new());
+    }
     let keys: Vec<J::Key> = leases.iter().map(|lease| lease.key.clone()).collect();
     let mut tokens: Vec<&str> = leases.iter().map(|lease| &*lease.token).collect();
     tokens.sort_unstable();
     tokens.dedup();
-    let renewed = J::renew_rows(conn, &keys, &tokens, LockWait::Never)?;
-    let of = |lease: &Lease<J::Key>| {
-        let is_its = |row: &&Renewed<_>| row.lock == *lease.token && row.key == lease.key;
-        renewed.iter().find(is_its).cloned()
-    };
-    let told = leases.iter().map(|lease| Ok(of(lease)));
-    Ok(told.enumerate().collect())
+    J::renew_rows(conn, &keys, &tokens, LockWait::Never)
+}
+
+/// The new time of this lease, if it was renewed.
+fn time_of<K: PartialEq + Clone>(lease: &Lease<K>, renewed: &[Renewed<K>]) -> Option<Renewed<K>> {
+    let is_its = |row: &&Renewed<K>| row.lock == *lease.token && row.key == lease.key;
+    renewed.iter().find(is_its).cloned()
+}
+
+fn exists<J: JobStore<C>, C>(conn: &mut C, key: &J::Key) -> QueryResult<bool> {
+    match J::row_state(conn, key) {
+        Err(Undecodable(_)) => Ok(true),
+        other => Ok(other?.is_some()),
+    }
 }
 
 #[cfg(test)]
@@ -165,10 +205,7 @@ mod tests {
             leases.add([&over].into_iter());
             leases.add([&over, &running].into_iter());
         }
-        assert_eq!(
-            leases.0.lock().unwrap().len(),
-            1,
-            "the last is looked at next"
-        );
+        let left = leases.0.lock().unwrap().len();
+        assert_eq!(left, 2, "those of the last turn");
     }
 }

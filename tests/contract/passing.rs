@@ -202,9 +202,9 @@ mod checked {
     step! { Shipment on Shipment {} }
     tracked! { Shipment in shipments { key: (id: i32), status: Status, updates: ShipmentUpdates } }
 
-    /// Every lock has expired for this one.
+    /// For this one every lock expires at once.
     struct Hasty;
-    step! { Hasty on Shipment { const LOCK_EXPIRE: std::time::Duration = std::time::Duration::ZERO; } }
+    step! { Hasty on Shipment { const LOCK_EXPIRE: std::time::Duration = std::time::Duration::from_millis(1); } }
 
     #[test]
     fn an_error_that_stays_is_not_tried_again_and_the_job_recovers_by_expiry() {
@@ -240,7 +240,7 @@ mod checked {
         );
         assert!(held.lock.is_some());
 
-        assert_eq!(Hasty::expire_locks(&pool).unwrap(), 1);
+        while Hasty::expire_locks(&pool).unwrap() == 0 {}
         let expired = find();
         assert_eq!(
             (expired.status, expired.retry, expired.lock),

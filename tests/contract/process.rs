@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::database::{TestPool, pool_at};
 use super::jobs::{Job, data};
+use super::panics::unwind_over_each;
 use super::transaction::{Tireless, book};
 
 const PART: &str = "STATUS_TRACKER_TEST_PART";
@@ -96,6 +97,10 @@ fn plays_a_part() {
         "hang" => book_and_hang(&pool),
         "work" => work(&pool, usize::MAX),
         "work a little" => work(&pool, 500),
+        "unwind" => {
+            unwind_over_each(&pool);
+            say("still here");
+        }
         "die" => Job::run_job(&pool, "a", |_, _| std::process::abort()).unwrap(),
         _ => unreachable!("no part is called {part}"),
     }

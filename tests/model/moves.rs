@@ -230,7 +230,7 @@ impl Protocol {
                 let ending = match end {
                     End::Success => Ending::Success(step.succeeded),
                     End::Failure => {
-                        let setback = step.after_failure(attempt.retry.into(), None);
+                        let (setback, _) = step.after_failure(attempt.retry.into(), None);
                         Ending::Failure(setback.status, setback.retry as u8)
                     }
                     End::Release => {
@@ -432,7 +432,7 @@ impl Protocol {
     }
 
     fn expiry(&self, job: usize, step: u8, token: u8, retry: u8) -> Statement {
-        let setback = STEPS[usize::from(step)].after_failure(retry.into(), None);
+        let (setback, _) = STEPS[usize::from(step)].after_failure(retry.into(), None);
         let counts = self.out != Some(Guard::ExpiryCounts);
         let (status, retry): (Code, _) = if counts {
             (setback.status, setback.retry as u8)

@@ -6,10 +6,11 @@ use std::time::Instant;
 
 use super::{Crew, FIRST_PAUSE, LONGEST_PAUSE, WorkersDesk, give_back, lock};
 use crate::backoff;
-use crate::claim;
+use crate::claim::{self, Next};
 use crate::connection::TrackerConnection;
 use crate::error::Result;
-use crate::store::{JobName, JobStore, Obstacle};
+use crate::keys::KeySet;
+use crate::store::{JobName, JobStore, Obstacle, Search};
 use crate::worker::aside::{Aside, Why};
 use crate::worker::desk::{Found, Task, Who};
 
@@ -25,12 +26,11 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
     }
 
     pub(super) fn claim<S: 'static>(&self, quiet: bool) -> MutexGuard<'_, WorkersDesk<J, C>> {
-        if let Err(error) = self.try_claim::<S>(quiet) {
+        if let Err(error) = self.tried("a claim", || self.try_claim::<S>(quiet)) {
             let failures = self.failed_claims.fetch_add(1, Ordering::Relaxed) + 1;
             let pause = backoff::exponential(FIRST_PAUSE, LONGEST_PAUSE, failures);
             tracing::error!(%error, ?pause, "no jobs could be claimed");
             self.desk().fail_claim(pause, Instant::now());
-            self.end_if_lasting(error);
         }
         self.desk()
     }
@@ -54,7 +54,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
             // Of those that this claim leaves out, though their time may have come by its end.
             (aside.now(now), aside.next_ready(now))
         };
-        let next = claim::next::<S, J, C>(&self.pool, wanted, self.step, &past)?;
+        let next = self.search::<S>(past, quiet && self.settings.until_empty)?;
         self.failed_claims.store(0, Ordering::Relaxed);
         self.leases.add(next.jobs.iter().map(|job| &job.lease));
         let now = Instant::now();
@@ -81,6 +81,28 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
         }
         self.wake(&desk);
         Ok(())
+    }
+
+    /// Claims what is ready, from where the last search has ended. From the front
+    /// where that gives none and it is time for it, or is to be known for sure.
+    fn search<S: 'static>(&self, past: KeySet<J::Key>, for_sure: bool) -> Result<Next<J, C>> {
+        let mut search = Search { past, since: None };
+        if J::OLDEST_FIRST {
+            search.since = lock(&self.frontier).next(Instant::now());
+        }
+        loop {
+            let begun = Instant::now();
+            let wanted = self.settings.batch;
+            let next = claim::next::<S, J, C>(&self.pool, wanted, self.step, &search)?;
+            let now = Instant::now();
+            let mut frontier = lock(&self.frontier);
+            frontier.reached(search.since, next.reached, now - begun, now);
+            let is_over = search.since.is_none() || !next.jobs.is_empty();
+            if is_over || !for_sure && frontier.next(now).is_some() {
+                return Ok(next);
+            }
+            search.since = None;
+        }
     }
 
     /// Leaves a row alone that cannot be changed, and says so once.

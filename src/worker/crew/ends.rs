@@ -1,6 +1,5 @@
 //! What becomes of the jobs that a worker has run.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -10,6 +9,7 @@ use crate::backoff;
 use crate::connection::TrackerConnection;
 use crate::ending::Ending;
 use crate::error::BoxError;
+use crate::panics::{caught, discard};
 use crate::running::{RunningJob, Trouble};
 use crate::store::JobStore;
 use crate::transition::Transition;
@@ -34,6 +34,16 @@ struct TooManyConflicts {
 }
 
 impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
+    /// Takes note of a job that a panic has dropped, which has recorded it.
+    pub(super) fn dropped(&self, begun: Instant) -> MutexGuard<'_, WorkersDesk<J, C>> {
+        self.sums().add(Transition::Lost);
+        let now = Instant::now();
+        let mut desk = self.desk();
+        desk.ran(now - begun, now);
+        self.wake(&desk);
+        desk
+    }
+
     /// Takes note of a job that was run from `begun` on.
     pub(super) fn ran(&self, ran: Ran<J, C>, begun: Instant) -> MutexGuard<'_, WorkersDesk<J, C>> {
         let now = Instant::now();
@@ -56,7 +66,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
             }
             Ran::Over(job) => {
                 self.over(&job, now - begun);
-                drop(job);
+                discard("the drop of a job", job);
                 let mut desk = self.desk();
                 desk.ran(now - begun, now);
                 self.wake(&desk);
@@ -89,10 +99,14 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
     fn after_conflict(&self, job: &RunningJob<J, C>, source: BoxError, now: Instant) -> Ending<J> {
         let (_, times) = self.aside().put(&job.lease.key, Why::Conflict, now);
         if times < self.step.max_conflicts {
+            Trouble::Error(source).discard();
             return job.release();
         }
         self.aside().take(&job.lease.key);
-        job.ending_after(&Trouble::Error(TooManyConflicts { times, source }.into()))
+        let trouble = Trouble::Error(TooManyConflicts { times, source }.into());
+        let ending = job.ending_after(&trouble);
+        trouble.discard();
+        ending
     }
 
     pub(super) fn finish<'a>(
@@ -122,6 +136,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
                 Fate::Over => {
                     let elapsed = finish.begun.map(|begun| begun.elapsed());
                     self.over(&finish.job, elapsed.unwrap_or_default());
+                    discard("the drop of a job", finish);
                 }
                 Fate::OfItsOwn => of_their_own.push(finish),
                 Fate::OfAll => of_all.push(finish),
@@ -175,8 +190,8 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
         let Some(observer) = &self.observer else {
             return;
         };
-        if catch_unwind(AssertUnwindSafe(|| observer.observe(event))).is_err() {
-            tracing::error!(?event, "the observer panicked");
+        if caught("the observer", || observer.observe(event)).is_err() {
+            tracing::error!(?event, "the observer panicked at this event");
         }
     }
 }

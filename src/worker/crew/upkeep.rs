@@ -14,6 +14,7 @@ use crate::retry::Kept;
 use crate::store::{JobStore, Obstacle};
 use crate::transition::Transition;
 use crate::worker::aside::{Aside, Why};
+use crate::worker::desk::after;
 use crate::worker::leases;
 use crate::worker::observer::Event;
 
@@ -25,7 +26,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
     pub fn renew(&self, mut kept: Kept<C>) {
         let interval = self.interval();
         let mut failures = 0;
-        let mut next_round = Instant::now() + interval;
+        let mut next_round = after(Instant::now(), interval);
         // Those whose rows were held are tried again between the rounds.
         let mut held = Vec::new();
         loop {
@@ -45,7 +46,9 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
             };
             desk.set_renewing(true);
             drop(desk);
-            let renewed = leases::renew::<J, C>(&self.pool, &mut kept, &leases);
+            let renewed = self.tried("a renewal", || {
+                leases::renew::<J, C>(&self.pool, &mut kept, &leases)
+            });
             drop(leases);
             self.desk().set_renewing(false);
             self.wake_all();
@@ -58,12 +61,11 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
                 Err(error) => {
                     failures += 1;
                     tracing::error!(%error, "locks are not renewed");
-                    self.end_if_lasting(error);
                     backoff::exponential(FIRST_PAUSE, LONGEST_PAUSE, failures).min(interval)
                 }
             };
             if is_round || failures > 0 {
-                next_round = Instant::now() + pause;
+                next_round = after(Instant::now(), pause);
             }
         }
     }
@@ -73,7 +75,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
         let mut failures = 0;
         let aside = Mutex::new(Aside::default());
         loop {
-            let pause = match self.expire_all(&aside) {
+            let pause = match self.tried("an expiry", || self.expire_all(&aside)) {
                 Ok(()) => {
                     failures = 0;
                     self.interval()
@@ -81,13 +83,12 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
                 Err(error) => {
                     failures += 1;
                     tracing::error!(%error, "dead attempts are not ended");
-                    self.end_if_lasting(error);
                     backoff::exponential(FIRST_PAUSE, LONGEST_PAUSE, failures).min(self.interval())
                 }
             };
             self.desk().end_expiry(Instant::now());
             self.wake_all();
-            if self.wait_until(Instant::now() + pause).is_none() {
+            if self.wait_until(after(Instant::now(), pause)).is_none() {
                 return;
             }
         }

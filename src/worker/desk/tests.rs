@@ -422,6 +422,49 @@ fn the_last_look_is_the_only_claim() {
 }
 
 #[test]
+fn a_claim_that_ends_after_the_last_job_does_not_put_the_last_look_off() {
+    let until_empty = Settings {
+        until_empty: true,
+        ..settings()
+    };
+    let (mut desk, now) = with_jobs(until_empty, &["a"], Found::Some);
+    run(&mut desk, MS, now);
+    assert_eq!(hand(&mut desk, now), Task::Finish(vec!["a"]));
+    assert_eq!(hand(&mut desk, now), BUSY);
+    desk.end_finish(now);
+    desk.end_claim(Found::Nothing, false, now);
+    assert_eq!(hand(&mut desk, now), QUIET);
+}
+
+#[test]
+fn waits_and_batches_without_end_overflow_nothing() {
+    let endless = Settings {
+        batch: usize::MAX,
+        poll_every: Duration::MAX,
+        finish_within: Duration::MAX,
+        ..settings()
+    };
+    let (mut desk, now) = with_jobs(endless, &["a", "b"], Found::Some);
+    run(&mut desk, MS, now);
+    assert!(matches!(keeper(&mut desk, now), Task::Wait(Some(_))));
+    desk.idle = 2;
+    run(&mut desk, MS, now);
+    assert_eq!(hand(&mut desk, now), Task::Finish(vec!["a", "b"]));
+    desk.put_off("a", Duration::MAX, now);
+    desk.ready_at(now);
+    desk.end_finish(now);
+    desk.poll(now);
+    for _ in 0..3 {
+        assert!(matches!(
+            hand(&mut desk, now),
+            Task::Claim { .. } | Task::Wait(_)
+        ));
+    }
+    desk.fail_claim(Duration::MAX, now);
+    assert!(matches!(hand(&mut desk, now), Task::Wait(Some(_))));
+}
+
+#[test]
 fn what_becomes_ready_during_the_last_look_is_looked_for() {
     let until_empty = Settings {
         until_empty: true,

@@ -18,6 +18,37 @@ pub const UNREACHABLE: [&str; 2] = ["mysql://nobody@127.0.0.1:1/none", "no url a
 /// Keeps every other session out that says so, until this one ends.
 pub const ALONE: &str = "DO GET_LOCK('test_shop', 60)";
 
+/// A type of keys, and another way to write the key "a" that is equal to it.
+pub struct Spelling {
+    /// What has to be there first.
+    pub before: &'static str,
+    pub sql_type: &'static str,
+    pub of_a: &'static str,
+}
+
+pub const SPELLINGS: &[Spelling] = &[
+    Spelling {
+        before: "SELECT 1",
+        sql_type: "CHAR(6)",
+        of_a: "a   ",
+    },
+    Spelling {
+        before: "SELECT 1",
+        sql_type: "VARCHAR(20) COLLATE utf8mb4_general_ci",
+        of_a: "A",
+    },
+    Spelling {
+        before: "SELECT 1",
+        sql_type: "VARCHAR(20) COLLATE utf8mb4_general_ci",
+        of_a: "A   ",
+    },
+    Spelling {
+        before: "SELECT 1",
+        sql_type: "VARCHAR(20) COLLATE utf8mb4_bin",
+        of_a: "a  ",
+    },
+];
+
 pub struct Home {
     database: String,
     url: String,

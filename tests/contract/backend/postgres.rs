@@ -24,6 +24,41 @@ pub const ALONE: &str = "SET client_min_messages = warning; SELECT pg_advisory_l
 const ISOLATION: &str = "STATUS_TRACKER_TEST_ISOLATION";
 /// Set where all tests are to go through PgBouncer.
 const ALL_BEHIND_PGBOUNCER: &str = "STATUS_TRACKER_TEST_PGBOUNCER";
+/// A type of keys, and another way to write the key "a" that is equal to it.
+pub struct Spelling {
+    /// What has to be there first.
+    pub before: &'static str,
+    pub sql_type: &'static str,
+    pub of_a: &'static str,
+}
+
+pub const SPELLINGS: &[Spelling] = &[
+    Spelling {
+        before: "SELECT 1",
+        sql_type: "VARCHAR(20)",
+        of_a: "a",
+    },
+    Spelling {
+        before: "SELECT 1",
+        sql_type: "CHAR(6)",
+        of_a: "a",
+    },
+    Spelling {
+        before: "SELECT 1",
+        sql_type: "CHAR(6)",
+        of_a: "a     ",
+    },
+    Spelling {
+        before: "CREATE COLLATION caseless (provider = icu, locale = 'und-u-ks-level2', deterministic = false)",
+        sql_type: "VARCHAR(20) COLLATE caseless",
+        of_a: "A",
+    },
+    Spelling {
+        before: "CREATE COLLATION caseless (provider = icu, locale = 'und-u-ks-level2', deterministic = false)",
+        sql_type: "CHAR(6) COLLATE caseless",
+        of_a: "A     ",
+    },
+];
 
 pub struct Home {
     url: String,

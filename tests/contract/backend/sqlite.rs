@@ -14,6 +14,32 @@ pub const UNREADABLE_TIME: &str = "'yesterday'";
 /// What no connection can be made to.
 pub const UNREACHABLE: [&str; 2] = ["/no/such/folder/jobs.db", "file:jobs.db?mode=nonsense"];
 
+/// A type of keys, and another way to write the key "a" that is equal to it.
+pub struct Spelling {
+    /// What has to be there first.
+    pub before: &'static str,
+    pub sql_type: &'static str,
+    pub of_a: &'static str,
+}
+
+pub const SPELLINGS: &[Spelling] = &[
+    Spelling {
+        before: "SELECT 1",
+        sql_type: "CHAR(6)",
+        of_a: "a",
+    },
+    Spelling {
+        before: "SELECT 1",
+        sql_type: "VARCHAR(20) COLLATE NOCASE",
+        of_a: "A",
+    },
+    Spelling {
+        before: "SELECT 1",
+        sql_type: "VARCHAR(20) COLLATE RTRIM",
+        of_a: "a   ",
+    },
+];
+
 pub struct Home {
     _folder: TempDir,
     url: String,

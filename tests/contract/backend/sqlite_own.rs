@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use diesel::connection::{InstrumentationEvent, SimpleConnection};
 use diesel::prelude::*;
-use diesel::r2d2::{ConnectionManager, Pool};
+use diesel::r2d2::{ConnectionManager, CustomizeConnection, Pool};
+use diesel_status_tracker::sqlite::Customizer;
 use diesel_status_tracker::{Error, StatusTracked};
 
 use super::database::{TestDb, TestPool, pool_at};
@@ -85,7 +86,7 @@ fn a_connection_that_only_reads_is_replaced() {
 #[test]
 fn a_lock_time_in_another_format_does_not_make_start_ask_for_ever() {
     struct Hasty;
-    step! { Hasty on Job { const LOCK_EXPIRE: Duration = Duration::ZERO; } }
+    step! { Hasty on Job { const LOCK_EXPIRE: Duration = Duration::from_millis(1); } }
     let db = TestDb::new();
     let pool = db.pool(1);
     Job::create_and_save(&pool, "a", JobUpdates::default()).unwrap();
@@ -146,4 +147,27 @@ fn errors_that_are_no_json_are_said_to_be_none_and_keep_no_other_job() {
     db.sql("UPDATE jobs SET errors = '{}'");
     assert_eq!(row(&db, "a").status, Status::Pending);
     Job::run_job(&pool, "a", |_, _| Ok(())).unwrap();
+}
+
+#[test]
+fn a_busy_timeout_without_end_is_a_long_one() {
+    #[derive(QueryableByName)]
+    struct Timeout {
+        #[diesel(sql_type = diesel::sql_types::BigInt)]
+        timeout: i64,
+    }
+    for (busy_timeout, expected) in [
+        (Duration::MAX, i32::MAX.into()),
+        (Duration::from_secs(5), 5000),
+        (Duration::ZERO, 0),
+    ] {
+        let customizer = Customizer {
+            busy_timeout,
+            ..Customizer::default()
+        };
+        let mut conn = SqliteConnection::establish(":memory:").unwrap();
+        customizer.on_acquire(&mut conn).unwrap();
+        let read = diesel::sql_query("PRAGMA busy_timeout").get_result::<Timeout>(&mut conn);
+        assert_eq!(read.unwrap().timeout, expected);
+    }
 }

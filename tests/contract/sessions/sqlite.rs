@@ -13,6 +13,9 @@ pub fn impatient(conn: &mut TestConnection) {
 /// The languages of the database's messages.
 pub const LANGUAGES: [fn(&mut TestConnection); 1] = [|_| {}];
 
+/// The isolation levels of transactions.
+pub const LEVELS: [fn(&mut TestConnection); 1] = [|_| {}];
+
 mod by_two {
     #[diesel::declare_sql_function]
     extern "SQL" {

@@ -5,12 +5,15 @@ use diesel::prelude::*;
 use diesel::sql_types::Text;
 use diesel_status_tracker::StatusTracked;
 
+use super::backend::SPELLINGS;
 use super::columns::Shape;
 use super::columns::own_names::{Invoice, InvoiceUpdates, invoices};
 use super::database::{TestConnection, TestDb, TestPool};
 use super::jobs::{Job, JobUpdates, Status, jobs};
+use super::keys::{Badge, BadgeUpdates, with_badges};
 use super::plans::{fill, searches};
 use super::pools::{Log, pool_with};
+use super::shapes::{Form, MOST_KEPT, SHAPES, forms, shape};
 
 pub const CLAIM: &[&str] = &["UPDATE"];
 pub const CLAIM_NEXT: &[&str] = &["WITH"];
@@ -81,6 +84,58 @@ fn a_large_batch_reads_no_finished_rows() {
     let claim = log.statements().swap_remove(0);
     let plan = generic_plan(&mut db.conn(), &claim);
     assert!(!plan.contains("Seq Scan on jobs"), "{claim}:\n{plan}");
+}
+
+#[derive(QueryableByName)]
+struct Prepared {
+    #[diesel(sql_type = Text)]
+    statement: String,
+    #[diesel(sql_type = Text)]
+    types: String,
+}
+
+/// What this session keeps prepared, and the types of the parameters.
+fn prepared(conn: &mut TestConnection) -> Vec<Prepared> {
+    diesel::sql_query(
+        "SELECT statement, parameter_types::text AS types FROM pg_prepared_statements",
+    )
+    .load(conn)
+    .unwrap()
+}
+
+#[test]
+fn a_key_is_compared_as_what_its_column_is() {
+    // A VARCHAR and a CHAR.
+    for (spelling, padded) in SPELLINGS.iter().zip([0, 1]) {
+        let db = with_badges(spelling);
+        let pool = db.pool(1);
+
+        Badge::create_and_save(&pool, "a", BadgeUpdates::default()).unwrap();
+        Badge::run_job(&pool, "a", |_, _| Ok(())).unwrap();
+        Badge::find(&pool, "a").unwrap().unwrap();
+
+        // With another type the key would be looked for in every row.
+        let by_key = prepared(&mut pool.get().unwrap());
+        let by_key = by_key
+            .iter()
+            .filter(|of| of.statement.contains(r#"."code" ="#));
+        let counts = by_key.map(|of| of.types.matches("character").count());
+        assert_eq!(counts.collect::<Vec<_>>(), [padded; 3]);
+    }
+}
+
+#[test]
+fn a_session_keeps_few_statements_whatever_is_sent() {
+    let (_db, pool, _log) = forms();
+    Form::create_and_save(&pool, 1, shape(0)).unwrap();
+    let attempt = Form::start(&pool, 1).unwrap();
+
+    (0..SHAPES).for_each(|bits| attempt.save(shape(bits)).unwrap());
+    (1..=1000).for_each(|n| assert!(Form::claim_next(&pool, n).unwrap().is_empty()));
+
+    let prepared = prepared(&mut pool.get().unwrap());
+    assert!(prepared.len() <= 3 * MOST_KEPT, "{}", prepared.len());
+    attempt.succeed().unwrap();
 }
 
 const PLANS: [&str; 4] = [

@@ -1,0 +1,179 @@
+//! Which texts of a statement stay prepared, where it has many.
+//!
+//! Diesel keeps each text that a connection has prepared, for as long as the
+//! connection lives. An update with twelve optional columns has 4,096.
+
+use std::any::TypeId;
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use diesel::QueryResult;
+use diesel::backend::Backend;
+use diesel::query_builder::{QueryBuilder, QueryFragment};
+
+use crate::statement::round_up;
+
+/// Texts of one statement that are kept.
+const MOST: usize = 32;
+/// The first ones are kept at once: most programs have no more.
+const AT_ONCE: usize = 8;
+/// Each of the others is kept when it has been sent so often.
+const OFTEN: u32 = 16;
+/// Smaller limits are all kept.
+const SMALL: usize = 16;
+/// Texts that are counted meanwhile. When there are more, counting begins anew.
+const MOST_COUNTED: usize = 1024;
+
+/// Which texts of one statement on one table stay prepared, on all
+/// connections. To find one of those takes no lock.
+#[derive(Debug)]
+pub struct Texts {
+    /// Their hashes, in the order in which they came; 0 is none.
+    kept: [AtomicU64; MOST],
+    /// How often each of the others was sent.
+    sent: Mutex<BTreeMap<u64, u32>>,
+}
+
+impl Texts {
+    /// None yet.
+    #[allow(clippy::new_without_default)]
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            kept: [const { AtomicU64::new(0) }; MOST],
+            sent: Mutex::new(BTreeMap::new()),
+        }
+    }
+
+    /// Whether the statement with this part, the only one that varies, stays
+    /// prepared. One that is empty does, and is not counted.
+    pub fn keeps_part<DB, Q>(&self, part: &Q) -> QueryResult<bool>
+    where
+        DB: Backend + Default,
+        DB::QueryBuilder: Default,
+        Q: QueryFragment<DB>,
+    {
+        let backend = DB::default();
+        if part.is_noop(&backend)? {
+            return Ok(true);
+        }
+        let mut text = DB::QueryBuilder::default();
+        part.to_sql(&mut text, &backend)?;
+        Ok(self.keeps(text.finish()))
+    }
+
+    /// Whether the statement of step `S` with this limit stays prepared. With
+    /// those that people choose it does, and is not counted.
+    pub fn keeps_limit<S: 'static>(&self, limit: usize) -> bool {
+        limit <= SMALL || round_up(limit) == limit || self.keeps((TypeId::of::<S>(), limit))
+    }
+
+    /// Whether the statement with this text stays prepared.
+    fn keeps(&self, text: impl Hash) -> bool {
+        let mut hash = DefaultHasher::new();
+        text.hash(&mut hash);
+        let hash = hash.finish().max(1);
+        self.count_kept(hash).is_none() || self.count(hash)
+    }
+
+    /// How many are kept, `None` if this is one of them.
+    fn count_kept(&self, hash: u64) -> Option<usize> {
+        for (n, kept) in self.kept.iter().enumerate() {
+            match kept.load(Ordering::Relaxed) {
+                0 => return Some(n),
+                other if other == hash => return None,
+                _ => {}
+            }
+        }
+        Some(MOST)
+    }
+
+    /// Counts one that is not kept, and tells whether it is from now on.
+    fn count(&self, hash: u64) -> bool {
+        // Counts are whole at any time.
+        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another thread may have been here since.
+        let Some(kept) = self.count_kept(hash) else {
+            return true;
+        };
+        let Some(place) = self.kept.get(kept) else {
+            // No more are going to be kept.
+            sent.clear();
+            return false;
+        };
+        if sent.len() >= MOST_COUNTED {
+            sent.clear();
+        }
+        let times = sent.entry(hash).or_default();
+        *times += 1;
+        let keep = kept < AT_ONCE || *times >= OFTEN;
+        if keep {
+            sent.remove(&hash);
+            place.store(hash, Ordering::Relaxed);
+        }
+        keep
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(texts: &Texts) -> usize {
+        texts.count_kept(0).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_few_texts_are_kept_at_once() {
+        let texts = Texts::new();
+        for n in 0..AT_ONCE {
+            assert!(texts.keeps(n) && texts.keeps(n));
+        }
+        assert!(!texts.keeps(AT_ONCE));
+        assert_eq!(kept(&texts), AT_ONCE);
+    }
+
+    #[test]
+    fn of_many_texts_those_are_kept_that_are_sent_often_up_to_a_bound() {
+        let texts = Texts::new();
+        // Each of these comes seldom.
+        for _ in 0..OFTEN {
+            (0..10_000).for_each(|n| _ = texts.keeps(n));
+        }
+        assert_eq!(kept(&texts), AT_ONCE);
+        for n in 0..100 {
+            (0..OFTEN).for_each(|_| _ = texts.keeps(("often", n)));
+        }
+        assert_eq!(kept(&texts), MOST);
+        assert!(texts.keeps(("often", 0)) && !texts.keeps(("often", 99)));
+        assert!(texts.sent.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_limits_that_people_choose_are_kept_beside_a_few_others() {
+        let texts = Texts::new();
+        let limits = (1..=1000).filter(|n| texts.keeps_limit::<()>(*n));
+        let round = [20, 50, 100, 200, 500, 1000];
+        assert_eq!(limits.count(), SMALL + round.len() + AT_ONCE);
+        for _ in 0..OFTEN {
+            round
+                .iter()
+                .for_each(|n| assert!(texts.keeps_limit::<()>(*n)));
+            texts.keeps_limit::<()>(777);
+        }
+        assert!(texts.keeps_limit::<()>(777) && !texts.keeps_limit::<u8>(777));
+    }
+
+    #[test]
+    fn threads_keep_a_text_once() {
+        let texts = Texts::new();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..1000).for_each(|n| _ = texts.keeps(n % AT_ONCE)));
+            }
+        });
+        assert_eq!(kept(&texts), AT_ONCE);
+    }
+}

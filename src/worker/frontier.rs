@@ -1,0 +1,106 @@
+//! How far the order of the jobs has been worked off: pure decisions, no
+//! database and no clock.
+//!
+//! Where old versions of rows cannot be cleaned up, because a backup or a
+//! forgotten transaction still sees them, each search for ready rows has to
+//! pass those that are done. So it begins where the last one has ended. Rows
+//! that become ready get the time of that, and lie behind; but not those that
+//! come late: a row that was written in a long transaction, one whose `run_at`
+//! has come, one that was held. They are found by a search from the front.
+
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+
+/// The least time between two searches from the front.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// Searches from the front take no more than one part of so many of the time.
+const SHARE: u32 = 20;
+
+/// Where the next search begins.
+#[derive(Debug)]
+pub(super) struct Frontier {
+    since: Option<DateTime<Utc>>,
+    front_from: Instant,
+}
+
+impl Frontier {
+    pub fn new(now: Instant) -> Self {
+        Self {
+            since: None,
+            front_from: now,
+        }
+    }
+
+    /// The time of the last change from which to search, `None` for the front.
+    pub fn next(&self, now: Instant) -> Option<DateTime<Utc>> {
+        self.since.filter(|_| now < self.front_from)
+    }
+
+    /// A search that began at `from` has claimed rows up to `reached`.
+    pub fn reached(
+        &mut self,
+        from: Option<DateTime<Utc>>,
+        reached: Option<DateTime<Utc>>,
+        took: Duration,
+        now: Instant,
+    ) {
+        if from.is_none() {
+            // It may have found rows that others have left out.
+            self.since = reached;
+            self.front_from = now + took.saturating_mul(SHARE).max(INTERVAL);
+        } else if self.since >= from {
+            self.since = self.since.max(reached);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Option<DateTime<Utc>> {
+        DateTime::from_timestamp(second, 0)
+    }
+
+    const QUICK: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn a_search_begins_where_the_last_one_has_ended() {
+        let now = Instant::now();
+        let mut frontier = Frontier::new(now);
+        assert_eq!(frontier.next(now), None);
+        frontier.reached(None, at(10), QUICK, now);
+        assert_eq!(frontier.next(now), at(10));
+        frontier.reached(at(10), at(20), QUICK, now);
+        frontier.reached(at(10), at(15), QUICK, now);
+        assert_eq!(frontier.next(now), at(20));
+        frontier.reached(at(20), None, QUICK, now);
+        assert_eq!(frontier.next(now), at(20));
+    }
+
+    #[test]
+    fn after_a_while_a_search_begins_at_the_front() {
+        let now = Instant::now();
+        let mut frontier = Frontier::new(now);
+        frontier.reached(None, at(10), QUICK, now);
+        assert_eq!(frontier.next(now + INTERVAL), None);
+
+        // The longer that takes, the rarer it is.
+        frontier.reached(None, at(10), INTERVAL, now);
+        assert_eq!(frontier.next(now + INTERVAL * (SHARE - 1)), at(10));
+        assert_eq!(frontier.next(now + INTERVAL * SHARE), None);
+    }
+
+    #[test]
+    fn what_a_search_from_the_front_has_left_is_not_passed() {
+        let now = Instant::now();
+        let mut frontier = Frontier::new(now);
+        frontier.reached(None, at(50), QUICK, now);
+        // Late rows were found, and not all of them claimed.
+        frontier.reached(None, at(5), QUICK, now);
+        // A search that had begun before ends now.
+        frontier.reached(at(50), at(60), QUICK, now);
+        assert_eq!(frontier.next(now), at(5));
+    }
+}
