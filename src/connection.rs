@@ -3,24 +3,63 @@
 use diesel::QueryResult;
 use diesel::connection::{AnsiTransactionManager, Connection, TransactionManager};
 use diesel::r2d2::{ConnectionManager, Pool, R2D2Connection};
+use diesel::result::Error as DieselError;
+
+use crate::database_error::{self as told, Cause, Information};
 
 /// A pool of connections, as `diesel::r2d2` makes it.
 pub(crate) type PoolOf<C> = Pool<ConnectionManager<C>>;
+
+/// An error of the tracker's own transactions.
+pub trait MaybeDatabaseError: From<DieselError> {
+    /// The database's error, if it is one.
+    fn database_error(&self) -> Option<&DieselError>;
+}
+
+impl MaybeDatabaseError for DieselError {
+    fn database_error(&self) -> Option<&DieselError> {
+        Some(self)
+    }
+}
 
 /// One of Diesel's three connections, with what the tracker has to know of it.
 pub trait TrackerConnection:
     R2D2Connection + Connection<TransactionManager = AnsiTransactionManager> + Send + 'static
 {
-    /// Parts of the messages of errors by which one transaction made way for
-    /// another, where Diesel tells no more than `Unknown`.
-    const CONFLICTS: &'static [&'static str];
-    /// Those of them by which a row was held for longer than the statement
-    /// waits for it.
-    const HELD: &'static [&'static str] = &[];
-    /// The same for other errors that pass by themselves.
-    const PASSING: &'static [&'static str] = &[];
-    /// What a connection says that has to be replaced, though it answers.
-    const BROKEN: &'static [&'static str] = &[];
+    /// The cause of an error of which Diesel tells no more than `Unknown`, as
+    /// far as the error itself tells it.
+    fn cause_in(error: &Information) -> Cause;
+
+    /// The same, asked right after the error: the database may know more.
+    fn cause(&mut self, error: &Information) -> Cause {
+        Self::cause_in(error)
+    }
+
+    /// Whether [`cause_in`](Self::cause_in) knows the language of the messages.
+    fn knows_language(&mut self) -> bool {
+        true
+    }
+
+    /// Has the database say what it says when it makes way, where only this
+    /// tells it; `other` is a connection to the same database.
+    fn learn_language(&mut self, other: &mut Self) -> QueryResult<()> {
+        let _ = other;
+        Err(DieselError::NotFound)
+    }
+
+    /// Whether a transaction of this session may be refused a row because it was
+    /// changed since the transaction began.
+    fn keeps_snapshots(&mut self) -> QueryResult<bool> {
+        Ok(false)
+    }
+
+    /// Whether `error` is what the database answers to any statement in a
+    /// transaction that an earlier error has broken.
+    fn is_refusal(&mut self, error: &DieselError) -> bool {
+        let _ = error;
+        false
+    }
+
     /// How many connections of one process can write at the same time without
     /// waiting for each other.
     const WRITERS: usize = usize::MAX;
@@ -39,7 +78,7 @@ pub trait TrackerConnection:
 
     /// `work` in a transaction that is going to write; a savepoint inside an
     /// open one.
-    fn write_transaction<T, E: From<diesel::result::Error>>(
+    fn write_transaction<T, E: MaybeDatabaseError>(
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<T, E>,
     ) -> Result<T, E> {
@@ -65,11 +104,12 @@ pub trait TrackerConnection:
 #[cfg(feature = "sqlite")]
 impl TrackerConnection for diesel::SqliteConnection {
     const WRITERS: usize = 1;
-    const CONFLICTS: &'static [&'static str] = &["is locked"]; // the database, a table, the schema
-    // Opened while the file could not be written to, and so for ever.
-    const BROKEN: &'static [&'static str] = &["attempt to write a readonly database"];
 
-    fn write_transaction<T, E: From<diesel::result::Error>>(
+    fn cause_in(error: &Information) -> Cause {
+        told::sqlite::cause(error.message())
+    }
+
+    fn write_transaction<T, E: MaybeDatabaseError>(
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<T, E>,
     ) -> Result<T, E> {
@@ -93,26 +133,65 @@ impl TrackerConnection for diesel::SqliteConnection {
 
 #[cfg(feature = "postgres")]
 impl TrackerConnection for diesel::PgConnection {
-    const CONFLICTS: &'static [&'static str] = &[
-        "deadlock detected",                       // 40P01
-        "canceling statement due to lock timeout", // 55P03
-        "could not obtain lock",                   // 55P03
-    ];
-    const HELD: &'static [&'static str] = &[
-        "canceling statement due to lock timeout", // 55P03
-        "could not obtain lock",                   // 55P03
-    ];
-    const PASSING: &'static [&'static str] = &["canceling statement due to statement timeout"]; // 57014
+    fn cause_in(error: &Information) -> Cause {
+        told::postgres::cause(error)
+    }
+
+    fn knows_language(&mut self) -> bool {
+        told::postgres::knows_language(self)
+    }
+
+    fn learn_language(&mut self, other: &mut Self) -> QueryResult<()> {
+        told::postgres::learn_language(self, other)
+    }
+
+    fn keeps_snapshots(&mut self) -> QueryResult<bool> {
+        use diesel::RunQueryDsl as _;
+        let keeps = "current_setting('transaction_isolation') <> 'read committed'";
+        let keeps = diesel::dsl::sql::<diesel::sql_types::Bool>(keeps);
+        diesel::select(keeps).get_result(self)
+    }
+
+    fn is_refusal(&mut self, error: &DieselError) -> bool {
+        told::postgres::is_refusal(self, error)
+    }
 }
 
 #[cfg(feature = "mysql")]
 impl TrackerConnection for diesel::MysqlConnection {
-    const CONFLICTS: &'static [&'static str] = &[
-        "Deadlock found",                     // 1213
-        "Lock wait timeout exceeded",         // 1205
-        "Record has changed since last read", // 1020, MariaDB's snapshot isolation
-    ];
-    const HELD: &'static [&'static str] = &["Lock wait timeout exceeded"]; // 1205
+    fn cause_in(error: &Information) -> Cause {
+        told::mysql::cause_in(error)
+    }
+
+    fn cause(&mut self, error: &Information) -> Cause {
+        told::mysql::cause(self, error)
+    }
+
+    fn knows_language(&mut self) -> bool {
+        told::mysql::knows_language(self)
+    }
+
+    fn keeps_snapshots(&mut self) -> QueryResult<bool> {
+        use diesel::RunQueryDsl as _;
+        // MariaDB's alone. Its default is on from 11.6 on.
+        let setting = "SHOW SESSION VARIABLES LIKE 'innodb_snapshot_isolation'";
+        let setting: Vec<Variable> = diesel::sql_query(setting).load(self)?;
+        Ok(setting.iter().any(|setting| setting.value == "ON"))
+    }
+
+    fn write_transaction<T, E: MaybeDatabaseError>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.transaction(|conn| {
+            work(conn).inspect_err(|error| {
+                // Before the rollback, after which MySQL does not know the code.
+                if let Some(error) = error.database_error() {
+                    told::cause_of(conn, error);
+                }
+            })
+        })
+    }
 
     fn both_or_neither<W>(
         &mut self,
@@ -129,6 +208,14 @@ impl TrackerConnection for diesel::MysqlConnection {
         }
         done
     }
+}
+
+/// What MySQL shows of a variable.
+#[cfg(feature = "mysql")]
+#[derive(diesel::QueryableByName)]
+struct Variable {
+    #[diesel(sql_type = diesel::sql_types::Text, column_name = "Value")]
+    value: String,
 }
 
 /// `work` in a savepoint, whose end fails if the transaction is another by
@@ -148,7 +235,7 @@ fn savepoint_then_mark<C: TrackerConnection, W>(
 
 /// `work`, which writes `statements` times: in one transaction where that is
 /// more than once, for one wait for the disk; a statement alone needs none.
-pub(crate) fn together<C: TrackerConnection, T, E: From<diesel::result::Error>>(
+pub(crate) fn together<C: TrackerConnection, T, E: MaybeDatabaseError>(
     conn: &mut C,
     statements: usize,
     work: impl FnOnce(&mut C) -> Result<T, E>,

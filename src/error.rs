@@ -133,6 +133,20 @@ pub enum Error {
         /// How the connection broke.
         source: diesel::result::Error,
     },
+    /// A pooler between the pool and PostgreSQL gives each transaction another
+    /// session of the server, on which the prepared statements of this
+    /// connection are missing, or are another client's. Only without prepared
+    /// statements is anything sure to be right there.
+    #[error(
+        "the prepared statements for {job} were not on the server's session ({source}): a pooler such as PgBouncer in transaction mode hands sessions around; set `postgres::Customizer {{ prepared_statements: false, .. }}` as the pool's `connection_customizer`"
+    )]
+    #[non_exhaustive]
+    SharedSession {
+        /// Table and key, or the table alone where no one job is meant.
+        job: String,
+        /// The server's answer.
+        source: diesel::result::Error,
+    },
     /// The pool had no connection to give.
     #[error("{source}")]
     Pool {

@@ -13,6 +13,7 @@ mod column;
 mod connection;
 mod create;
 mod database;
+mod database_error;
 mod ending;
 mod error;
 mod expiry;
@@ -25,6 +26,8 @@ mod keys;
 mod lease;
 mod next;
 mod panics;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 mod protocol;
 mod retry;
 mod running;

@@ -9,8 +9,9 @@ use diesel::r2d2::{ConnectionManager, PooledConnection};
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
 use crate::backoff;
-use crate::connection::{PoolOf, TrackerConnection};
-use crate::error::{Error, PoolTimeout, Result};
+use crate::connection::{MaybeDatabaseError, PoolOf, TrackerConnection};
+use crate::database_error::{Cause, cause_in, cause_of};
+use crate::error::{BoxError, Error, PoolTimeout, Result};
 
 /// Pauses between the tries, doubled from the first to the longest: about
 /// four seconds in all, which spans a deadlock, a lock's wait, the switch of
@@ -18,6 +19,13 @@ use crate::error::{Error, PoolTimeout, Result};
 const TRIES: i32 = 10;
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Tries where the database does not tell, in a language that is known here,
+/// whether another would do.
+const TRIES_WHEN_UNCLEAR: i32 = 3;
+
+/// How long to wait for a second connection that helps to find out.
+const WAIT_TO_LEARN: Duration = Duration::from_millis(250);
 
 /// Why a statement gave no result.
 #[derive(Debug)]
@@ -36,14 +44,20 @@ impl From<DieselError> for Fault {
     }
 }
 
+impl MaybeDatabaseError for Fault {
+    fn database_error(&self) -> Option<&DieselError> {
+        match self {
+            Self::Database(error) | Self::Final(error) => Some(error),
+            Self::Untraceable => None,
+        }
+    }
+}
+
 impl Fault {
     /// As an error of `job`, where there is no earlier try to speak of.
     pub(crate) fn into_error(self, job: &dyn Display) -> Error {
         match self {
-            Self::Database(source) | Self::Final(source) => Error::Database {
-                job: job.to_string(),
-                source,
-            },
+            Self::Database(source) | Self::Final(source) => database_error(job, source),
             // Only a later try can be in doubt.
             Self::Untraceable => Error::OutcomeUnknown {
                 job: job.to_string(),
@@ -53,11 +67,38 @@ impl Fault {
     }
 }
 
+/// An error of the database as one of `job`.
+pub(crate) fn database_error(job: &dyn Display, source: DieselError) -> Error {
+    let job = job.to_string();
+    if is_of_shared_session(&source) {
+        Error::SharedSession { job, source }
+    } else {
+        Error::Database { job, source }
+    }
+}
+
+/// Whether PostgreSQL knows a prepared statement of Diesel's otherwise than
+/// Diesel does. Its name is in the message, in every language.
+pub(crate) fn is_of_shared_session(error: &DieselError) -> bool {
+    matches!(error, DieselError::DatabaseError(DatabaseErrorKind::Unknown, information)
+        if information.message().contains("__diesel_stmt_"))
+}
+
+/// Whether it comes again at each try, so that a worker that went on would only
+/// go in circles.
+pub(crate) fn is_lasting(error: &Error) -> bool {
+    matches!(error, Error::SharedSession { .. })
+}
+
 /// What to do about a database error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// It stays: the statement itself is at fault.
     Permanent,
+    /// It stays, whatever the statement: the way to the database is at fault.
+    WrongWay,
+    /// It may be permanent, and it may pass.
+    Unclear,
     /// The database rolled the statement back; it may succeed now.
     Passing,
     /// The connection is gone, and with it the answer.
@@ -140,6 +181,7 @@ pub(crate) fn run_on<C: TrackerConnection, T>(
             (Err(fault), _) => return Err(fault.into_error(job)),
         };
         let verdict = judge(&mut *conn, &error);
+        let has_learned = verdict == Verdict::Unclear && learn_language(pool, &mut *conn);
         if verdict == Verdict::Broken {
             doubtful = true;
         } else {
@@ -147,9 +189,14 @@ pub(crate) fn run_on<C: TrackerConnection, T>(
         }
         if verdict == Verdict::Broken && stale > 0 {
             stale -= 1;
-        } else {
+        } else if !has_learned {
             tries += 1;
-            if verdict == Verdict::Permanent || tries == TRIES {
+            let most = match verdict {
+                Verdict::Permanent | Verdict::WrongWay => 1,
+                Verdict::Unclear => TRIES_WHEN_UNCLEAR,
+                Verdict::Passing | Verdict::Broken => TRIES,
+            };
+            if tries >= most {
                 return Err(failed(error));
             }
             thread::sleep(backoff::exponential(FIRST_PAUSE, LONGEST_PAUSE, tries));
@@ -172,26 +219,18 @@ pub(crate) fn checkout<C: TrackerConnection>(
     })
 }
 
-/// Judges an error of `conn`, and evicts the connection if it is gone.
+/// Judges an error of `conn`, right after the statement, and evicts the
+/// connection if it is gone.
 pub(crate) fn judge<C: TrackerConnection>(conn: &mut C, error: &DieselError) -> Verdict {
-    let verdict = match error {
-        DieselError::DatabaseError(kind, _) => match kind {
-            // A server that has become a read-only replica stays one.
-            DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::ReadOnlyTransaction => {
-                Verdict::Broken
-            }
-            // Diesel has no kind for most transient errors, nor for a lost
-            // connection on MySQL: ask the connection, then the message.
-            DatabaseErrorKind::Unknown if is_one_of(error, C::BROKEN) || conn.ping().is_err() => {
-                Verdict::Broken
-            }
-            _ if is_passing::<C>(error) => Verdict::Passing,
-            _ => Verdict::Permanent,
-        },
-        DieselError::BrokenTransactionManager | DieselError::RollbackErrorOnCommit { .. } => {
-            Verdict::Broken
-        }
-        _ => Verdict::Permanent,
+    let verdict = match cause_of(conn, error) {
+        Cause::Held | Cause::Conflict | Cause::Stopped => Verdict::Passing,
+        Cause::Connection => Verdict::Broken,
+        // The ping is a prepared statement, too.
+        _ if is_of_shared_session(error) => Verdict::WrongWay,
+        // Diesel has no kind for a lost connection on MySQL.
+        _ if is_of_unknown_kind(error) && conn.ping().is_err() => Verdict::Broken,
+        Cause::Unclear if !conn.knows_language() => Verdict::Unclear,
+        Cause::Statement | Cause::Unclear => Verdict::Permanent,
     };
     if verdict == Verdict::Broken {
         conn.evict();
@@ -199,28 +238,38 @@ pub(crate) fn judge<C: TrackerConnection>(conn: &mut C, error: &DieselError) -> 
     verdict
 }
 
-/// Whether the database rolled back what it was asked for, and may do it the
-/// next time.
-pub(crate) fn is_passing<C: TrackerConnection>(error: &DieselError) -> bool {
-    is_conflict::<C>(error) || is_one_of(error, C::PASSING)
-}
-
-/// Whether it did so for the sake of another transaction.
-pub(crate) fn is_conflict<C: TrackerConnection>(error: &DieselError) -> bool {
+fn is_of_unknown_kind(error: &DieselError) -> bool {
     matches!(
         error,
-        DieselError::DatabaseError(DatabaseErrorKind::SerializationFailure, _)
-    ) || is_one_of(error, C::CONFLICTS)
+        DieselError::DatabaseError(DatabaseErrorKind::Unknown, _)
+    )
+}
+
+/// Learns the language of `conn`, with another connection of the pool, where
+/// that is the way to know its errors: tells whether it is known since.
+pub(crate) fn learn_language<C: TrackerConnection>(pool: &PoolOf<C>, conn: &mut C) -> bool {
+    if pool.max_size() < 2 {
+        return false;
+    }
+    let learned = checkout(pool, WAIT_TO_LEARN)
+        .map_err(BoxError::from)
+        .and_then(|mut other| Ok(conn.learn_language(&mut other)?));
+    learned
+        .inspect_err(|error| tracing::debug!(%error, "the language of the database is not learned"))
+        .is_ok()
+}
+
+/// Whether the database rolled back what it was asked for, and may do it the
+/// next time; of an error that [`judge`] has seen.
+pub(crate) fn is_passing<C: TrackerConnection>(error: &DieselError) -> bool {
+    matches!(
+        cause_in::<C>(error),
+        Cause::Held | Cause::Conflict | Cause::Stopped
+    )
 }
 
 /// Whether another transaction holds a row that the statement was to change,
-/// for longer than the statement waits.
-pub(crate) fn is_held<C: TrackerConnection>(_conn: &mut C, error: &DieselError) -> bool {
-    is_one_of(error, C::HELD)
-}
-
-/// Whether it is an error without a kind, and with one of these in its message.
-fn is_one_of(error: &DieselError, parts: &[&str]) -> bool {
-    matches!(error, DieselError::DatabaseError(DatabaseErrorKind::Unknown, information)
-        if parts.iter().any(|part| information.message().contains(part)))
+/// for longer than the statement waits; asked right after it.
+pub(crate) fn is_held<C: TrackerConnection>(conn: &mut C, error: &DieselError) -> bool {
+    cause_of(conn, error) == Cause::Held
 }

@@ -30,6 +30,9 @@ pub enum LockWait {
     Briefly,
     /// Not at all. PostgreSQL's least is a millisecond.
     Never,
+    /// As the session is set: in a transaction of the user's, whose statements
+    /// would be limited too.
+    AsSet,
 }
 
 /// What limits the wait for a row inside the text of an update, since a
@@ -68,6 +71,7 @@ impl LimitsLockWait for diesel::pg::Pg {
                 " AND (SELECT set_config('lock_timeout', '250ms', true)) IS NOT NULL"
             }
             LockWait::Never => " AND (SELECT set_config('lock_timeout', '1ms', true)) IS NOT NULL",
+            LockWait::AsSet => "",
         }
     }
 }
@@ -79,6 +83,7 @@ impl LimitsLockWait for diesel::mysql::Mysql {
         match wait {
             LockWait::Briefly => "/*M! SET STATEMENT innodb_lock_wait_timeout = 1 FOR */ ",
             LockWait::Never => "/*M! SET STATEMENT innodb_lock_wait_timeout = 0 FOR */ ",
+            LockWait::AsSet => "",
         }
     }
 }

@@ -3,11 +3,13 @@
 use std::cell::Cell;
 use std::error::Error as StdError;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
 
-use diesel::result::Error as DieselError;
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
 use crate::causes::causes;
 use crate::connection::TrackerConnection;
+use crate::database_error::{Cause, cause_of};
 use crate::ending::{Ending, Landing, landing};
 use crate::error::{BoxError, Error, Result};
 use crate::panics::Discarded;
@@ -78,7 +80,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         mut self,
         work: impl FnOnce(&mut C, &J, &mut J::Updates) -> Result<T, BoxError>,
     ) -> Result<T> {
-        match self.transact(work) {
+        match self.transact(C::WRITERS == 1, work) {
             Outcome::Committed(value) => Ok(value),
             Outcome::LockLost => Err(self.lock_lost()),
             Outcome::Failed(trouble) => {
@@ -102,11 +104,14 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
     }
 
     /// Runs the transaction. A success is recorded then, all else is not.
+    /// `takes_row`: it begins with the job's row, which nobody can change then
+    /// before it ends.
     pub(crate) fn transact<T>(
         &mut self,
+        takes_row: bool,
         work: impl FnOnce(&mut C, &J, &mut J::Updates) -> Result<T, BoxError>,
     ) -> Outcome<T> {
-        let tried = catch_unwind(AssertUnwindSafe(|| self.try_once(work)));
+        let tried = catch_unwind(AssertUnwindSafe(|| self.try_once(takes_row, work)));
         let outcome = match tried {
             // Of a value in the updates. The transaction went with its connection.
             Err(panic) => Outcome::Failed(Trouble::Panic(panic)),
@@ -135,6 +140,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
 
     fn try_once<T>(
         &mut self,
+        takes_row: bool,
         work: impl FnOnce(&mut C, &J, &mut J::Updates) -> Result<T, BoxError>,
     ) -> Result<Try<T>> {
         let updates = Discarded::new(std::mem::take(&mut self.updates));
@@ -142,10 +148,12 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         let mut work = Some((work, updates));
         retry::run(&self.pool, &JobName::<J>(&self.lease.key), |conn, _| {
             let stage = Cell::new(Stage::Beginning);
+            let lock_at = self.lease.lock_at();
             let (mut trouble, mut value) = (None, None);
+            let (mut cause, mut is_refused) = (None, false);
             let done = conn.both_or_neither(
                 |conn| {
-                    if C::WRITERS == 1 && !self.still_holds(conn)? {
+                    if takes_row && !self.takes_row(conn)? {
                         stage.set(Stage::LockLost);
                         return Err(DieselError::RollbackTransaction);
                     }
@@ -156,8 +164,12 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
                     let run = || work(conn, self.job(), &mut updates);
                     match self.span.in_scope(|| catch_unwind(AssertUnwindSafe(run))) {
                         Ok(Ok(value)) => return Ok((value, updates)),
-                        // Kept here, since an error of the rollback would take its place.
-                        Ok(Err(error)) => trouble = Some(Trouble::Error(error)),
+                        // Kept and judged here: an error of the rollback would take
+                        // its place, and the database would know no more of it.
+                        Ok(Err(error)) => {
+                            cause = cause_of_all(conn, &*error);
+                            trouble = Some(Trouble::Error(error));
+                        }
                         Err(panic) => trouble = Some(Trouble::Panic(panic)),
                     }
                     Err(DieselError::RollbackTransaction)
@@ -169,9 +181,10 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
                     }
                     stage.set(Stage::Marking);
                     let (key, token) = (&self.lease.key, &self.lease.token);
-                    if J::succeed_row(conn, key, token, &updates, &self.step, LockWait::Briefly)?
-                        == 0
-                    {
+                    let wait = LockWait::Briefly;
+                    let marked = J::succeed_row(conn, key, token, &updates, &self.step, wait);
+                    let marked = marked.inspect_err(|error| is_refused = conn.is_refusal(error));
+                    if marked? == 0 {
                         stage.set(Stage::LockLost);
                         return Err(DieselError::RollbackTransaction);
                     }
@@ -180,17 +193,31 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
                     Ok(())
                 },
             );
+            if done.is_err() && stage.get() != Stage::Committing {
+                self.lease.set_not_renewed(lock_at);
+            }
             let error = match (done, trouble) {
                 (Ok(()), _) => match value.take() {
                     Some(value) => return Ok(Try::Over(Outcome::Committed(value))),
                     None => DieselError::NotInTransaction,
                 },
-                (Err(_), Some(Trouble::Error(source))) if made_way::<C>(&*source) => {
+                (Err(_), Some(Trouble::Error(source)))
+                    if cause.is_some_and(|cause| self.makes_way(conn, cause, &*source)) =>
+                {
                     return Ok(Try::Over(Outcome::MadeWay {
                         source,
                         doubtful: false,
                         is_conflict: true,
                     }));
+                }
+                (Err(_), Some(Trouble::Error(source))) => {
+                    let shared_session = of_shared_session(&*source);
+                    let trouble = Trouble::Error(source);
+                    let Some(error) = shared_session else {
+                        return Ok(Try::Over(Outcome::Failed(trouble)));
+                    };
+                    trouble.discard();
+                    return Err(Fault::Final(error));
                 }
                 (Err(_), Some(trouble)) => return Ok(Try::Over(Outcome::Failed(trouble))),
                 (Err(error), None) => error,
@@ -201,8 +228,15 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
             if stage.get() == Stage::Beginning {
                 return Err(Fault::Database(error));
             }
-            let verdict = retry::judge(conn, &error);
+            let mut verdict = retry::judge(conn, &error);
+            if verdict == Verdict::Unclear && retry::learn_language(&self.pool, conn) {
+                verdict = retry::judge(conn, &error);
+            }
+            if verdict != Verdict::Broken {
+                self.lease.set_not_renewed(lock_at);
+            }
             Ok(Try::Over(match (verdict, stage.get(), value) {
+                (Verdict::WrongWay, ..) => return Err(Fault::Final(error)),
                 (Verdict::Broken, Stage::Committing, Some(value)) => {
                     return Ok(Try::CommitUnknown(value, error));
                 }
@@ -211,21 +245,47 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
                     doubtful: false,
                     is_conflict: verdict == Verdict::Passing,
                 },
-                (Verdict::Permanent, stage, _) if stage == Stage::Working || is_refused(&error) => {
+                (_, stage, _) if stage == Stage::Working || is_refused => {
                     Outcome::Failed(Trouble::Error(EndedEarly(error).into()))
                 }
-                (Verdict::Permanent, ..) => Outcome::Failed(Trouble::Error(error.into())),
+                (Verdict::Permanent | Verdict::Unclear, ..) => {
+                    Outcome::Failed(Trouble::Error(error.into()))
+                }
             }))
         })
     }
 
-    /// Whether the lock still stands, in a transaction that keeps all others from
-    /// changing that. It may have waited for longer than the lock lasts. And a
+    /// Whether the business logic's error, of this cause, is the database's, by
+    /// which it rolled back one transaction for the sake of another. The loss of
+    /// a connection is not: a job that brings down its connection each time has
+    /// to come to an end.
+    fn makes_way(&self, conn: &mut C, cause: Cause, error: &(dyn StdError + 'static)) -> bool {
+        match cause {
+            Cause::Held | Cause::Conflict => true,
+            Cause::Unclear => {
+                !conn.knows_language()
+                    && retry::learn_language(&self.pool, conn)
+                    && matches!(
+                        cause_of_all(conn, error),
+                        Some(Cause::Held | Cause::Conflict)
+                    )
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the lock still stands, which nobody can change from then on: the
+    /// transaction may have waited for longer than the lock lasts. On SQLite, a
     /// file that cannot be written to is found out before the work is done.
-    fn still_holds(&self, conn: &mut C) -> diesel::QueryResult<bool> {
+    fn takes_row(&self, conn: &mut C) -> diesel::QueryResult<bool> {
+        let asked_at = Instant::now();
         let (key, token) = (std::slice::from_ref(&self.lease.key), &*self.lease.token);
-        let renewed = J::renew_rows(conn, key, &[token], LockWait::Never)?;
-        Ok(!renewed.is_empty())
+        let renewed = J::renew_rows(conn, key, &[token], LockWait::AsSet)?.pop();
+        // The row bears it where the commit lands, though its answer be lost.
+        if let Some(row) = &renewed {
+            self.lease.set_renewed(row.lock_at, asked_at);
+        }
+        Ok(renewed.is_some())
     }
 
     /// Finds out whether the commit landed, by giving the job back: a server
@@ -245,19 +305,37 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
     }
 }
 
-/// Whether the business logic's error is the database's, by which it rolled
-/// back one transaction for the sake of another. The loss of a connection is
-/// not among them: a job that brings down its connection each time has to
-/// come to an end.
-fn made_way<C: TrackerConnection>(error: &(dyn StdError + 'static)) -> bool {
-    wish_of(error).is_none()
-        && causes(error)
-            .filter_map(|error| error.downcast_ref::<DieselError>())
-            .any(retry::is_conflict::<C>)
+/// The cause of the business logic's error, where it may be one to make way for
+/// and the database's is among its sources: asked right after it. A `Retry` says
+/// itself what is to follow.
+fn cause_of_all<C: TrackerConnection>(
+    conn: &mut C,
+    error: &(dyn StdError + 'static),
+) -> Option<Cause> {
+    if wish_of(error).is_some() {
+        return None;
+    }
+    let causes: Vec<Cause> = database_errors(error)
+        .map(|error| cause_of(conn, error))
+        .collect();
+    [Cause::Held, Cause::Conflict, Cause::Unclear]
+        .into_iter()
+        .find(|cause| causes.contains(cause))
 }
 
-/// PostgreSQL's answer to whatever follows an error in a transaction.
-fn is_refused(error: &DieselError) -> bool {
-    matches!(error, DieselError::DatabaseError(_, information)
-        if information.message().contains("current transaction is aborted"))
+fn database_errors<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a DieselError> {
+    causes(error).filter_map(|error| error.downcast_ref::<DieselError>())
+}
+
+/// The error by which the business logic's statements met another client's, as
+/// the database told it: it is not the job's.
+fn of_shared_session(error: &(dyn StdError + 'static)) -> Option<DieselError> {
+    let error = database_errors(error).find(|error| retry::is_of_shared_session(error))?;
+    let kind = DatabaseErrorKind::Unknown;
+    Some(DieselError::DatabaseError(
+        kind,
+        Box::new(error.to_string()),
+    ))
 }

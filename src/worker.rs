@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use crate::connection::{PoolOf, TrackerConnection};
 use crate::error::{BoxError, Error, Result};
-use crate::retry::Kept;
+use crate::retry::{self, Kept};
 use crate::running::{RunningJob, Trouble};
 use crate::status::{StatusTracked, UpdatesOf, step};
 use crate::store::{JobStore, Tracked};
@@ -142,8 +142,9 @@ where
     /// # Errors
     ///
     /// Those of its first look at the table: [`Error::Database`],
-    /// [`Error::Pool`]; [`Error::Misconfigured`]. From then on it logs errors
-    /// and goes on.
+    /// [`Error::Pool`], [`Error::Misconfigured`]. From then on it logs errors
+    /// and goes on; but [`Error::SharedSession`], which would come again and
+    /// again, ends it at any time.
     pub fn run(
         self,
         work: impl Fn(&RunningJob<S::Job, C>, &mut UpdatesOf<S>) -> Result<(), BoxError> + Sync,
@@ -204,10 +205,10 @@ where
         mut self,
         work: impl Fn(&mut C, &S::Job, &mut UpdatesOf<S>) -> Result<(), BoxError> + Sync,
     ) -> Result<Summary> {
-        let kept = if C::WRITERS == 1 {
+        let (kept, takes_row) = if C::WRITERS == 1 {
             // One transaction keeps all others out, renewals among them.
             self.settings.threads = 1;
-            Kept::none()
+            (Kept::none(), true)
         } else {
             let connections = self.pool.max_size() as usize;
             if connections < 2 {
@@ -217,9 +218,14 @@ where
                 });
             }
             self.settings.threads = self.settings.threads.min(connections - 1);
-            Kept::of(&self.pool)?
+            let mut kept = Kept::of(&self.pool)?;
+            // A renewal from without would be a change since it began.
+            let takes_row = retry::run_on(&self.pool, &mut kept, &S::Job::TABLE, |conn, _| {
+                Ok(conn.keeps_snapshots()?)
+            })?;
+            (kept, takes_row)
         };
-        self.work(kept, |job| transact::<S, C>(job, &work))
+        self.work(kept, |job| transact::<S, C>(job, takes_row, &work))
     }
 
     fn work(
@@ -260,6 +266,9 @@ where
         let summary = crew.summary();
         tracing::info!("done: {summary}");
         drop(running);
+        if let Some(error) = crew.lasting_error() {
+            return Err(error);
+        }
         Ok(summary)
     }
 }
@@ -286,15 +295,16 @@ where
 /// Runs one job in a transaction.
 fn transact<S: StatusTracked, C: TrackerConnection>(
     mut job: Box<RunningJob<S::Job, C>>,
+    takes_row: bool,
     work: impl Fn(&mut C, &S::Job, &mut UpdatesOf<S>) -> Result<(), BoxError>,
 ) -> Ran<S::Job, C>
 where
     S::Job: JobStore<C>,
 {
-    // Where one transaction keeps all others out, a renewal would wait for
-    // it, and nobody can expire the lock meanwhile.
-    job.lease.set_ending(C::WRITERS == 1);
-    let outcome = job.transact(work);
+    // Where the transaction has the row, a renewal would wait for it, and
+    // nobody can expire the lock meanwhile.
+    job.lease.set_ending(takes_row);
+    let outcome = job.transact(takes_row, work);
     job.lease.set_ending(false);
     let (ending, doubtful) = match outcome {
         Outcome::Committed(()) => return Ran::Over(job),
@@ -318,11 +328,7 @@ where
             Trouble::Error(source).discard();
             (job.release(), doubtful)
         }
-        Outcome::Unreached(error) => {
-            tracing::error!(%error, "the transaction could not be had");
-            job.ended = None;
-            (job.release(), true)
-        }
+        Outcome::Unreached(error) => return Ran::Unreached { job, error },
     };
     Ran::Due {
         job,

@@ -66,6 +66,7 @@ mod sqlite {
     mod jobs;
     mod keys;
     mod limits;
+    mod messages;
     mod neighbours;
     mod next;
     #[path = "columns/sqlite.rs"]
@@ -143,10 +144,13 @@ mod postgres {
     mod jobs;
     mod keys;
     mod limits;
+    mod messages;
     mod neighbours;
     mod next;
     #[path = "columns/postgres.rs"]
     mod own_columns;
+    #[path = "messages/postgres.rs"]
+    mod own_messages;
     #[path = "passing/postgres.rs"]
     mod own_passing;
     #[path = "statements/postgres.rs"]
@@ -155,6 +159,7 @@ mod postgres {
     mod own_transactions;
     mod panics;
     mod passing;
+    mod pgbouncer;
     mod pipeline;
     #[path = "statements/plans.rs"]
     mod plans;
@@ -227,6 +232,7 @@ mod mysql {
     mod jobs;
     mod keys;
     mod limits;
+    mod messages;
     mod neighbours;
     mod next;
     #[path = "columns/mysql.rs"]

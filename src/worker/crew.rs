@@ -17,10 +17,10 @@ use super::leases::{self, Leases};
 use super::observer::{Observer, Summary};
 use crate::connection::{PoolOf, TrackerConnection};
 use crate::ending::Ending;
-use crate::error::{BoxError, Result};
+use crate::error::{BoxError, Error, Result};
 use crate::panics::caught;
 use crate::protocol::Step;
-use crate::retry::Kept;
+use crate::retry::{self, Kept};
 use crate::running::RunningJob;
 use crate::store::JobStore;
 use crate::transition::Transition;
@@ -42,6 +42,11 @@ pub(super) enum Ran<J: JobStore<C>, C: TrackerConnection> {
     Conflict {
         job: Box<RunningJob<J, C>>,
         source: BoxError,
+    },
+    /// Its transaction could not be had, or it cannot be known how it ended.
+    Unreached {
+        job: Box<RunningJob<J, C>>,
+        error: Error,
     },
     /// Its end is written, or lost.
     Over(Box<RunningJob<J, C>>),
@@ -67,6 +72,8 @@ pub(super) struct Crew<J: JobStore<C>, C: TrackerConnection> {
     frontier: Mutex<Frontier>,
     observer: Option<Arc<dyn Observer>>,
     summary: Mutex<Summary>,
+    /// What ended the worker: it would have come again and again.
+    lasting_error: Mutex<Option<Error>>,
     failed_claims: AtomicI32,
     failed_finishes: AtomicI32,
 }
@@ -91,6 +98,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
             frontier: Mutex::new(Frontier::new(Instant::now())),
             observer,
             summary: Mutex::new(Summary::default()),
+            lasting_error: Mutex::new(None),
             failed_claims: AtomicI32::new(0),
             failed_finishes: AtomicI32::new(0),
         }
@@ -113,6 +121,31 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
         }
         drop(desk);
         self.wake_all();
+    }
+
+    /// Ends the worker where an error would come again and again.
+    fn end_if_lasting(&self, error: Error) {
+        if retry::is_lasting(&error) {
+            lock(&self.lasting_error).get_or_insert(error);
+            self.shut_down();
+        }
+    }
+
+    /// Why `work` was not done: its error, or its panic.
+    fn tried<T>(&self, what: &str, work: impl FnOnce() -> Result<T>) -> Result<T, String> {
+        match caught(what, work) {
+            Ok(done) => done.map_err(|error| {
+                let message = error.to_string();
+                self.end_if_lasting(error);
+                message
+            }),
+            Err(message) => Err(format!("panic: {message}")),
+        }
+    }
+
+    /// What ended the worker before its time.
+    pub fn lasting_error(&self) -> Option<Error> {
+        lock(&self.lasting_error).take()
     }
 
     /// One of the threads that run jobs, which `run` does.
@@ -239,14 +272,6 @@ fn give_back<J: JobStore<C>, C: TrackerConnection>(
 ) {
     let release = job.release();
     desk.put_due(Finish::new(job, release, None), now);
-}
-
-/// Why `work` was not done: its error, or its panic.
-fn tried<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T, String> {
-    match caught(what, work) {
-        Ok(done) => done.map_err(|error| error.to_string()),
-        Err(message) => Err(format!("panic: {message}")),
-    }
 }
 
 fn wait<'a, T>(

@@ -33,6 +33,8 @@ pub(super) struct Finish<J: JobStore<C>, C: TrackerConnection> {
     pub tries: u32,
     /// What the last try came to.
     pub fate: Fate,
+    /// Why it was given up, where that is no fault of the job's.
+    pub error: Option<Error>,
     refusals: u32,
 }
 
@@ -56,6 +58,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Finish<J, C> {
             doubtful: false,
             tries: 0,
             fate: Fate::OfAll,
+            error: None,
             refusals: 0,
         }
     }
@@ -175,7 +178,10 @@ fn write_alone<J: JobStore<C>, C: TrackerConnection>(
             }
         }
         Error::Pool { .. } => finish.is_put_back(Fate::OfAll),
-        _ => finish.give_up(),
+        error => {
+            finish.give_up();
+            finish.error = Some(error);
+        }
     }
 }
 

@@ -21,7 +21,11 @@ pub struct TestDb {
 
 impl TestDb {
     pub fn new() -> Self {
-        let (home, mut conn) = backend::open();
+        Self::at(backend::open())
+    }
+
+    /// With the tables of the migrations in an empty database.
+    pub fn at((home, mut conn): (Home, TestConnection)) -> Self {
         conn.run_pending_migrations(backend::MIGRATIONS).unwrap();
         Self {
             home,

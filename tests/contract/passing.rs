@@ -8,12 +8,12 @@ use diesel_status_tracker::{BoxError, Error, StatusTracked};
 use serde_json::json;
 
 use super::database::{TestConnection, TestDb, TestPool};
-use super::jobs::{Job, Status, age_lock, assert_names, data, jobs, row};
+use super::jobs::{Job, JobUpdates, Status, age_lock, assert_names, data, jobs, row};
 use super::pools::{Event, Log, pool_with};
-use super::sessions::impatient;
+use super::sessions::{LANGUAGES, impatient};
 
 /// The job "a", and another's transaction that is in the way of the tracker's
-/// first update, and ends before its second.
+/// first write, and ends before its second.
 struct Contested {
     db: TestDb,
     pool: TestPool,
@@ -22,17 +22,18 @@ struct Contested {
 }
 
 impl Contested {
-    fn new() -> Self {
+    fn new(speak: fn(&mut TestConnection)) -> Self {
         let (db, log) = (TestDb::new(), Log::default());
         let other = Arc::new(Mutex::new(None::<TestConnection>));
         let pool = {
             let (log, other) = (log.clone(), Arc::clone(&other));
             pool_with(db.url(), 1, move |conn| {
+                speak(conn);
                 impatient(conn);
                 let (other, mut tries) = (Arc::clone(&other), 0);
                 log.watch_and(conn, move |event| {
                     let mut other = other.lock().unwrap();
-                    if other.is_some() && is_update(event) {
+                    if other.is_some() && is_write(event) {
                         tries += 1;
                     }
                     if tries == 2 {
@@ -58,6 +59,7 @@ impl Contested {
             .set(jobs::data.eq(json!("the other's")))
             .execute(&mut other)
             .unwrap();
+        Job::create_and_save(&mut other, "b", JobUpdates::default()).unwrap();
         other
     }
 
@@ -73,6 +75,10 @@ impl Contested {
     }
 }
 
+fn is_write(event: &Event) -> bool {
+    is_update(event) || matches!(event, Event::Started(sql) if sql.starts_with("INSERT"))
+}
+
 fn is_update(event: &Event) -> bool {
     matches!(event, Event::Started(sql) if sql.starts_with("UPDATE"))
 }
@@ -83,69 +89,75 @@ fn updates(log: &Log) -> usize {
 
 #[test]
 fn what_an_attempt_writes_waits_for_another_transaction_and_is_no_failure_of_the_job() {
-    let scene = Contested::new();
+    for speak in LANGUAGES {
+        let scene = Contested::new(speak);
 
-    let mut attempt = scene.refused_once(|| Job::start(&scene.pool, "a"));
-    let claimed = row(&scene.db, "a");
-    assert_eq!(claimed.lock.as_deref(), Some(attempt.lock()));
-    scene.refused_once(|| attempt.renew());
-    assert!(row(&scene.db, "a").lock_at > claimed.lock_at);
-    scene.refused_once(|| attempt.save(data(json!("half"))));
-    assert_eq!(row(&scene.db, "a").data, Some(json!("half")));
-    attempt.updates = data(json!("new"));
-    scene.refused_once(|| attempt.succeed());
+        let mut attempt = scene.refused_once(|| Job::start(&scene.pool, "a"));
+        let claimed = row(&scene.db, "a");
+        assert_eq!(claimed.lock.as_deref(), Some(attempt.lock()));
+        scene.refused_once(|| attempt.renew());
+        assert!(row(&scene.db, "a").lock_at > claimed.lock_at);
+        scene.refused_once(|| attempt.save(data(json!("half"))));
+        assert_eq!(row(&scene.db, "a").data, Some(json!("half")));
+        attempt.updates = data(json!("new"));
+        scene.refused_once(|| attempt.succeed());
 
-    let job = row(&scene.db, "a");
-    assert_eq!((job.status, job.retry), (Status::Succeeded, 0));
-    assert_eq!((&job.lock, &job.errors), (&None, &json!({})));
-    assert_eq!(job.data, Some(json!("new")));
+        let job = row(&scene.db, "a");
+        assert_eq!((job.status, job.retry), (Status::Succeeded, 0));
+        assert_eq!((&job.lock, &job.errors), (&None, &json!({})));
+        assert_eq!(job.data, Some(json!("new")));
+    }
 }
 
 #[test]
 fn what_the_tracker_writes_of_a_job_waits_for_another_transaction() {
-    let scene = Contested::new();
+    for speak in LANGUAGES {
+        let scene = Contested::new(speak);
 
-    scene.refused_once(|| Job::start(&scene.pool, "a")?.fail("no paper"));
-    let failed = row(&scene.db, "a");
-    assert_eq!((failed.status, failed.retry), (Status::Failed, 1));
+        scene.refused_once(|| Job::start(&scene.pool, "a")?.fail("no paper"));
+        let failed = row(&scene.db, "a");
+        assert_eq!((failed.status, failed.retry), (Status::Failed, 1));
 
-    let attempt = Job::start(&scene.pool, "a").unwrap();
-    scene.refused_once(|| attempt.fail("no ink"));
-    assert_eq!(row(&scene.db, "a").retry, 2);
+        let attempt = Job::start(&scene.pool, "a").unwrap();
+        scene.refused_once(|| attempt.fail("no ink"));
+        assert_eq!(row(&scene.db, "a").retry, 2);
 
-    scene.refused_once(|| Job::reset(&scene.pool, "a"));
-    assert_eq!(row(&scene.db, "a").status, Status::Pending);
+        scene.refused_once(|| Job::reset(&scene.pool, "a"));
+        assert_eq!(row(&scene.db, "a").status, Status::Pending);
 
-    std::mem::forget(Job::start(&scene.pool, "a").unwrap());
-    age_lock(&scene.db, "a");
-    assert_eq!(scene.refused_once(|| Job::expire_locks(&scene.pool)), 1);
-    let expired = row(&scene.db, "a");
-    assert_eq!((expired.status, expired.retry), (Status::Failed, 1));
-    assert_eq!(expired.data, Some(json!("old")));
+        std::mem::forget(Job::start(&scene.pool, "a").unwrap());
+        age_lock(&scene.db, "a");
+        assert_eq!(scene.refused_once(|| Job::expire_locks(&scene.pool)), 1);
+        let expired = row(&scene.db, "a");
+        assert_eq!((expired.status, expired.retry), (Status::Failed, 1));
+        assert_eq!(expired.data, Some(json!("old")));
+    }
 }
 
 #[test]
 fn on_a_connection_of_the_callers_the_first_error_is_the_answer() {
-    let scene = Contested::new();
-    let before = row(&scene.db, "a");
-    let mut conn = scene.pool.get().unwrap();
-    scene.log.take();
+    for speak in LANGUAGES {
+        let scene = Contested::new(speak);
+        let before = row(&scene.db, "a");
+        let mut conn = scene.pool.get().unwrap();
+        scene.log.take();
 
-    for in_transaction in [false, true] {
-        let mut other = scene.other_writes();
-        let ended = if in_transaction {
-            conn.transaction::<_, BoxError, _>(|conn| Ok(Job::reset(&mut *conn, "a")?))
-        } else {
-            Job::reset(&mut conn, "a").map_err(BoxError::from)
-        };
-        other.batch_execute("ROLLBACK").unwrap();
+        for in_transaction in [false, true] {
+            let mut other = scene.other_writes();
+            let ended = if in_transaction {
+                conn.transaction::<_, BoxError, _>(|conn| Ok(Job::reset(&mut *conn, "a")?))
+            } else {
+                Job::reset(&mut conn, "a").map_err(BoxError::from)
+            };
+            other.batch_execute("ROLLBACK").unwrap();
 
-        let error = ended.unwrap_err();
-        let error = error.downcast_ref::<Error>().unwrap();
-        assert!(matches!(error, Error::Database { .. }), "{error:?}");
-        assert_names(error, "a");
-        assert_eq!(updates(&scene.log), 1);
-        assert_eq!(row(&scene.db, "a"), before);
+            let error = ended.unwrap_err();
+            let error = error.downcast_ref::<Error>().unwrap();
+            assert!(matches!(error, Error::Database { .. }), "{error:?}");
+            assert_names(error, "a");
+            assert_eq!(updates(&scene.log), 1);
+            assert_eq!(row(&scene.db, "a"), before);
+        }
     }
 }
 

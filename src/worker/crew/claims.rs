@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Instant;
 
-use super::{Crew, FIRST_PAUSE, LONGEST_PAUSE, WorkersDesk, give_back, lock, tried};
+use super::{Crew, FIRST_PAUSE, LONGEST_PAUSE, WorkersDesk, give_back, lock};
 use crate::backoff;
 use crate::claim::{self, Next};
 use crate::connection::TrackerConnection;
@@ -26,7 +26,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
     }
 
     pub(super) fn claim<S: 'static>(&self, quiet: bool) -> MutexGuard<'_, WorkersDesk<J, C>> {
-        if let Err(error) = tried("a claim", || self.try_claim::<S>(quiet)) {
+        if let Err(error) = self.tried("a claim", || self.try_claim::<S>(quiet)) {
             let failures = self.failed_claims.fetch_add(1, Ordering::Relaxed) + 1;
             let pause = backoff::exponential(FIRST_PAUSE, LONGEST_PAUSE, failures);
             tracing::error!(%error, ?pause, "no jobs could be claimed");

@@ -57,6 +57,13 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
                 let ending = self.after_conflict(&job, source, now);
                 (job, ending, false)
             }
+            Ran::Unreached { mut job, error } => {
+                tracing::error!(%error, "the transaction could not be had");
+                self.end_if_lasting(error);
+                job.ended = None;
+                let release = job.release();
+                (job, release, true)
+            }
             Ran::Over(job) => {
                 self.over(&job, now - begun);
                 discard("the drop of a job", job);
@@ -113,6 +120,9 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
         let is_last_chance = self.desk().is_shutting_down();
         let (mut of_their_own, mut of_all) = (Vec::new(), Vec::new());
         for mut finish in group {
+            if let Some(error) = finish.error.take() {
+                self.end_if_lasting(error);
+            }
             if !finish.doubtful {
                 // Its lock stands, and is to be renewed until it is written.
                 finish.job.lease.set_ending(false);

@@ -5,7 +5,7 @@
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use super::{Crew, FIRST_PAUSE, LONGEST_PAUSE, WorkersDesk, lock, tried, wait};
+use super::{Crew, FIRST_PAUSE, LONGEST_PAUSE, WorkersDesk, lock, wait};
 use crate::backoff;
 use crate::connection::TrackerConnection;
 use crate::error::Result;
@@ -46,7 +46,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
             };
             desk.set_renewing(true);
             drop(desk);
-            let renewed = tried("a renewal", || {
+            let renewed = self.tried("a renewal", || {
                 leases::renew::<J, C>(&self.pool, &mut kept, &leases)
             });
             drop(leases);
@@ -75,7 +75,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
         let mut failures = 0;
         let aside = Mutex::new(Aside::default());
         loop {
-            let pause = match tried("an expiry", || self.expire_all(&aside)) {
+            let pause = match self.tried("an expiry", || self.expire_all(&aside)) {
                 Ok(()) => {
                     failures = 0;
                     self.interval()

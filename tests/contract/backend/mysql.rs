@@ -2,12 +2,14 @@
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use diesel::r2d2::{CustomizeConnection, Error, NopConnectionCustomizer};
+use diesel::r2d2::{CustomizeConnection, Error};
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 
 pub type TestConnection = MysqlConnection;
 
 pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/mysql");
+/// Set where the pools' sessions are to have another isolation level.
+const ISOLATION: &str = "STATUS_TRACKER_TEST_ISOLATION";
 /// A time that the database holds and no program reads.
 pub const UNREADABLE_TIME: &str = "'0000-00-00'";
 /// What no connection can be made to.
@@ -77,11 +79,33 @@ impl Home {
 }
 
 pub fn customizer() -> Box<dyn CustomizeConnection<TestConnection, Error>> {
-    Box::new(NopConnectionCustomizer)
+    Box::new(AsTheEnvironmentSays)
+}
+
+#[derive(Debug)]
+struct AsTheEnvironmentSays;
+
+impl CustomizeConnection<TestConnection, Error> for AsTheEnvironmentSays {
+    fn on_acquire(&self, conn: &mut TestConnection) -> Result<(), Error> {
+        if let Ok(level) = std::env::var(ISOLATION) {
+            let set = format!("SET SESSION TRANSACTION ISOLATION LEVEL {level}");
+            conn.batch_execute(&set).map_err(Error::QueryError)?;
+        }
+        Ok(())
+    }
 }
 
 pub fn dialect(sql: &str) -> String {
     sql.to_owned()
+}
+
+/// A trigger of a user's that refuses rows, under a condition on `NEW`, with an
+/// error of its own.
+pub fn refusal(event: &str, condition: &str, text: &str) -> String {
+    format!(
+        "CREATE TRIGGER refusal BEFORE {event} FOR EACH ROW
+         IF {condition} THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = '{text}'; END IF"
+    )
 }
 
 /// Puts the session into a time zone far from UTC.

@@ -2,8 +2,9 @@
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use diesel::r2d2::{CustomizeConnection, Error, NopConnectionCustomizer};
+use diesel::r2d2::{CustomizeConnection, Error};
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+use diesel_status_tracker::postgres::Customizer;
 
 pub type TestConnection = PgConnection;
 
@@ -19,6 +20,10 @@ pub const UNREACHABLE: [&str; 2] = [
 /// Keeps every other session out that says so, until this one ends.
 pub const ALONE: &str = "SET client_min_messages = warning; SELECT pg_advisory_lock(7117)";
 
+/// Set where the pools' sessions are to have another isolation level.
+const ISOLATION: &str = "STATUS_TRACKER_TEST_ISOLATION";
+/// Set where all tests are to go through PgBouncer.
+const ALL_BEHIND_PGBOUNCER: &str = "STATUS_TRACKER_TEST_PGBOUNCER";
 /// A type of keys, and another way to write the key "a" that is equal to it.
 pub struct Spelling {
     /// What has to be there first.
@@ -56,20 +61,57 @@ pub const SPELLINGS: &[Spelling] = &[
 ];
 
 pub struct Home {
-    schema: String,
     url: String,
+    /// A schema or a database.
+    place: String,
+    is_database: bool,
+}
+
+/// The server that a variable of the environment names.
+fn server(variable: &str) -> String {
+    std::env::var(variable).unwrap_or_else(|_| {
+        panic!("{variable} names no server: run `scripts/with-servers cargo test --all-features`")
+    })
 }
 
 pub fn open() -> (Home, TestConnection) {
-    let server = std::env::var("POSTGRES_URL").unwrap_or_else(|_| {
-        panic!("POSTGRES_URL names no server: run `scripts/with-servers cargo test --all-features`")
-    });
+    if std::env::var_os(ALL_BEHIND_PGBOUNCER).is_some() {
+        return open_behind_pgbouncer();
+    }
+    let server = server("POSTGRES_URL");
     let schema = format!("test_{}", uuid::Uuid::new_v4().simple());
     let url = format!("{server}?options=-csearch_path%3D{schema}");
     let mut conn = TestConnection::establish(&url).unwrap();
     conn.batch_execute(&format!("CREATE SCHEMA {schema}"))
         .unwrap();
-    (Home { schema, url }, conn)
+    let home = Home {
+        url,
+        place: schema,
+        is_database: false,
+    };
+    (home, conn)
+}
+
+/// A database that is reached through PgBouncer, in transaction mode; the
+/// connection is not.
+pub fn open_behind_pgbouncer() -> (Home, TestConnection) {
+    let database = format!("test_{}", uuid::Uuid::new_v4().simple());
+    let at = |url: String| {
+        let (host, _) = url.rsplit_once('/').unwrap();
+        format!("{host}/{database}")
+    };
+    let mut server_conn = TestConnection::establish(&server("POSTGRES_URL")).unwrap();
+    server_conn
+        .batch_execute(&format!("CREATE DATABASE {database} TEMPLATE template0"))
+        .unwrap();
+    let conn = TestConnection::establish(&at(server("POSTGRES_URL"))).unwrap();
+    let url = at(server("PGBOUNCER_URL"));
+    let home = Home {
+        url,
+        place: database,
+        is_database: true,
+    };
+    (home, conn)
 }
 
 impl Home {
@@ -78,20 +120,56 @@ impl Home {
     }
 
     pub fn drop_by(&self, conn: &mut TestConnection) {
+        let place = &self.place;
         // What stays behind after a failed test is in nobody's way.
-        let _ = conn.batch_execute(&format!(
-            "SET client_min_messages = warning; DROP SCHEMA {} CASCADE",
-            self.schema
-        ));
+        let _ = if self.is_database {
+            let drop = format!("DROP DATABASE {place} WITH (FORCE)");
+            let server = TestConnection::establish(&server("POSTGRES_URL"));
+            server.unwrap().batch_execute(&drop)
+        } else {
+            conn.batch_execute(&format!(
+                "SET client_min_messages = warning; DROP SCHEMA {place} CASCADE"
+            ))
+        };
     }
 }
 
 pub fn customizer() -> Box<dyn CustomizeConnection<TestConnection, Error>> {
-    Box::new(NopConnectionCustomizer)
+    Box::new(AsTheEnvironmentSays)
+}
+
+#[derive(Debug)]
+struct AsTheEnvironmentSays;
+
+impl CustomizeConnection<TestConnection, Error> for AsTheEnvironmentSays {
+    fn on_acquire(&self, conn: &mut TestConnection) -> Result<(), Error> {
+        let customizer = Customizer {
+            prepared_statements: std::env::var_os(ALL_BEHIND_PGBOUNCER).is_none(),
+            english_messages: false,
+            ..Customizer::default()
+        };
+        customizer.on_acquire(conn)?;
+        if let Ok(level) = std::env::var(ISOLATION) {
+            let set = format!("SET default_transaction_isolation = '{level}'");
+            conn.batch_execute(&set).map_err(Error::QueryError)?;
+        }
+        Ok(())
+    }
 }
 
 pub fn dialect(sql: &str) -> String {
     sql.replace("DATETIME(6)", "TIMESTAMP").replace('`', "\"")
+}
+
+/// A trigger of a user's that refuses rows, under a condition on `NEW`, with an
+/// error of its own.
+pub fn refusal(event: &str, condition: &str, text: &str) -> String {
+    format!(
+        "CREATE FUNCTION refusal() RETURNS trigger LANGUAGE plpgsql
+             AS 'BEGIN RAISE EXCEPTION ''{text}''; END';
+         CREATE TRIGGER refusal BEFORE {event} FOR EACH ROW WHEN ({condition})
+             EXECUTE FUNCTION refusal()"
+    )
 }
 
 /// Puts the session into a time zone far from UTC.

@@ -73,5 +73,14 @@ pub fn dialect(sql: &str) -> String {
     sql.to_owned()
 }
 
+/// A trigger of a user's that refuses rows, under a condition on `NEW`, with an
+/// error of its own.
+pub fn refusal(event: &str, condition: &str, text: &str) -> String {
+    format!(
+        "CREATE TRIGGER refusal BEFORE {event} FOR EACH ROW WHEN {condition}
+         BEGIN SELECT RAISE(ABORT, '{text}'); END"
+    )
+}
+
 /// Puts the session into a time zone far from UTC, where sessions have one.
 pub fn far_east(_: &mut TestConnection) {}

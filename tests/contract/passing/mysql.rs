@@ -12,6 +12,7 @@ use super::database::{TestConnection, TestDb};
 use super::jobs::{Job, JobUpdates, Status, data, jobs, row};
 use super::pools::{Event, Log, pool_with};
 use super::races::Scene;
+use super::sessions::{LANGUAGES, impatient};
 
 /// What the database has refused.
 fn failures(log: &Log) -> Vec<Event> {
@@ -27,6 +28,12 @@ fn is_written_to(db: &TestDb) -> bool {
 
 #[test]
 fn a_deadlock_is_tried_again() {
+    LANGUAGES
+        .into_iter()
+        .for_each(is_tried_again_after_a_deadlock);
+}
+
+fn is_tried_again_after_a_deadlock(speak: fn(&mut TestConnection)) {
     let (db, log) = (TestDb::new(), Log::default());
     // A success of the tracker writes, by a trigger of the user's, to a row more.
     db.sql("CREATE TABLE accounts (id INTEGER PRIMARY KEY, booked INTEGER NOT NULL)");
@@ -38,7 +45,10 @@ fn a_deadlock_is_tried_again() {
              UPDATE accounts SET booked = booked + 1 WHERE id = 1 AND NEW.status = 40",
     );
     let watched = log.clone();
-    let pool = pool_with(db.url(), 1, move |conn| watched.watch(conn));
+    let pool = pool_with(db.url(), 1, move |conn| {
+        speak(conn);
+        watched.watch(conn);
+    });
     Job::create_and_save(&pool, "a", JobUpdates::default()).unwrap();
     let mut attempt = Job::start(&pool, "a").unwrap();
     attempt.updates = data(json!("new"));
@@ -67,6 +77,40 @@ fn a_deadlock_is_tried_again() {
     let job = row(&db, "a");
     assert_eq!((job.status, job.retry), (Status::Succeeded, 0));
     assert_eq!((job.errors, job.data), (json!({}), Some(json!("new"))));
+}
+
+/// In a transaction of the tracker's own, which is rolled back before the error
+/// comes to whoever decides to try again.
+#[test]
+fn many_new_rows_wait_for_one_that_another_is_just_creating() {
+    for speak in LANGUAGES {
+        let db = TestDb::new();
+        let other = Arc::new(Mutex::new(None::<TestConnection>));
+        let pool = {
+            let other = Arc::clone(&other);
+            pool_with(db.url(), 1, move |conn| {
+                speak(conn);
+                impatient(conn);
+                let other = Arc::clone(&other);
+                let mut refusals = 0;
+                Log::default().watch_and(conn, move |event| {
+                    refusals += u32::from(matches!(event, Event::Failed(_)));
+                    if refusals == 2 {
+                        *other.lock().unwrap() = None;
+                    }
+                });
+            })
+        };
+        let mut theirs = TestConnection::establish(db.url()).unwrap();
+        theirs.batch_execute("BEGIN").unwrap();
+        Job::create_and_save(&mut theirs, "b", JobUpdates::default()).unwrap();
+        *other.lock().unwrap() = Some(theirs);
+
+        let rows = ["a", "b", "c"].map(|id| (id, JobUpdates::default()));
+        assert_eq!(Job::create_many(&pool, rows).unwrap(), 3);
+
+        assert!(other.lock().unwrap().is_none(), "nothing was in the way");
+    }
 }
 
 /// A batch is claimed in several goes where others are at its rows too; what

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::database::{TestConnection, TestDb};
 use super::jobs::{Job, JobUpdates, Status, data, jobs, row};
 use super::pools::{Event, Log, pool_with};
-use super::sessions::{number, waits};
+use super::sessions::{LANGUAGES, number, waits};
 
 fn establish(db: &TestDb, sql: &str) -> TestConnection {
     let mut conn = TestConnection::establish(db.url()).unwrap();
@@ -67,6 +67,15 @@ fn a_serialization_failure_is_tried_again() {
 
 #[test]
 fn a_deadlock_is_tried_again() {
+    for (speak, refusal) in LANGUAGES
+        .into_iter()
+        .zip(["deadlock detected", "Verklemmung (Deadlock) entdeckt"])
+    {
+        is_tried_again_after_a_deadlock(speak, refusal);
+    }
+}
+
+fn is_tried_again_after_a_deadlock(speak: fn(&mut TestConnection), refusal: &str) {
     let (db, log) = (TestDb::new(), Log::default());
     // A success of the tracker writes, by a trigger of the user's, to two
     // rows more: to the gate, which the test opens, and to the account.
@@ -80,6 +89,7 @@ fn a_deadlock_is_tried_again() {
     );
     let watched = log.clone();
     let pool = pool_with(db.url(), 1, move |conn| {
+        speak(conn);
         // The session that looks for the deadlock is the one to be refused.
         conn.batch_execute("SET deadlock_timeout = '1ms'").unwrap();
         watched.watch(conn);
@@ -109,5 +119,5 @@ fn a_deadlock_is_tried_again() {
         finish.join().unwrap().unwrap();
     });
 
-    assert_tried_twice(&db, &log, "deadlock detected");
+    assert_tried_twice(&db, &log, refusal);
 }

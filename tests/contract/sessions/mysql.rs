@@ -14,6 +14,31 @@ pub fn impatient(conn: &mut TestConnection) {
         .unwrap();
 }
 
+/// The languages of the database's messages.
+pub const LANGUAGES: [fn(&mut TestConnection); 2] = [|_| {}, in_german];
+
+/// The isolation levels of transactions.
+pub const LEVELS: [fn(&mut TestConnection); 4] = [
+    |_| {},
+    |conn| {
+        conn.batch_execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+            .unwrap();
+    },
+    // As MariaDB from 11.6 on.
+    |conn| {
+        conn.batch_execute("SET innodb_snapshot_isolation = ON")
+            .unwrap();
+    },
+    |conn| {
+        conn.batch_execute("SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE")
+            .unwrap();
+    },
+];
+
+pub fn in_german(conn: &mut TestConnection) {
+    conn.batch_execute("SET lc_messages = 'de_DE'").unwrap();
+}
+
 /// Puts the database's clock, as this session sees it, some hours off the
 /// worker's; it stands still, too.
 pub fn put_clock_off(conn: &mut TestConnection, hours: i64) {

@@ -12,6 +12,34 @@ pub fn impatient(conn: &mut TestConnection) {
     conn.batch_execute("SET lock_timeout = '5ms'").unwrap();
 }
 
+/// The languages of the database's messages.
+pub const LANGUAGES: [fn(&mut TestConnection); 2] = [|_| {}, in_german];
+
+/// The isolation levels of transactions, without the one that rolls back some
+/// transactions on suspicion.
+pub const LEVELS: [fn(&mut TestConnection); 2] = [
+    |conn| {
+        conn.batch_execute("SET default_transaction_isolation = 'read committed'")
+            .unwrap();
+    },
+    |conn| {
+        conn.batch_execute("SET default_transaction_isolation = 'repeatable read'")
+            .unwrap();
+    },
+];
+
+pub fn serializable(conn: &mut TestConnection) {
+    conn.batch_execute("SET default_transaction_isolation = 'serializable'")
+        .unwrap();
+}
+
+/// Has the server speak German, if `scripts/with-servers` started it: another
+/// may lack the locale.
+pub fn in_german(conn: &mut TestConnection) {
+    conn.batch_execute("SET lc_messages = 'de_DE.UTF-8'")
+        .unwrap();
+}
+
 /// Puts the database's clock, as this session sees it, some hours off the
 /// worker's: by functions that take the place of PostgreSQL's.
 pub fn put_clock_off(conn: &mut TestConnection, hours: i64) {

@@ -10,6 +10,12 @@ pub fn impatient(conn: &mut TestConnection) {
     conn.batch_execute("PRAGMA busy_timeout = 0").unwrap();
 }
 
+/// The languages of the database's messages.
+pub const LANGUAGES: [fn(&mut TestConnection); 1] = [|_| {}];
+
+/// The isolation levels of transactions.
+pub const LEVELS: [fn(&mut TestConnection); 1] = [|_| {}];
+
 mod by_two {
     #[diesel::declare_sql_function]
     extern "SQL" {

@@ -250,13 +250,19 @@ fn wrapped(error: BoxError) -> BoxError {
 }
 
 /// The job "a", whose work gets into a deadlock, and is the one to be refused.
-fn in_a_deadlock(work: Work) -> (TestDb, TestPool, Result<(), Error>) {
+fn in_a_deadlock(
+    speak: fn(&mut TestConnection),
+    work: Work,
+) -> (TestDb, TestPool, Result<(), Error>) {
     let db = TestDb::with_table(LEDGER);
     db.sql("CREATE TABLE accounts (id INTEGER NOT NULL PRIMARY KEY, sum INTEGER NOT NULL)");
     for id in 1..=50 {
         db.sql(&format!("INSERT INTO accounts VALUES ({id}, 0)"));
     }
-    let pool = pool_with(db.url(), 1, sessions::loses_deadlocks);
+    let pool = pool_with(db.url(), 1, move |conn| {
+        speak(conn);
+        sessions::loses_deadlocks(conn);
+    });
     Job::create_and_save(&pool, "a", data(json!("old"))).unwrap();
     let mut other = TestConnection::establish(db.url()).unwrap();
     sessions::wins_deadlocks(&mut other);
@@ -299,11 +305,13 @@ fn a_deadlock_that_is_passed_on_is_no_failed_attempt() {
         |conn| Err(wrapped(deadlock(run_into_it(conn)))),
         |conn| conn.transaction(|conn| Err(deadlock(run_into_it(conn)))),
     ];
-    for work in works {
-        let (db, pool, ended) = in_a_deadlock(work);
+    for speak in sessions::LANGUAGES {
+        for work in works {
+            let (db, pool, ended) = in_a_deadlock(speak, work);
 
-        assert_released(&db, ended);
-        assert_pool_is_sound(&db, &pool);
+            assert_released(&db, ended);
+            assert_pool_is_sound(&db, &pool);
+        }
     }
 }
 
@@ -335,10 +343,12 @@ fn a_deadlock_that_is_swallowed_is_a_failed_attempt_and_nothing_lands() {
             Ok(())
         },
     ];
-    for work in works {
-        let (db, pool, ended) = in_a_deadlock(work);
+    for speak in sessions::LANGUAGES {
+        for work in works {
+            let (db, pool, ended) = in_a_deadlock(speak, work);
 
-        assert_failed(&db, ended);
-        assert_pool_is_sound(&db, &pool);
+            assert_failed(&db, ended);
+            assert_pool_is_sound(&db, &pool);
+        }
     }
 }

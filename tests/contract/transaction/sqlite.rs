@@ -11,7 +11,9 @@ use super::database::{TestConnection, TestDb};
 use super::jobs::{Job, JobUpdates, Status, age_lock, data, row};
 use super::pools::{Event, Log, pool_with};
 use super::sessions::impatient;
-use super::transaction::{LEDGER, assert_failed, assert_pool_is_sound, book, bookings, one_job};
+use super::transaction::{
+    LEDGER, assert_failed, assert_pool_is_sound, assert_released, book, bookings, one_job,
+};
 
 #[test]
 fn an_error_that_ends_the_transaction_is_a_failed_attempt_though_it_is_swallowed() {
@@ -72,6 +74,23 @@ fn a_transaction_waits_for_another_and_the_work_runs_once() {
     assert_eq!((runs, bookings(&db, "a")), (1, vec![1]));
     let job = row(&db, "a");
     assert_eq!((job.status, job.retry), (Status::Succeeded, 0));
+}
+
+#[test]
+fn a_conflict_that_is_passed_on_is_no_failed_attempt() {
+    let (db, pool) = one_job();
+    let mut theirs = TestConnection::establish(db.url()).unwrap();
+
+    let ended = Job::run_job_in_transaction(&pool, "a", |conn, job, updates| {
+        *updates = data(json!("new"));
+        book(conn, &job.id, 1)?;
+        book(&mut theirs, &job.id, 2)?;
+        Ok(())
+    });
+
+    let error = assert_released(&db, ended);
+    assert_eq!(error.to_string(), "database is locked");
+    assert_pool_is_sound(&db, &pool);
 }
 
 #[test]
