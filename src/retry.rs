@@ -109,6 +109,9 @@ pub(crate) enum Verdict {
 /// nobody can be in the way of the second.
 pub(crate) struct Kept<C: TrackerConnection> {
     is_kept: bool,
+    /// How long to wait for one of the pool's, where none is kept; at most as
+    /// long as the pool says.
+    pub patience: Duration,
     conn: Option<PooledConnection<ConnectionManager<C>>>,
 }
 
@@ -117,6 +120,7 @@ impl<C: TrackerConnection> Kept<C> {
     pub fn none() -> Self {
         Self {
             is_kept: false,
+            patience: Duration::MAX,
             conn: None,
         }
     }
@@ -127,6 +131,7 @@ impl<C: TrackerConnection> Kept<C> {
             checkout(pool, pool.connection_timeout()).map_err(|source| Error::Pool { source })?;
         Ok(Self {
             is_kept: true,
+            patience: Duration::MAX,
             conn: Some(conn),
         })
     }
@@ -162,7 +167,7 @@ pub(crate) fn run_on<C: TrackerConnection, T>(
     loop {
         let mut conn = match kept.conn.take() {
             Some(conn) => conn,
-            None => match checkout(pool, pool.connection_timeout()) {
+            None => match checkout(pool, pool.connection_timeout().min(kept.patience)) {
                 Ok(conn) => conn,
                 Err(source) => return Err(last.map_or(Error::Pool { source }, failed)),
             },

@@ -1,5 +1,6 @@
 //! How a worker gets its jobs.
 
+use std::fmt::Display;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Instant;
@@ -8,31 +9,42 @@ use super::{Crew, FIRST_PAUSE, LONGEST_PAUSE, WorkersDesk, give_back, lock};
 use crate::backoff;
 use crate::claim::{self, Next};
 use crate::connection::TrackerConnection;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::keys::KeySet;
+use crate::retry;
 use crate::store::{JobName, JobStore, Obstacle, Search};
 use crate::worker::aside::{Aside, Why};
 use crate::worker::desk::{Found, Task, Who};
 
 impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
-    /// The first claim, whose error is the caller's: the table is there, and
-    /// the database can be had.
+    /// The first claim, whose error is the caller's, unless it may pass: the
+    /// table is there, and the database can be had.
     pub fn claim_first<S: 'static>(&self) -> Result<()> {
         let task = self.desk().next(Who::Hand, Instant::now());
-        match task {
-            Task::Claim { quiet } => self.try_claim::<S>(quiet),
-            _ => Ok(()),
+        let Task::Claim { quiet } = task else {
+            return Ok(());
+        };
+        match self.try_claim::<S>(quiet) {
+            Err(Error::Database { source, .. }) if retry::is_passing::<C>(&source) => {
+                self.fail_claim(&source);
+                Ok(())
+            }
+            other => other,
         }
     }
 
     pub(super) fn claim<S: 'static>(&self, quiet: bool) -> MutexGuard<'_, WorkersDesk<J, C>> {
         if let Err(error) = self.tried("a claim", || self.try_claim::<S>(quiet)) {
-            let failures = self.failed_claims.fetch_add(1, Ordering::Relaxed) + 1;
-            let pause = backoff::exponential(FIRST_PAUSE, LONGEST_PAUSE, failures);
-            tracing::error!(%error, ?pause, "no jobs could be claimed");
-            self.desk().fail_claim(pause, Instant::now());
+            self.fail_claim(&error);
         }
         self.desk()
+    }
+
+    fn fail_claim(&self, error: &dyn Display) {
+        let failures = self.failed_claims.fetch_add(1, Ordering::Relaxed) + 1;
+        let pause = backoff::exponential(FIRST_PAUSE, LONGEST_PAUSE, failures);
+        tracing::error!(%error, ?pause, "no jobs could be claimed");
+        self.desk().fail_claim(pause, Instant::now());
     }
 
     fn try_claim<S: 'static>(&self, quiet: bool) -> Result<()> {

@@ -25,6 +25,8 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
     /// The thread that renews locks, until the others are done.
     pub fn renew(&self, mut kept: Kept<C>) {
         let interval = self.interval();
+        // Claims and ends wait while this does.
+        kept.patience = interval;
         let mut failures = 0;
         let mut next_round = after(Instant::now(), interval);
         // Those whose rows were held are tried again between the rounds.

@@ -1,6 +1,7 @@
 //! What only SQLite can get wrong: its files, and times that are text.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use diesel::connection::{InstrumentationEvent, SimpleConnection};
@@ -11,7 +12,9 @@ use diesel_status_tracker::{Error, StatusTracked};
 
 use super::database::{TestDb, TestPool, pool_at};
 use super::jobs::{Job, JobUpdates, Status, assert_names, row};
-use super::pools::pool_with;
+use super::pools::{Event, Log, pool_with};
+use super::sessions::impatient;
+use super::worker::summary;
 
 #[test]
 fn a_file_that_is_no_database_is_said_to_be_none() {
@@ -81,6 +84,31 @@ fn a_connection_that_only_reads_is_replaced() {
     });
     Job::run_job(&pool, "a", |_, _| Ok(())).unwrap();
     assert_eq!(row(&db, "a").status, Status::Succeeded);
+}
+
+/// Another program may hold the file for longer than all tries of a claim.
+#[test]
+fn a_worker_whose_first_look_finds_the_file_locked_does_not_end() {
+    let db = TestDb::new();
+    Job::create_and_save(&db.pool(1), "a", JobUpdates::default()).unwrap();
+    let mut other = SqliteConnection::establish(db.url()).unwrap();
+    other.batch_execute("BEGIN IMMEDIATE").unwrap();
+    let (other, refusals) = (Arc::new(Mutex::new(Some(other))), AtomicUsize::new(0));
+    let refusals = Arc::new(refusals);
+    let pool = pool_with(db.url(), 1, move |conn| {
+        impatient(conn);
+        let (other, refusals) = (Arc::clone(&other), Arc::clone(&refusals));
+        Log::default().watch_and(conn, move |event| {
+            let is_refusal = matches!(event, Event::Failed(text) if text.contains("locked"));
+            if is_refusal && refusals.fetch_add(1, Ordering::Relaxed) == 11 {
+                drop(other.lock().unwrap().take());
+            }
+        });
+    });
+
+    let done = Job::worker(&pool).threads(1).run_until_empty(|_, _| Ok(()));
+
+    assert_eq!(done.unwrap(), summary(|s| s.succeeded = 1));
 }
 
 #[test]
