@@ -7,8 +7,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
 use crate::causes::causes;
-use crate::connection::TrackerConnection;
-use crate::database_error::{Cause, cause_of};
+use crate::connection::{TrackerConnection, cause_of};
+use crate::database_error::Cause;
 use crate::ending::{Ending, Landing, landing};
 use crate::error::{BoxError, Error, Result};
 use crate::panics::Discarded;

@@ -12,7 +12,7 @@ use super::jobs::{Job, data};
 use super::pools::{Event, Log, pool_with};
 use super::sessions::{LANGUAGES, serializable};
 use super::transaction::{
-    LEDGER, assert_failed, assert_pool_is_sound, assert_released, book, bookings, one_job,
+    LEDGER, assert_failed, assert_pool_is_sound, assert_released, book, bookings, ledger, one_job,
 };
 use super::worker::{create, summary};
 
@@ -160,4 +160,22 @@ fn serializable_transactions_land_once_though_some_run_again() {
     for id in 0..JOBS {
         assert_eq!(bookings(&db, &id.to_string()), [1]);
     }
+}
+
+#[test]
+fn the_work_may_raise_the_isolation_level_of_its_transaction() {
+    let (db, pool) = one_job();
+    let mut other = TestConnection::establish(db.url()).unwrap();
+    let count = || ledger::table.count();
+
+    Job::run_job_in_transaction(&pool, "a", |conn, job, _| {
+        conn.batch_execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")?;
+        let before: i64 = count().get_result(conn)?;
+        book(&mut other, "theirs", 2)?;
+        assert_eq!(count().get_result(conn), Ok(before));
+        Ok(book(conn, &job.id, 1)?)
+    })
+    .unwrap();
+
+    assert_eq!(bookings(&db, "a"), [1]);
 }
