@@ -3,7 +3,7 @@
 use diesel::QueryResult;
 use diesel::connection::{AnsiTransactionManager, Connection, TransactionManager};
 use diesel::r2d2::{ConnectionManager, Pool, R2D2Connection};
-use diesel::result::Error as DieselError;
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
 use crate::database_error::{self as told, Cause, Information};
 
@@ -187,7 +187,7 @@ impl TrackerConnection for diesel::MysqlConnection {
             work(conn).inspect_err(|error| {
                 // Before the rollback, after which MySQL does not know the code.
                 if let Some(error) = error.database_error() {
-                    told::cause_of(conn, error);
+                    cause_of(conn, error);
                 }
             })
         })
@@ -231,6 +231,35 @@ fn savepoint_then_mark<C: TrackerConnection, W>(
         let done = conn.transaction(work)?;
         mark(conn, done)
     })
+}
+
+/// Why `conn` has just failed with `error`.
+pub(crate) fn cause_of<C: TrackerConnection>(conn: &mut C, error: &DieselError) -> Cause {
+    cause_by(error, |information| conn.cause(information))
+}
+
+/// The same, as far as the error itself tells it.
+pub(crate) fn cause_in<C: TrackerConnection>(error: &DieselError) -> Cause {
+    cause_by(error, C::cause_in)
+}
+
+fn cause_by(error: &DieselError, unknown: impl FnOnce(&Information) -> Cause) -> Cause {
+    match error {
+        DieselError::DatabaseError(kind, information) => match kind {
+            DatabaseErrorKind::SerializationFailure => Cause::Conflict,
+            // A server that has become a read-only replica stays one.
+            DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::ReadOnlyTransaction => {
+                Cause::Connection
+            }
+            // Diesel has no kind for most errors that pass by themselves.
+            DatabaseErrorKind::Unknown => unknown(&**information),
+            _ => Cause::Statement,
+        },
+        DieselError::BrokenTransactionManager | DieselError::RollbackErrorOnCommit { .. } => {
+            Cause::Connection
+        }
+        _ => Cause::Statement,
+    }
 }
 
 /// `work`, which writes `statements` times: in one transaction where that is

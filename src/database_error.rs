@@ -2,12 +2,7 @@
 //! the same in every language; else whole texts, never a part of one, for that
 //! may be part of somebody else's.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{PoisonError, RwLock};
-
-use diesel::result::{DatabaseErrorInformation, DatabaseErrorKind, Error as DieselError};
-
-use crate::connection::TrackerConnection;
+use diesel::result::DatabaseErrorInformation;
 
 /// What Diesel tells of an error of the database.
 pub(crate) type Information = dyn DatabaseErrorInformation + Send + Sync;
@@ -30,57 +25,31 @@ pub enum Cause {
     Unclear,
 }
 
-/// Why `conn` has just failed with `error`.
-pub(crate) fn cause_of<C: TrackerConnection>(conn: &mut C, error: &DieselError) -> Cause {
-    cause_by(error, |information| conn.cause(information))
-}
-
-/// The same, as far as the error itself tells it.
-pub(crate) fn cause_in<C: TrackerConnection>(error: &DieselError) -> Cause {
-    cause_by(error, C::cause_in)
-}
-
-fn cause_by(error: &DieselError, unknown: impl FnOnce(&Information) -> Cause) -> Cause {
-    match error {
-        DieselError::DatabaseError(kind, information) => match kind {
-            DatabaseErrorKind::SerializationFailure => Cause::Conflict,
-            // A server that has become a read-only replica stays one.
-            DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::ReadOnlyTransaction => {
-                Cause::Connection
-            }
-            // Diesel has no kind for most errors that pass by themselves.
-            DatabaseErrorKind::Unknown => unknown(&**information),
-            _ => Cause::Statement,
-        },
-        DieselError::BrokenTransactionManager | DieselError::RollbackErrorOnCommit { .. } => {
-            Cause::Connection
-        }
-        _ => Cause::Statement,
-    }
-}
-
 /// Texts in any language whose cause was found out while this program runs.
-static LEARNED: RwLock<BTreeMap<String, Cause>> = RwLock::new(BTreeMap::new());
-/// Enough for all languages of several servers.
-const MOST_LEARNED: usize = 1_000;
-/// The languages of PostgreSQL in which it was asked for its texts.
-#[cfg(feature = "postgres")]
-static LANGUAGES: RwLock<BTreeSet<String>> = RwLock::new(BTreeSet::new());
-
-/// The cause of the errors with this text, if it was found out.
 #[cfg(any(feature = "postgres", feature = "mysql"))]
-fn learned(text: &str) -> Option<Cause> {
-    let learned = LEARNED.read().unwrap_or_else(PoisonError::into_inner);
-    learned.get(text).copied()
-}
+mod memory {
+    use std::collections::BTreeMap;
+    use std::sync::{PoisonError, RwLock};
 
-/// Notes the cause of the errors with this text.
-#[cfg(any(feature = "postgres", feature = "mysql"))]
-fn learn(text: &str, cause: Cause) {
-    if learned(text) != Some(cause) {
-        let mut learned = LEARNED.write().unwrap_or_else(PoisonError::into_inner);
-        if learned.len() < MOST_LEARNED {
-            learned.insert(text.to_owned(), cause);
+    use super::Cause;
+
+    static TEXTS: RwLock<BTreeMap<String, Cause>> = RwLock::new(BTreeMap::new());
+    /// Enough for all languages of several servers.
+    const MOST: usize = 1_000;
+
+    /// The cause of the errors with this text, if it was found out.
+    pub fn learned(text: &str) -> Option<Cause> {
+        let texts = TEXTS.read().unwrap_or_else(PoisonError::into_inner);
+        texts.get(text).copied()
+    }
+
+    /// Notes the cause of the errors with this text.
+    pub fn learn(text: &str, cause: Cause) {
+        if learned(text) != Some(cause) {
+            let mut texts = TEXTS.write().unwrap_or_else(PoisonError::into_inner);
+            if texts.len() < MOST {
+                texts.insert(text.to_owned(), cause);
+            }
         }
     }
 }
@@ -97,10 +66,11 @@ pub(crate) mod sqlite {
     use super::Cause;
 
     pub fn cause(text: &str) -> Cause {
+        if text == "database is locked" {
+            return Cause::Conflict;
+        }
         match text.split_once(": ").map_or(text, |(text, _)| text) {
-            "database is locked" | "database table is locked" | "database schema is locked" => {
-                Cause::Conflict
-            }
+            "database table is locked" | "database schema is locked" => Cause::Conflict,
             // Opened while the file could not be written to, and so for ever.
             "attempt to write a readonly database" => Cause::Connection,
             _ => Cause::Statement,
@@ -111,6 +81,9 @@ pub(crate) mod sqlite {
 /// PostgreSQL, whose codes (SQLSTATE) Diesel keeps to itself.
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres {
+    use std::collections::BTreeSet;
+    use std::sync::{PoisonError, RwLock};
+
     use diesel::connection::Connection;
     use diesel::dsl::sql;
     use diesel::prelude::*;
@@ -118,7 +91,11 @@ pub(crate) mod postgres {
     use diesel::result::{DatabaseErrorKind, Error as DieselError};
     use diesel::sql_types::{Bool, Text};
 
-    use super::{Cause, Information, LANGUAGES, PoisonError, is_english, learn, learned};
+    use super::memory::{learn, learned};
+    use super::{Cause, Information, is_english};
+
+    /// The languages in which servers were asked for their texts.
+    static LANGUAGES: RwLock<BTreeSet<String>> = RwLock::new(BTreeSet::new());
 
     pub fn cause(error: &Information) -> Cause {
         let text = error.message();
@@ -332,7 +309,8 @@ pub(crate) mod mysql {
     use diesel::prelude::*;
     use diesel::sql_types::{BigInt, Nullable, Text};
 
-    use super::{Cause, Information, is_english, learn, learned};
+    use super::memory::{learn, learned};
+    use super::{Cause, Information, is_english};
 
     /// The cause, as far as the text tells it.
     pub fn cause_in(error: &Information) -> Cause {

@@ -9,8 +9,8 @@ use diesel::r2d2::{ConnectionManager, PooledConnection};
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
 use crate::backoff;
-use crate::connection::{MaybeDatabaseError, PoolOf, TrackerConnection};
-use crate::database_error::{Cause, cause_in, cause_of};
+use crate::connection::{MaybeDatabaseError, PoolOf, TrackerConnection, cause_in, cause_of};
+use crate::database_error::Cause;
 use crate::error::{BoxError, Error, PoolTimeout, Result};
 
 /// Pauses between the tries, doubled from the first to the longest: about

@@ -280,6 +280,9 @@ pub trait JobStore<C>: Tracked {
         status: Self::Status,
         wait: LockWait,
     ) -> Query<usize>;
+    /// Takes the row for this transaction, if the lock on it still stands: from
+    /// then on nobody else can change it.
+    fn take_row(conn: &mut C, key: &Self::Key, token: &str) -> Query<bool>;
     /// Renews all locks on `keys` that are one of `tokens`, and tells which
     /// those are, with their new times.
     fn renew_rows(

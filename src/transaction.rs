@@ -3,13 +3,12 @@
 use std::cell::Cell;
 use std::error::Error as StdError;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Instant;
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
 use crate::causes::causes;
-use crate::connection::TrackerConnection;
-use crate::database_error::{Cause, cause_of};
+use crate::connection::{TrackerConnection, cause_of};
+use crate::database_error::Cause;
 use crate::ending::{Ending, Landing, landing};
 use crate::error::{BoxError, Error, Result};
 use crate::panics::Discarded;
@@ -148,12 +147,12 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         let mut work = Some((work, updates));
         retry::run(&self.pool, &JobName::<J>(&self.lease.key), |conn, _| {
             let stage = Cell::new(Stage::Beginning);
-            let lock_at = self.lease.lock_at();
             let (mut trouble, mut value) = (None, None);
             let (mut cause, mut is_refused) = (None, false);
             let done = conn.both_or_neither(
                 |conn| {
-                    if takes_row && !self.takes_row(conn)? {
+                    let (key, token) = (&self.lease.key, &self.lease.token);
+                    if takes_row && !J::take_row(conn, key, token)? {
                         stage.set(Stage::LockLost);
                         return Err(DieselError::RollbackTransaction);
                     }
@@ -193,9 +192,6 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
                     Ok(())
                 },
             );
-            if done.is_err() && stage.get() != Stage::Committing {
-                self.lease.set_not_renewed(lock_at);
-            }
             let error = match (done, trouble) {
                 (Ok(()), _) => match value.take() {
                     Some(value) => return Ok(Try::Over(Outcome::Committed(value))),
@@ -231,9 +227,6 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
             let mut verdict = retry::judge(conn, &error);
             if verdict == Verdict::Unclear && retry::learn_language(&self.pool, conn) {
                 verdict = retry::judge(conn, &error);
-            }
-            if verdict != Verdict::Broken {
-                self.lease.set_not_renewed(lock_at);
             }
             Ok(Try::Over(match (verdict, stage.get(), value) {
                 (Verdict::WrongWay, ..) => return Err(Fault::Final(error)),
@@ -272,20 +265,6 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
             }
             _ => false,
         }
-    }
-
-    /// Whether the lock still stands, which nobody can change from then on: the
-    /// transaction may have waited for longer than the lock lasts. On SQLite, a
-    /// file that cannot be written to is found out before the work is done.
-    fn takes_row(&self, conn: &mut C) -> diesel::QueryResult<bool> {
-        let asked_at = Instant::now();
-        let (key, token) = (std::slice::from_ref(&self.lease.key), &*self.lease.token);
-        let renewed = J::renew_rows(conn, key, &[token], LockWait::AsSet)?.pop();
-        // The row bears it where the commit lands, though its answer be lost.
-        if let Some(row) = &renewed {
-            self.lease.set_renewed(row.lock_at, asked_at);
-        }
-        Ok(renewed.is_some())
     }
 
     /// Finds out whether the commit landed, by giving the job back: a server

@@ -126,6 +126,27 @@ macro_rules! __job_table_changed_rows {
     };
 }
 
+/// Takes a row for the transaction, and tells whether there is one.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __job_table_take_row {
+    // The transaction has the file. A write finds out whether it can be written to.
+    (sqlite $query:expr, $Key:ty, $conn:expr, $renew:expr) => {
+        ::core::result::Result::Ok(!$renew?.is_empty())
+    };
+    // Not from those who refer to it by a foreign key.
+    (postgres $query:expr, $Key:ty, $conn:expr, $renew:expr) => {
+        $crate::__job_table_take_row!(@found $query.for_no_key_update(), $Key, $conn)
+    };
+    (mysql $query:expr, $Key:ty, $conn:expr, $renew:expr) => {
+        $crate::__job_table_take_row!(@found $query.for_update(), $Key, $conn)
+    };
+    (@found $query:expr, $Key:ty, $conn:expr) => {{
+        let keys_: ::std::vec::Vec<$Key> = $crate::__private::diesel::RunQueryDsl::load($query, $conn)?;
+        ::core::result::Result::Ok(!keys_.is_empty())
+    }};
+}
+
 /// Inserts one row and returns it, `None` where the key exists.
 #[doc(hidden)]
 #[macro_export]

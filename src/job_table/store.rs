@@ -327,6 +327,15 @@ macro_rules! __job_table_store {
                     execute!(__private::update(table!(), changes_, held_any!(keys_, token_), wait_), conn_)
                 }
 
+                fn take_row(conn_: &mut Connection, key_: &Key, token_: &str) -> QueryResult<::core::primitive::bool> {
+                    $crate::__job_table_take_row! {
+                        $backend table!().select(read_key!()).filter(held!(key_, token_)), KeyRow, conn_,
+                        <Self as $crate::JobStore<Connection>>::renew_rows(
+                            conn_, ::core::slice::from_ref(key_), &[token_], LockWait::Never
+                        )
+                    }
+                }
+
                 fn renew_rows(conn_: &mut Connection, keys_: &[Key], tokens_: &[&str], wait_: LockWait) -> QueryResult<Vec<Renewed<Key>>> {
                     macro_rules! held_by_us { () => { is_any!(keys_).and(__private::one_of(
                         COLUMNS.lock,

@@ -88,7 +88,11 @@ struct AsTheEnvironmentSays;
 impl CustomizeConnection<TestConnection, Error> for AsTheEnvironmentSays {
     fn on_acquire(&self, conn: &mut TestConnection) -> Result<(), Error> {
         if let Ok(level) = std::env::var(ISOLATION) {
-            let set = format!("SET SESSION TRANSACTION ISOLATION LEVEL {level}");
+            let set = match level.as_str() {
+                // REPEATABLE READ as MariaDB has it from 11.6 on.
+                "snapshot" => "SET innodb_snapshot_isolation = ON".to_owned(),
+                level => format!("SET SESSION TRANSACTION ISOLATION LEVEL {level}"),
+            };
             conn.batch_execute(&set).map_err(Error::QueryError)?;
         }
         Ok(())
