@@ -1,7 +1,6 @@
 //! Behind PgBouncer in transaction mode, where each transaction gets another
 //! session of the server.
 
-use std::sync::Mutex;
 use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
@@ -149,6 +148,9 @@ fn a_statement_that_is_prepared_already_is_told_of_at_once() {
     }
 }
 
+/// How many sessions PgBouncer opens for a database and a user: its default.
+const SESSIONS: usize = 20;
+
 /// A session of the server that nobody else gets meanwhile.
 fn hold_a_session(db: &TestDb) -> TestConnection {
     let mut conn = TestConnection::establish(db.url()).unwrap();
@@ -217,13 +219,11 @@ fn a_worker_that_meets_it_ends_with_it() {
     let db = behind_pgbouncer();
     create(&right(&db, 1), 3);
     let (pool, _) = wrong(&db);
-    let kept = Mutex::new(None);
+    // All connections share the one session that is left.
+    let _others: Vec<_> = (1..SESSIONS).map(|_| hold_a_session(&db)).collect();
 
     let done = Job::worker(&pool).threads(1).run(|_, _| {
-        // It goes on with another, which prepares the same statements.
-        kept.lock()
-            .unwrap()
-            .get_or_insert_with(|| pool.get().unwrap());
+        prepare_many(&mut TestConnection::establish(db.url())?);
         Ok(())
     });
 
