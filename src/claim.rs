@@ -86,16 +86,16 @@ pub(crate) fn by_key<S: 'static, J: JobStore<C>, C: TrackerConnection>(
             }
             Ok(match step.may_start(&row) {
                 // The database would have claimed it, had it thought so.
-                Start::Ready if looks == LOOKS && row.run_at.is_some() => {
+                Start::Ready if looks >= LOOKS && row.run_at.is_some() => {
                     Decision::Refused(Refusal::NotReady {
                         status: row.status,
                         run_at: row.run_at,
                     })
                 }
-                Start::Ready if looks == LOOKS => Decision::Not(Obstacle::Dropped),
+                Start::Ready if looks >= LOOKS => Decision::Not(Obstacle::Dropped),
                 Start::Ready => Decision::Again,
                 Start::Refused(refusal) => Decision::Refused(refusal),
-                Start::Expired if looks == LOOKS => Decision::Refused(Refusal::Locked {
+                Start::Expired if looks >= LOOKS => Decision::Refused(Refusal::Locked {
                     lock_at: row.lock_at,
                     expires_at: None,
                 }),

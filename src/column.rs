@@ -7,6 +7,8 @@
 use std::marker::PhantomData;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
+use diesel::backend::Backend;
+use diesel::deserialize::FromSql;
 use diesel::sql_types::{BigInt, Integer, Json, Jsonb, Nullable, SmallInt, Text, Timestamp};
 use serde_json::Value;
 
@@ -67,6 +69,21 @@ pub trait TimeColumn {
     fn write(time: DateTime<Utc>) -> Self::Value;
     /// What a `lock_at` holds before the first lock: NULL, or a time long ago where NULL is not allowed.
     fn never() -> Self::Value;
+}
+
+/// A value of a column, `None` where it cannot be read: one bad value is not to
+/// keep a whole list from being read.
+#[derive(Debug, diesel::deserialize::FromSqlRow)]
+pub struct Lenient<T>(pub Option<T>);
+
+impl<T: FromSql<ST, DB>, ST, DB: Backend> FromSql<ST, DB> for Lenient<T> {
+    fn from_sql(bytes: DB::RawValue<'_>) -> diesel::deserialize::Result<Self> {
+        Ok(Self(T::from_sql(bytes).ok()))
+    }
+
+    fn from_nullable_sql(bytes: Option<DB::RawValue<'_>>) -> diesel::deserialize::Result<Self> {
+        Ok(Self(T::from_nullable_sql(bytes).ok()))
+    }
 }
 
 /// A SQL type that counts retries.

@@ -64,6 +64,10 @@ pub trait TrackerConnection:
     /// waiting for each other.
     const WRITERS: usize = usize::MAX;
 
+    /// Whether a transaction goes on after an error within a savepoint. MySQL ends
+    /// it after a deadlock, and by its settings after a lock timeout.
+    const SAVEPOINTS_HOLD: bool = true;
+
     /// Has the pool throw this connection away instead of handing it out
     /// again. With `test_on_check_out(false)` a pool keeps dead connections.
     fn evict(&mut self) {
@@ -159,6 +163,8 @@ impl TrackerConnection for diesel::PgConnection {
 
 #[cfg(feature = "mysql")]
 impl TrackerConnection for diesel::MysqlConnection {
+    const SAVEPOINTS_HOLD: bool = false;
+
     fn cause_in(error: &Information) -> Cause {
         told::mysql::cause_in(error)
     }

@@ -1,16 +1,16 @@
 //! The end of attempts whose worker is presumed dead.
 
 use diesel::QueryResult;
-use diesel::result::Error::DeserializationError as Undecodable;
+use serde_json::Value;
 
-use crate::apart::all_or_each;
+use crate::apart::{self, Mode, all_or_each, each_alone};
 use crate::connection::{TrackerConnection, together};
 use crate::database::Database;
 use crate::error::Result;
 use crate::failure::Failure;
 use crate::keys::KeySet;
 use crate::protocol::{Setback, Step};
-use crate::store::{JobName, JobStore, Obstacle, Tracked};
+use crate::store::{DeadAttempt, JobName, JobStore, Obstacle, Tracked};
 
 /// Dead attempts that are ended at once.
 const CHUNK: usize = 100;
@@ -66,9 +66,12 @@ pub(crate) fn expire_all<D: Database, J: JobStore<D::Connection>>(
 ) -> Result<usize> {
     let mut expired = 0;
     let (mut past, mut done) = (KeySet::default(), KeySet::default());
+    // Others may have ended these, or a trigger drops the change: the next look tells.
+    let mut unchanged = KeySet::default();
     loop {
-        let passed = past.len();
-        let (chunk, are_all) = db.run(&J::TABLE, |conn, _| {
+        let mut tries = 0;
+        let (chunk, mut is_over) = db.run(&J::TABLE, |conn, _| {
+            tries += 1;
             // Those that are passed over stay where they are.
             let reach = CHUNK + past.len();
             let mut keys = J::dead_keys(conn, reach, step)?;
@@ -80,14 +83,15 @@ pub(crate) fn expire_all<D: Database, J: JobStore<D::Connection>>(
                 }
                 !past.contains(key)
             });
-            Ok((expire_some::<_, J>(conn, keys, step)?, are_all))
+            let chunk =
+                expire_some::<_, J>(conn, keys, step, Mode::of_try::<D::Connection>(tries))?;
+            Ok((chunk, are_all))
         })?;
-        let mut is_over = are_all;
-        is_over |= past.len() == passed
-            && !chunk
-                .iter()
-                .any(|(_, changed)| !matches!(changed, Ok(None)));
         for (key, changed) in chunk {
+            let changed = match changed {
+                Ok(None) if !unchanged.insert(&key) => Err(Obstacle::Dropped),
+                other => other,
+            };
             match changed {
                 Ok(Some(setback)) => {
                     log::<J>(&key, &setback, step);
@@ -95,7 +99,7 @@ pub(crate) fn expire_all<D: Database, J: JobStore<D::Connection>>(
                     done.insert(&key);
                     expired += 1;
                 }
-                Ok(None) => {}
+                Ok(None) => is_over = false,
                 Err(obstacle) => {
                     past.insert(&key);
                     who.passed_over(&key, obstacle);
@@ -115,20 +119,33 @@ fn expire_some<C: TrackerConnection, J: JobStore<C>>(
     conn: &mut C,
     keys: Vec<J::Key>,
     step: &Step<J::Status>,
+    mode: Mode,
 ) -> QueryResult<Changed<J>> {
+    let (mut changed, mut dead) = (Vec::new(), Vec::new());
+    // Before the transaction begins: what reads in one waits for rows that others
+    // hold, on some isolation levels.
+    for key in keys {
+        match Dead::<J>::read(conn, &key, step) {
+            Ok(Some(attempt)) => dead.push(attempt),
+            Ok(None) => changed.push((key, Ok(None))),
+            Err(error) => changed.push((key, Err(apart::obstacle_of(conn, error)?))),
+        }
+    }
+    let one = |conn: &mut C, n: &usize| dead[*n].end(conn, step);
     let all = |conn: &mut C| {
-        together(conn, keys.len(), |conn| {
-            let expire = |key: &J::Key| match expire::<J, C>(conn, key, step) {
-                Ok(setback) => Ok((key.clone(), Ok(setback))),
-                Err(error @ Undecodable(_)) => Ok((key.clone(), Err(Obstacle::Unreadable(error)))),
-                Err(error) => Err(error),
-            };
-            keys.iter().map(expire).collect()
+        together(conn, dead.len(), |conn| {
+            let ended = (0..dead.len()).map(|n| Ok((n, Ok(one(conn, &n)?))));
+            ended.collect()
         })
     };
-    all_or_each(conn, keys.clone(), all, |conn, key| {
-        expire::<J, C>(conn, key, step)
-    })
+    let ended = match mode {
+        _ if dead.is_empty() => Vec::new(),
+        Mode::Together => all_or_each(conn, 0..dead.len(), all, one)?,
+        Mode::Alone => each_alone(conn, 0..dead.len(), one)?,
+    };
+    let ended = ended.into_iter();
+    changed.extend(ended.map(|(n, ended)| (dead[n].attempt.key.clone(), ended)));
+    Ok(changed)
 }
 
 /// Ends the attempt on this row if its lock has expired, and tells what that
@@ -138,17 +155,56 @@ pub(crate) fn expire<J: JobStore<C>, C: TrackerConnection>(
     key: &J::Key,
     step: &Step<J::Status>,
 ) -> QueryResult<Option<Setback<J::Status>>> {
-    let Some(mut dead) = J::dead_attempt(conn, key, step)? else {
-        return Ok(None);
-    };
-    let (setback, panic) = step.after_failure(dead.retry, None);
-    let failure = Failure::because(
-        "the lock expired: the worker died, or ran for longer than LOCK_EXPIRE without renewing",
-    )
-    .and_of_delay(panic, step.redact);
-    let errors = failure.document(std::mem::take(&mut dead.errors), setback.retry, dead.now);
-    let expired = J::expire_row(conn, &dead, setback, errors, step)? > 0;
-    Ok(expired.then_some(setback))
+    match Dead::<J>::read(conn, key, step)? {
+        Some(dead) => dead.end(conn, step),
+        None => Ok(None),
+    }
+}
+
+/// A dead attempt, and what follows from its end.
+struct Dead<J: Tracked> {
+    attempt: DeadAttempt<J>,
+    setback: Setback<J::Status>,
+    errors: Value,
+}
+
+impl<J: Tracked> Dead<J> {
+    /// The attempt on this row, if its lock has expired.
+    fn read<C>(conn: &mut C, key: &J::Key, step: &Step<J::Status>) -> QueryResult<Option<Self>>
+    where
+        J: JobStore<C>,
+    {
+        let Some(mut attempt) = J::dead_attempt(conn, key, step)? else {
+            return Ok(None);
+        };
+        let (setback, panic) = step.after_failure(attempt.retry, None);
+        let failure = Failure::because(
+            "the lock expired: the worker died, or ran for longer than LOCK_EXPIRE without renewing",
+        )
+        .and_of_delay(panic, step.redact);
+        let earlier = std::mem::take(&mut attempt.errors);
+        let errors = failure.document(earlier, setback.retry, attempt.now);
+        Ok(Some(Self {
+            attempt,
+            setback,
+            errors,
+        }))
+    }
+
+    /// Ends it, unless it was renewed or finished meanwhile, and tells what that
+    /// left.
+    fn end<C>(
+        &self,
+        conn: &mut C,
+        step: &Step<J::Status>,
+    ) -> QueryResult<Option<Setback<J::Status>>>
+    where
+        J: JobStore<C>,
+    {
+        let errors = self.errors.clone();
+        let ended = J::expire_row(conn, &self.attempt, self.setback, errors, step)? > 0;
+        Ok(ended.then_some(self.setback))
+    }
 }
 
 /// Says that the attempt on this row has ended.

@@ -64,8 +64,8 @@ pub mod __private {
     pub use crate::claim::{claim_by_key, claim_by_keys, held_by};
     pub use crate::clock::{ago, from_now, now, stamp};
     pub use crate::column::{
-        ColumnTypes, Columns, ErrorsColumn, HasColumns, IsNoNumber, IsNumber, Probe, RetryColumn,
-        TimeColumn,
+        ColumnTypes, Columns, ErrorsColumn, HasColumns, IsNoNumber, IsNumber, Lenient, Probe,
+        RetryColumn, TimeColumn,
     };
     #[cfg(feature = "postgres")]
     pub use crate::key::{key_value, read_key};

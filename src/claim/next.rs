@@ -1,5 +1,6 @@
 //! The next ready jobs: all at once where that works, else one by one.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::Instant;
 
@@ -8,6 +9,7 @@ use diesel::QueryResult;
 use diesel::result::Error::DeserializationError as Undecodable;
 
 use super::{claim_or_release, decoded, new_token, one_by_one, release_unread};
+use crate::apart::Mode;
 use crate::connection::{PoolOf, TrackerConnection, together};
 use crate::error::Result;
 use crate::protocol::Step;
@@ -44,15 +46,20 @@ pub(crate) fn next<S: 'static, J: JobStore<C>, C: TrackerConnection>(
         passed_over: Vec::new(),
         reached: None,
     };
+    let mut search = Cow::Borrowed(search);
     while next.jobs.len() < wanted {
         let limit = (wanted - next.jobs.len()).min(LARGEST_CLAIM);
-        let more = claim::<S, J, C>(pool, step, |conn, token| {
-            together_or_alone::<S, C, J>(conn, limit, token, &step, search)
+        let more = claim::<S, J, C>(pool, step, |conn, token, mode| {
+            together_or_alone::<S, C, J>(conn, limit, token, &step, &search, mode)
         });
         match more {
             Ok(more) => {
                 let is_last = more.jobs.len() < limit;
                 next.jobs.extend(more.jobs);
+                if !is_last && !more.passed_over.is_empty() {
+                    let passed_over = more.passed_over.iter().map(|(key, _)| key.clone());
+                    search.to_mut().past.extend(passed_over);
+                }
                 next.passed_over.extend(more.passed_over);
                 next.reached = next.reached.max(more.reached);
                 if is_last {
@@ -74,13 +81,14 @@ pub(crate) fn next<S: 'static, J: JobStore<C>, C: TrackerConnection>(
 pub(super) fn claim<S: 'static, J: JobStore<C>, C: TrackerConnection>(
     pool: &PoolOf<C>,
     step: Step<J::Status>,
-    mut work: impl FnMut(&mut C, &str) -> QueryResult<Batch<J>>,
+    mut work: impl FnMut(&mut C, &str, Mode) -> QueryResult<Batch<J>>,
 ) -> Result<Next<J, C>> {
     let mut token = new_token();
-    let mut is_first_try = true;
+    let mut tries = 0;
     let mut asked_at = Instant::now();
     let batch = retry::run(pool, &J::TABLE, |conn, _| {
-        if !std::mem::take(&mut is_first_try) {
+        tries += 1;
+        if tries > 1 {
             // An earlier try may have landed, and its answer been lost, or
             // have claimed some before it failed.
             let earlier = held_by(conn, &token, &step)?;
@@ -91,7 +99,7 @@ pub(super) fn claim<S: 'static, J: JobStore<C>, C: TrackerConnection>(
             token = new_token();
         }
         asked_at = Instant::now();
-        Ok(work(conn, &token)?)
+        Ok(work(conn, &token, Mode::of_try::<C>(tries))?)
     })?;
     let hold =
         |claimed| RunningJob::hold::<S>(pool.clone(), step, token.clone(), claimed, asked_at);
@@ -111,7 +119,11 @@ fn together_or_alone<S: 'static, C: TrackerConnection, J: JobStore<C>>(
     token: &str,
     step: &Step<J::Status>,
     search: &Search<J::Key>,
+    mode: Mode,
 ) -> QueryResult<Batch<J>> {
+    if mode == Mode::Alone {
+        return one_by_one::claim::<S, C, J>(conn, limit, token, step, search.clone());
+    }
     let claimed = decoded(|| J::claim_rows::<S>(conn, limit, token, step, search));
     let (mut batch, is_refused) = match claimed {
         // Which of the rows it was is found one by one.
@@ -132,6 +144,7 @@ fn together_or_alone<S: 'static, C: TrackerConnection, J: JobStore<C>>(
         search.past.extend(passed_over);
         let alone = one_by_one::claim::<S, C, J>(conn, limit, token, step, search)?;
         batch.claimed = alone.claimed;
+        batch.reached = alone.reached;
         batch.passed_over.extend(alone.passed_over);
     }
     Ok(batch)

@@ -7,10 +7,9 @@ use super::claim_or_release;
 use super::next::candidates;
 use crate::apart;
 use crate::connection::TrackerConnection;
-use crate::keys::KeySet;
 use crate::protocol::{Start, Step};
 use crate::statement::LockWait;
-use crate::store::{Batch, Claimed, JobStore, Obstacle, Search};
+use crate::store::{Batch, Claimed, JobStore, Obstacle, Ready, Search};
 
 /// Rows that are looked at in one go.
 const AT_A_TIME: usize = 50;
@@ -30,15 +29,26 @@ pub(super) fn claim<S: 'static, C: TrackerConnection, J: JobStore<C>>(
 ) -> QueryResult<Batch<J>> {
     let mut batch = Batch::default();
     loop {
-        let (rows, are_all) = candidates::<C, J>(conn, wanted.max(AT_A_TIME), step, &search)?;
-        let keys: Vec<_> = rows.into_iter().map(|row| row.key).collect();
-        search.past.extend(keys.iter().cloned());
-        for key in those_not_held::<C, J>(conn, keys, &mut batch)? {
+        // Each page is as long as all before it, so that few are read.
+        let reach = wanted.max(AT_A_TIME).max(search.past.len());
+        let (rows, are_all) = candidates::<C, J>(conn, reach, step, &search)?;
+        let keys: Vec<_> = rows.iter().map(|row| row.key.clone()).collect();
+        let free = apart::free::<C, J>(conn, &keys)?;
+        search.past.extend(keys);
+        for Ready { key, update_at } in rows {
             if batch.claimed.len() == wanted {
                 break;
             }
+            if !free.contains(&key) {
+                batch.passed_over.push((key, Obstacle::Held));
+                continue;
+            }
             match alone::<S, C, J>(conn, &key, token, step)? {
-                Ok(claimed) => batch.claimed.extend(claimed),
+                Ok(None) => {}
+                Ok(Some(claimed)) => {
+                    batch.claimed.push(claimed);
+                    batch.reached = batch.reached.max(update_at);
+                }
                 Err(obstacle) => batch.passed_over.push((key, obstacle)),
             }
         }
@@ -46,24 +56,6 @@ pub(super) fn claim<S: 'static, C: TrackerConnection, J: JobStore<C>>(
             return Ok(batch);
         }
     }
-}
-
-/// Those of `keys` whose rows no other transaction holds; the others are noted
-/// in the batch. None is waited for.
-fn those_not_held<C: TrackerConnection, J: JobStore<C>>(
-    conn: &mut C,
-    keys: Vec<J::Key>,
-    batch: &mut Batch<J>,
-) -> QueryResult<Vec<J::Key>> {
-    if C::WRITERS == 1 || keys.is_empty() {
-        return Ok(keys);
-    }
-    let mut free = KeySet::default();
-    free.extend(conn.transaction(|conn| J::free_keys(conn, &keys))?);
-    let (free, held): (Vec<_>, Vec<_>) = keys.into_iter().partition(|key| free.contains(key));
-    let held = held.into_iter().map(|key| (key, Obstacle::Held));
-    batch.passed_over.extend(held);
-    Ok(free)
 }
 
 /// Claims one row: `None` where it is not ready any more.
@@ -74,10 +66,20 @@ fn alone<S: 'static, C: TrackerConnection, J: JobStore<C>>(
     step: &Step<J::Status>,
 ) -> QueryResult<std::result::Result<Option<Claimed<J>>, Obstacle>> {
     for _ in 0..TRIES {
-        match claim_or_release::<S, C, J>(conn, key, token, step, LockWait::Never) {
+        let claimed = apart::alone(conn, |conn| {
+            claim_or_release::<S, C, J>(conn, key, token, step, LockWait::Never)
+        })?;
+        match claimed {
             Ok(Some(claimed)) => return Ok(Ok(Some(claimed))),
             Ok(None) => {}
-            Err(error) => return obstacle_of::<C, J>(conn, key, token, error).map(Err),
+            Err(Obstacle::Refused(error)) => {
+                // What cannot even be read is wrong with the table, not with the row.
+                return match J::claimed_row(conn, key, token) {
+                    Ok(_) | Err(Undecodable(_)) => Ok(Err(Obstacle::Refused(error))),
+                    Err(_) => Err(error),
+                };
+            }
+            Err(obstacle) => return Ok(Err(obstacle)),
         }
         let row = match J::row_state(conn, key) {
             Err(error @ Undecodable(_)) => return Ok(Err(Obstacle::Unreadable(error))),
@@ -88,23 +90,4 @@ fn alone<S: 'static, C: TrackerConnection, J: JobStore<C>>(
         }
     }
     Ok(Err(Obstacle::Dropped))
-}
-
-/// What keeps this row from being claimed; the error itself, where it is not
-/// of this row alone.
-fn obstacle_of<C: TrackerConnection, J: JobStore<C>>(
-    conn: &mut C,
-    key: &J::Key,
-    token: &str,
-    error: diesel::result::Error,
-) -> QueryResult<Obstacle> {
-    let obstacle = apart::obstacle_of(conn, error)?;
-    if let Obstacle::Refused(error) = obstacle {
-        // What cannot even be read is wrong with the table, not with the row.
-        return match J::claimed_row(conn, key, token) {
-            Ok(_) | Err(Undecodable(_)) => Ok(Obstacle::Refused(error)),
-            Err(_) => Err(error),
-        };
-    }
-    Ok(obstacle)
 }

@@ -20,7 +20,7 @@ macro_rules! __job_table_store {
             };
             use $crate::__private::{
                 self as __private, Batch, Claimed, Code, ColumnTypes, DeadAttempt, ErrorsColumn, HasColumns, IsNoNumber as _,
-                IsNumber as _, LockWait, Probe, Ready, Renewed, RetryColumn, RowState, Search, Setback, Step, Texts, TimeColumn, guard,
+                IsNumber as _, Lenient, LockWait, Probe, Ready, Renewed, RetryColumn, RowState, Search, Setback, Step, Texts, TimeColumn, guard,
             };
             use $crate::__private::chrono::{DateTime, Utc};
             use $crate::__private::diesel::{self, QueryResult};
@@ -82,8 +82,8 @@ macro_rules! __job_table_store {
                 }
             }
 
-            fn ready_of(row_: (KeyRow, <NowType as TimeColumn>::Value)) -> Ready<Key> {
-                Ready { key: key_of(row_.0), update_at: <NowType as TimeColumn>::read(row_.1) }
+            fn ready_of(row_: (KeyRow, Lenient<<NowType as TimeColumn>::Value>)) -> Ready<Key> {
+                Ready { key: key_of(row_.0), update_at: row_.1.0.and_then(<NowType as TimeColumn>::read) }
             }
 
             fn keys_of(rows_: Vec<KeyRow>) -> Vec<Key> {
@@ -261,7 +261,7 @@ macro_rules! __job_table_store {
                     macro_rules! ready_since { ($statuses:expr) => {
                         __private::narrowed(ready_in!($statuses), since!(since_), None::<__private::Code<::core::primitive::bool, diesel::sql_types::Bool>>)
                     } }
-                    let rows_: Vec<(KeyRow, <NowType as TimeColumn>::Value)> = load!($crate::__job_table_first_rows! {
+                    let rows_: Vec<(KeyRow, Lenient<<NowType as TimeColumn>::Value>)> = load!($crate::__job_table_first_rows! {
                         $backend table!(), key!(), (read_key!(), COLUMNS.update_at), step_.ready(), ready_since, order!(), limit_
                     }, conn_)?;
                     Ok(::core::iter::Iterator::collect(::core::iter::Iterator::map(::core::iter::IntoIterator::into_iter(rows_), ready_of)))

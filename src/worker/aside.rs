@@ -1,12 +1,11 @@
 //! Jobs that a worker leaves alone for a while: pure decisions, no database and
 //! no clock.
 
-use std::collections::HashMap;
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
 use crate::backoff;
-use crate::keys::KeySet;
+use crate::keys::{KeyMap, KeySet};
 
 /// How many jobs are left alone at the most: each claim has to name them. A
 /// worker with more of them has no business with this table at the moment.
@@ -42,62 +41,56 @@ impl Why {
 }
 
 #[derive(Debug)]
-struct Entry<K> {
-    key: K,
+struct Entry {
     why: Why,
     until: Instant,
     /// How often in a row for this reason.
     times: i32,
 }
 
-/// The jobs that are left alone.
-#[derive(Debug)]
-pub(super) struct Aside<K>(HashMap<String, Entry<K>>);
-
-impl<K> Default for Aside<K> {
-    fn default() -> Self {
-        Self(HashMap::new())
+impl Entry {
+    /// Whether its job was left in peace for so long that it may have been
+    /// another's meanwhile.
+    fn is_old(&self, now: Instant) -> bool {
+        now >= self.until + 2 * self.why.pauses().1
     }
 }
 
-impl<K: Clone + Debug> Aside<K> {
+/// The jobs that are left alone.
+#[derive(Debug)]
+pub(super) struct Aside<K>(KeyMap<K, Entry>);
+
+impl<K> Default for Aside<K> {
+    fn default() -> Self {
+        Self(KeyMap::default())
+    }
+}
+
+impl<K: Clone + PartialEq + Debug> Aside<K> {
     /// Leaves this job alone, for longer each time in a row, and tells until
     /// when, and which time this is.
     pub fn put(&mut self, key: &K, why: Why, now: Instant) -> (Instant, i32) {
         let (first, longest) = why.pauses();
-        let name = format!("{key:?}");
-        let times = match self.0.get(&name) {
-            Some(entry) if entry.why == why => entry.times.saturating_add(1),
+        let times = match self.0.get(key) {
+            Some(entry) if entry.why == why && !entry.is_old(now) => entry.times.saturating_add(1),
             _ => 1,
         };
         let until = now + backoff::exponential(first, longest, times);
-        self.forget_the_old(now);
-        let key = key.clone();
-        self.0.insert(
-            name,
-            Entry {
-                key,
-                why,
-                until,
-                times,
-            },
-        );
+        if self.0.len() >= MOST {
+            self.0.retain(|entry| !entry.is_old(now));
+        }
+        self.0.insert(key.clone(), Entry { why, until, times });
         (until, times)
     }
 
     /// What kept this job is over.
     pub fn take(&mut self, key: &K) {
-        if !self.0.is_empty() {
-            self.0.remove(&format!("{key:?}"));
-        }
+        self.0.remove(key);
     }
 
     /// Until when this job is to be left alone, if that is not over.
     pub fn until(&self, key: &K, now: Instant) -> Option<Instant> {
-        if self.0.is_empty() {
-            return None;
-        }
-        let until = self.0.get(&format!("{key:?}"))?.until;
+        let until = self.0.get(key)?.until;
         (until > now).then_some(until)
     }
 
@@ -109,14 +102,14 @@ impl<K: Clone + Debug> Aside<K> {
     /// The jobs that are to be left alone now.
     pub fn now(&self, now: Instant) -> KeySet<K> {
         let mut keys = KeySet::default();
-        let entries = self.0.values().filter(|entry| entry.until > now);
-        keys.extend(entries.map(|entry| entry.key.clone()));
+        let entries = self.0.iter().filter(|(_, entry)| entry.until > now);
+        keys.extend(entries.map(|(key, _)| key.clone()));
         keys
     }
 
     /// When the first of those is ready again that were given back.
     pub fn next_ready(&self, now: Instant) -> Option<Instant> {
-        let entries = self.0.values();
+        let entries = self.0.iter().map(|(_, entry)| entry);
         let entries = entries.filter(|entry| entry.why.ends_by_itself() && entry.until > now);
         entries.map(|entry| entry.until).min()
     }
@@ -126,21 +119,12 @@ impl<K: Clone + Debug> Aside<K> {
         if self.0.len() < MOST {
             return None;
         }
-        let until = self.0.values().map(|entry| entry.until);
+        let until = self.0.iter().map(|(_, entry)| entry.until);
         let mut later: Vec<_> = until.filter(|until| *until > now).collect();
         later.sort_unstable();
         // So many can be left alone.
         let too_many = later.len().checked_sub(MOST)?;
         later.get(too_many).copied()
-    }
-
-    /// Forgets those that have been left in peace for long: their jobs were
-    /// another's meanwhile.
-    fn forget_the_old(&mut self, now: Instant) {
-        if self.0.len() >= MOST {
-            self.0
-                .retain(|_, entry| now < entry.until + 2 * entry.why.pauses().1);
-        }
     }
 }
 

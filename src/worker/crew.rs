@@ -75,6 +75,8 @@ pub(super) struct Crew<J: JobStore<C>, C: TrackerConnection> {
     /// What ended the worker: it would have come again and again.
     lasting_error: Mutex<Option<Error>>,
     failed_claims: AtomicI32,
+    /// Claims in a row that found nothing but rows that others hold.
+    held_claims: AtomicI32,
     failed_finishes: AtomicI32,
 }
 
@@ -100,6 +102,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
             summary: Mutex::new(Summary::default()),
             lasting_error: Mutex::new(None),
             failed_claims: AtomicI32::new(0),
+            held_claims: AtomicI32::new(0),
             failed_finishes: AtomicI32::new(0),
         }
     }

@@ -37,6 +37,11 @@ impl Frontier {
         self.since.filter(|_| now < self.front_from)
     }
 
+    /// When a search is to begin at the front again.
+    pub fn front_from(&self) -> Instant {
+        self.front_from
+    }
+
     /// A search that began at `from` has claimed rows up to `reached`.
     pub fn reached(
         &mut self,
@@ -46,8 +51,9 @@ impl Frontier {
         now: Instant,
     ) {
         if from.is_none() {
-            // It may have found rows that others have left out.
-            self.since = reached;
+            // It may have found rows that others have left out; where it has claimed
+            // none, nothing is left in front.
+            self.since = reached.or(self.since);
             self.front_from = now + took.saturating_mul(SHARE).max(INTERVAL);
         } else if self.since >= from {
             self.since = self.since.max(reached);
@@ -90,6 +96,15 @@ mod tests {
         frontier.reached(None, at(10), INTERVAL, now);
         assert_eq!(frontier.next(now + INTERVAL * (SHARE - 1)), at(10));
         assert_eq!(frontier.next(now + INTERVAL * SHARE), None);
+    }
+
+    #[test]
+    fn a_search_from_the_front_that_claims_nothing_leaves_it_where_it_was() {
+        let now = Instant::now();
+        let mut frontier = Frontier::new(now);
+        frontier.reached(None, at(10), QUICK, now);
+        frontier.reached(None, None, QUICK, now);
+        assert_eq!(frontier.next(now), at(10));
     }
 
     #[test]

@@ -8,10 +8,11 @@ use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel_status_tracker::clock::ago;
 use diesel_status_tracker::{Error, Retry, StatusTracked};
 
+use super::backend::UNREADABLE_TIME;
 use super::database::{TestConnection, TestDb, TestPool};
 use super::jobs::{Job, JobUpdates, Status, age_lock, assert_names, jobs, row};
 use super::pools::pool_with;
-use super::sessions::{CHANGES_ARE_UNDONE, check_references, drop_updates, refuse};
+use super::sessions::{CHANGES_ARE_UNDONE, check_references, conflict, drop_updates, refuse};
 use super::tasks::{Task, tasks, with_tasks};
 use super::worker::{NEVER, Runs, summary};
 
@@ -19,7 +20,7 @@ use super::worker::{NEVER, Runs, summary};
 /// in progress.
 type InTheWay = fn(&mut TestConnection, &str);
 
-const IN_THE_WAY: [InTheWay; 2] = [refuse, drop_updates];
+const IN_THE_WAY: [InTheWay; 3] = [refuse, drop_updates, conflict];
 const CLAIM_OF_BAD: &str = "NEW.id = 'bad' AND NEW.status = 20";
 
 /// The jobs "bad", "0", "1" and so on, in the order in which they are claimed.
@@ -146,19 +147,87 @@ fn a_dead_row_that_cannot_be_expired_keeps_no_other() {
 
 #[test]
 fn dead_rows_in_front_that_cannot_be_expired_hide_none() {
-    let (db, pool) = with_a_bad_one(refuse, "NEW.id LIKE 'bad%' AND NEW.status = 30", 5);
-    let bad = (0..250).map(|n| (format!("bad {n}"), JobUpdates::default()));
-    Job::create_many(&pool, bad).unwrap();
-    for job in Job::claim_next(&pool, 256).unwrap() {
-        std::mem::forget(job);
-    }
-    db.sql("UPDATE jobs SET lock_at = '2001-01-01 00:00:00.000'");
-    let last = diesel::update(jobs::table.filter(jobs::id.not_like("bad%")));
-    last.set(jobs::lock_at.eq(ago(NEVER)))
-        .execute(&mut *db.conn())
-        .unwrap();
+    for in_the_way in IN_THE_WAY {
+        let when = "NEW.id LIKE 'bad%' AND NEW.status = 30";
+        let (db, pool) = with_a_bad_one(in_the_way, when, 5);
+        let bad = (0..250).map(|n| (format!("bad {n}"), JobUpdates::default()));
+        Job::create_many(&pool, bad).unwrap();
+        for job in Job::claim_next(&pool, 256).unwrap() {
+            std::mem::forget(job);
+        }
+        db.sql("UPDATE jobs SET lock_at = '2001-01-01 00:00:00.000'");
+        let last = diesel::update(jobs::table.filter(jobs::id.not_like("bad%")));
+        last.set(jobs::lock_at.eq(ago(NEVER)))
+            .execute(&mut *db.conn())
+            .unwrap();
 
-    assert_eq!(Job::expire_locks(&pool).unwrap(), 5);
+        let expired = Job::expire_locks(&pool).unwrap();
+        assert!(expired == 5 || CHANGES_ARE_UNDONE && expired == 256);
+        let good = jobs::table.filter(jobs::id.not_like("bad%").and(jobs::status.eq(30)));
+        assert_eq!(good.count().get_result(&mut *db.conn()), Ok(5));
+    }
+}
+
+#[test]
+fn a_worker_counts_a_dead_row_whose_expiry_is_refused_or_dropped() {
+    for in_the_way in IN_THE_WAY {
+        let (db, pool) = with_a_bad_one(in_the_way, "NEW.id = 'bad' AND NEW.status = 30", 0);
+        std::mem::forget(Job::start(&pool, "bad").unwrap());
+        age_lock(&db, "bad");
+
+        let done = Job::worker(&pool).run_until_empty(|_, _| Ok(())).unwrap();
+
+        assert!(done.refused > 0 || CHANGES_ARE_UNDONE, "{done}");
+    }
+}
+
+#[test]
+fn a_row_whose_last_change_has_an_unreadable_time_keeps_no_other() {
+    for batch in [1, 2, 100] {
+        let (db, pool) = with_a_bad_one(|_, _| (), "", 5);
+        db.sql(&format!(
+            "UPDATE jobs SET update_at = {UNREADABLE_TIME} WHERE id = 'bad'"
+        ));
+        let next = Job::claim_next(&pool, batch).unwrap();
+        let next: Vec<_> = next.into_iter().map(|job| job.succeed().unwrap()).collect();
+        assert!(!next.is_empty());
+
+        let done = Job::worker(&pool)
+            .batch(batch)
+            .run_until_empty(|_, _| Ok(()));
+
+        done.unwrap();
+        let left = Job::count_by_status(&pool).unwrap();
+        assert!(
+            left.contains(&(Status::Succeeded, 5)) || left.contains(&(Status::Succeeded, 6)),
+            "{left:?}"
+        );
+    }
+}
+
+#[test]
+fn a_job_that_comes_late_is_not_left_until_the_next_poll() {
+    let db = TestDb::new();
+    let pool = db.pool(2);
+    Job::create_and_save(&pool, "a", JobUpdates::default()).unwrap();
+    let worker = Job::worker(&pool).threads(1).poll_every(NEVER);
+    let handle = worker.handle();
+
+    let done = worker.run(|job, _| {
+        match &*job.id {
+            "a" => {
+                // Written by a transaction that began long ago.
+                Job::create_and_save(&pool, "late", JobUpdates::default())?;
+                diesel::update(jobs::table.find("late"))
+                    .set(jobs::update_at.eq(ago(NEVER)))
+                    .execute(&mut *db.conn())?;
+            }
+            _ => handle.shutdown(),
+        }
+        Ok(())
+    });
+
+    assert_eq!(done.unwrap().succeeded, 2);
 }
 
 #[test]

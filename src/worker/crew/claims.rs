@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Crew, FIRST_PAUSE, LONGEST_PAUSE, WorkersDesk, give_back, lock};
 use crate::backoff;
@@ -15,6 +15,10 @@ use crate::retry;
 use crate::store::{JobName, JobStore, Obstacle, Search};
 use crate::worker::aside::{Aside, Why};
 use crate::worker::desk::{Found, Task, Who};
+
+/// The longest pause between two claims that find nothing but rows that other
+/// transactions hold.
+const LONGEST_PAUSE_FOR_HELD: Duration = Duration::from_secs(1);
 
 impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
     /// The first claim, whose error is the caller's, unless it may pass: the
@@ -66,16 +70,26 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
             // Of those that this claim leaves out, though their time may have come by its end.
             (aside.now(now), aside.next_ready(now))
         };
-        let next = self.search::<S>(past, quiet && self.settings.until_empty)?;
+        let (next, front_from) = self.search::<S>(past, quiet && self.settings.until_empty)?;
         self.failed_claims.store(0, Ordering::Relaxed);
         self.leases.add(next.jobs.iter().map(|job| &job.lease));
         let now = Instant::now();
         let is_held = |(_, obstacle): &(_, Obstacle)| matches!(obstacle, Obstacle::Held);
+        let are_held = next.jobs.is_empty() && next.passed_over.iter().any(is_held);
+        // Who holds a row for long is asked for it more rarely.
+        let times = match are_held {
+            true => self.held_claims.fetch_add(1, Ordering::Relaxed) + 1,
+            false => self.held_claims.swap(0, Ordering::Relaxed),
+        };
         let found = match next.jobs.len() {
-            0 if next.passed_over.iter().any(is_held) => {
-                Found::Later(now + backoff::constant(FIRST_PAUSE))
+            0 if are_held => {
+                let pause = backoff::exponential(FIRST_PAUSE, LONGEST_PAUSE_FOR_HELD, times);
+                Found::Later(now + pause)
             }
-            0 => next_ready.map_or(Found::Nothing, Found::Later),
+            0 => {
+                let later = next_ready.into_iter().chain(front_from).min();
+                later.map_or(Found::Nothing, Found::Later)
+            }
             n if n < wanted => Found::Some,
             _ => Found::Enough,
         };
@@ -97,7 +111,12 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
 
     /// Claims what is ready, from where the last search has ended. From the front
     /// where that gives none and it is time for it, or is to be known for sure.
-    fn search<S: 'static>(&self, past: KeySet<J::Key>, for_sure: bool) -> Result<Next<J, C>> {
+    /// Tells when to search from the front, where that has not been done.
+    fn search<S: 'static>(
+        &self,
+        past: KeySet<J::Key>,
+        for_sure: bool,
+    ) -> Result<(Next<J, C>, Option<Instant>)> {
         let mut search = Search { past, since: None };
         if J::OLDEST_FIRST {
             search.since = lock(&self.frontier).next(Instant::now());
@@ -109,9 +128,11 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
             let now = Instant::now();
             let mut frontier = lock(&self.frontier);
             frontier.reached(search.since, next.reached, now - begun, now);
-            let is_over = search.since.is_none() || !next.jobs.is_empty();
-            if is_over || !for_sure && frontier.next(now).is_some() {
-                return Ok(next);
+            if search.since.is_none() {
+                return Ok((next, None));
+            }
+            if !next.jobs.is_empty() || !for_sure && frontier.next(now).is_some() {
+                return Ok((next, Some(frontier.front_from())));
             }
             search.since = None;
         }

@@ -101,6 +101,11 @@ pub fn drop_updates(conn: &mut TestConnection, when: &str) {
     trigger(conn, when, &format!("SET {}", old.join(", ")));
 }
 
+/// Has the database say of each such update that it is in a deadlock.
+pub fn conflict(conn: &mut TestConnection, when: &str) {
+    trigger(conn, when, "SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = 1213");
+}
+
 fn trigger(conn: &mut TestConnection, when: &str, action: &str) {
     conn.batch_execute(&format!(
         "CREATE TRIGGER in_the_way BEFORE UPDATE ON jobs FOR EACH ROW BEGIN IF {when} THEN {action}; END IF; END"

@@ -96,6 +96,15 @@ pub fn drop_updates(conn: &mut TestConnection, when: &str) {
     trigger(conn, when, "RETURN NULL");
 }
 
+/// Has the database say of each such update that it conflicts with another.
+pub fn conflict(conn: &mut TestConnection, when: &str) {
+    trigger(
+        conn,
+        when,
+        "RAISE EXCEPTION 'not now' USING ERRCODE = '40001'",
+    );
+}
+
 fn trigger(conn: &mut TestConnection, when: &str, action: &str) {
     conn.batch_execute(&format!(
         "CREATE FUNCTION in_the_way() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {action}; END $$;

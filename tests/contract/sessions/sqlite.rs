@@ -69,6 +69,12 @@ pub fn drop_updates(conn: &mut TestConnection, when: &str) {
     trigger(conn, when, "RAISE(IGNORE)");
 }
 
+/// Has the database say of each such update that it conflicts with another; with
+/// one writer none does.
+pub fn conflict(conn: &mut TestConnection, when: &str) {
+    refuse(conn, when);
+}
+
 fn trigger(conn: &mut TestConnection, when: &str, action: &str) {
     conn.batch_execute(&format!(
         "CREATE TRIGGER in_the_way BEFORE UPDATE ON jobs WHEN {when} BEGIN SELECT {action}; END"
