@@ -45,8 +45,10 @@ fn change<C: TrackerConnection, K: Clone>(
         count = change(conn, keys, LockWait::Briefly)?;
         Ok(Vec::new())
     };
-    let each = all_or_each(conn, keys.iter().cloned(), all, |conn, key| {
-        change(conn, std::slice::from_ref(key), LockWait::Never)
+    let each = conn.keeping_lock_wait(|conn| {
+        all_or_each(conn, keys.iter().cloned(), all, |conn, key| {
+            change(conn, std::slice::from_ref(key), LockWait::Never)
+        })
     })?;
     let mut passed_over = Vec::new();
     for (key, changed) in each {

@@ -126,8 +126,10 @@ fn expire_some<C: TrackerConnection, J: JobStore<C>>(
             keys.iter().map(expire).collect()
         })
     };
-    all_or_each(conn, keys.clone(), all, |conn, key| {
-        expire::<J, C>(conn, key, step)
+    conn.keeping_lock_wait(|conn| {
+        all_or_each(conn, keys.clone(), all, |conn, key| {
+            expire::<J, C>(conn, key, step)
+        })
     })
 }
 
