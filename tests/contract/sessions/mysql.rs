@@ -108,6 +108,9 @@ fn trigger(conn: &mut TestConnection, when: &str, action: &str) {
     .unwrap();
 }
 
+/// MySQL has no way to drop a delete: each is made.
+pub fn drop_deletes(_: &mut TestConnection, _when: &str) {}
+
 /// How long the session's statements wait for a row that another holds.
 pub fn lock_wait(conn: &mut TestConnection) -> String {
     let setting = diesel::select(sql::<Text>("CAST(@@innodb_lock_wait_timeout AS CHAR)"));

@@ -104,6 +104,16 @@ fn trigger(conn: &mut TestConnection, when: &str, action: &str) {
     .unwrap();
 }
 
+/// Has the database do nothing where a job is to be deleted for which `when`
+/// holds.
+pub fn drop_deletes(conn: &mut TestConnection, when: &str) {
+    conn.batch_execute(&format!(
+        "CREATE FUNCTION no_delete() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+         CREATE TRIGGER no_delete BEFORE DELETE ON jobs FOR EACH ROW WHEN ({when}) EXECUTE FUNCTION no_delete()"
+    ))
+    .unwrap();
+}
+
 /// How long the session's statements wait for a row that another holds.
 pub fn lock_wait(conn: &mut TestConnection) -> String {
     let setting = diesel::select(sql::<Text>("current_setting('lock_timeout')"));
