@@ -45,8 +45,10 @@ fn change<C: TrackerConnection, K: Clone>(
         count = change(conn, keys, LockWait::Briefly)?;
         Ok(Vec::new())
     };
-    let each = all_or_each(conn, keys.iter().cloned(), all, |conn, key| {
-        change(conn, std::slice::from_ref(key), LockWait::Never)
+    let each = conn.keeping_lock_wait(|conn| {
+        all_or_each(conn, keys.iter().cloned(), all, |conn, key| {
+            change(conn, std::slice::from_ref(key), LockWait::Never)
+        })
     })?;
     let mut passed_over = Vec::new();
     for (key, changed) in each {
@@ -116,8 +118,9 @@ fn reset_chunk<D: Database, J: JobStore<D::Connection>>(
 }
 
 /// Deletes old rows that nobody holds, and counts them. One that another
-/// transaction holds is left for the next time; one that the database does not
-/// let go is an error when the others are deleted.
+/// transaction holds is left for the next time, and so is one whose deletion
+/// the database drops; one that the database does not let go is an error when
+/// the others are deleted.
 pub(crate) fn prune<D: Database, J: JobStore<D::Connection>>(
     mut db: D,
     statuses: &[J::Status],
@@ -128,23 +131,34 @@ pub(crate) fn prune<D: Database, J: JobStore<D::Connection>>(
         return Ok(count);
     }
     let mut first = None;
-    let mut past = KeySet::default();
+    // `tried`: rows that were to be deleted since the last one that was. What
+    // is still there of them is not going to be.
+    let (mut past, mut tried) = (KeySet::default(), KeySet::default());
     loop {
-        let (pruned, are_all) = db.run(&J::TABLE, |conn, _| {
+        let (keys, dropped, pruned, are_all) = db.run(&J::TABLE, |conn, _| {
             let reach = CHUNK + past.len();
             let mut keys = J::stale_keys(conn, reach, statuses, unchanged_for)?;
             let are_all = keys.len() < reach;
             keys.retain(|key| !past.contains(key));
+            let (dropped, keys): (Vec<_>, Vec<_>) =
+                keys.into_iter().partition(|key| tried.contains(key));
             let pruned = change(conn, &keys, |conn, keys, wait| {
                 if keys.is_empty() {
                     return Ok(0);
                 }
                 J::delete_stale_rows(conn, keys, statuses, unchanged_for, wait)
             })?;
-            Ok((pruned, are_all))
+            Ok((keys, dropped, pruned, are_all))
         })?;
         count += pruned.count;
-        let is_over = are_all || pruned.count == 0 && pruned.passed_over.is_empty();
+        if pruned.count > 0 {
+            tried = KeySet::default();
+        }
+        let are_done = pruned.count + pruned.passed_over.len() >= keys.len();
+        let is_over = are_done && (are_all || keys.is_empty() && dropped.is_empty());
+        if !are_done {
+            tried.extend(keys);
+        }
         for (key, obstacle) in pruned.passed_over {
             past.insert(&key);
             let is_held = matches!(obstacle, Obstacle::Held);
@@ -153,6 +167,10 @@ pub(crate) fn prune<D: Database, J: JobStore<D::Connection>>(
             if !is_held {
                 first.get_or_insert(error);
             }
+        }
+        for key in dropped {
+            past.insert(&key);
+            tracing::warn!(job = %JobName::<J>(&key), "not pruned: a trigger or a rule drops the deletion");
         }
         if is_over {
             tracing::debug!(table = J::TABLE, count, "pruned");

@@ -68,6 +68,20 @@ pub trait TrackerConnection:
     /// it after a deadlock, and by its settings after a lock timeout.
     const SAVEPOINTS_HOLD: bool = true;
 
+    /// Whether a transaction may read a row as it was before, while its updates
+    /// meet the row as it is now, and that is no error.
+    const READS_OLD_ROWS: bool = false;
+
+    /// `work`, whose statements limit how long they wait for a row. Where that
+    /// is in a transaction of the caller's, it has its own limit again
+    /// afterwards.
+    fn keeping_lock_wait<T, E: MaybeDatabaseError>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, E>,
+    ) -> Result<T, E> {
+        work(self)
+    }
+
     /// Has the pool throw this connection away instead of handing it out
     /// again. With `test_on_check_out(false)` a pool keeps dead connections.
     fn evict(&mut self) {
@@ -159,11 +173,35 @@ impl TrackerConnection for diesel::PgConnection {
     fn is_refusal(&mut self, error: &DieselError) -> bool {
         told::postgres::is_refusal(self, error)
     }
+
+    fn keeping_lock_wait<T, E: MaybeDatabaseError>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, E>,
+    ) -> Result<T, E> {
+        use diesel::RunQueryDsl as _;
+        use diesel::dsl::sql;
+        use diesel::sql_types::Text;
+        // Without one, the limit ends with the statement.
+        if self.depth()? == 0 {
+            return work(self);
+        }
+        let own = diesel::select(sql::<Text>("current_setting('lock_timeout')"));
+        let own: String = own.get_result(self)?;
+        let done = work(self);
+        let put_back = sql::<Text>("set_config('lock_timeout', ").bind::<Text, _>(own);
+        let put_back = diesel::select(put_back.sql(", true)")).execute(self);
+        match (done, put_back) {
+            (Ok(_), Err(error)) => Err(error.into()),
+            // Where the transaction is broken, its rollback puts the limit back.
+            (done, _) => done,
+        }
+    }
 }
 
 #[cfg(feature = "mysql")]
 impl TrackerConnection for diesel::MysqlConnection {
     const SAVEPOINTS_HOLD: bool = false;
+    const READS_OLD_ROWS: bool = true;
 
     fn cause_in(error: &Information) -> Cause {
         told::mysql::cause_in(error)

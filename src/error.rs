@@ -69,10 +69,10 @@ pub enum Error {
         /// When the job may run, in UTC, if that lies ahead.
         run_at: Option<DateTime<Utc>>,
     },
-    /// The job is ready, and yet the database did not change its row: a
-    /// trigger or a rule of the table drops the update.
+    /// The job may be started or reset, and yet the database did not change its
+    /// row: a trigger or a rule of the table drops the update.
     #[error(
-        "{job} is ready, but the database did not change its row: a trigger or a rule of the table drops the update; take it away, or let it pass updates of the tracked columns"
+        "{job} was not changed, though the database gave no error: a trigger or a rule of the table drops the update; take it away, or let it pass updates of the tracked columns"
     )]
     UpdateDropped {
         /// Table and key.

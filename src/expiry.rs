@@ -138,11 +138,11 @@ fn expire_some<C: TrackerConnection, J: JobStore<C>>(
             ended.collect()
         })
     };
-    let ended = match mode {
-        _ if dead.is_empty() => Vec::new(),
-        Mode::Together => all_or_each(conn, 0..dead.len(), all, one)?,
-        Mode::Alone => each_alone(conn, 0..dead.len(), one)?,
-    };
+    let ended = conn.keeping_lock_wait(|conn| match mode {
+        _ if dead.is_empty() => Ok(Vec::new()),
+        Mode::Together => all_or_each(conn, 0..dead.len(), all, one),
+        Mode::Alone => each_alone(conn, 0..dead.len(), one),
+    })?;
     let ended = ended.into_iter();
     changed.extend(ended.map(|(n, ended)| (dead[n].attempt.key.clone(), ended)));
     Ok(changed)

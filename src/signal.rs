@@ -69,9 +69,12 @@ impl Retry {
         Self::of(Wish::Never)
     }
 
-    /// The job is given back: ready at once, no attempt counted, nothing
-    /// recorded. For a shutdown, or where the limit of some service is
-    /// reached; it goes behind the jobs that have waited for longer.
+    /// The job is given back: no attempt is counted, and nothing is recorded.
+    /// For a shutdown, or where the limit of some service is reached. It goes
+    /// behind the jobs that have waited for longer, and any other worker or
+    /// call may have it at once. The same worker leaves it alone for a pause,
+    /// which grows from 0.1 to 10 seconds when the job is released again and
+    /// again.
     #[must_use]
     pub fn release() -> Self {
         Self::of(Wish::Release)

@@ -30,9 +30,6 @@ pub enum LockWait {
     Briefly,
     /// Not at all. PostgreSQL's least is a millisecond.
     Never,
-    /// As the session is set: in a transaction of the user's, whose statements
-    /// would be limited too.
-    AsSet,
 }
 
 /// What limits the wait for a row inside the text of an update, since a
@@ -60,7 +57,8 @@ impl LimitsLockWait for diesel::sqlite::Sqlite {
 
 #[cfg(feature = "postgres")]
 impl LimitsLockWait for diesel::pg::Pg {
-    // The setting is gone with the transaction. The condition names no column,
+    // The setting is gone with the transaction, and one of the caller's has its
+    // own put back (`TrackerConnection::keeping_lock_wait`). The condition names no column,
     // so that it is evaluated once, before the first row.
     //
     // A row that was held and has not changed when it is let go is changed to
@@ -71,7 +69,6 @@ impl LimitsLockWait for diesel::pg::Pg {
                 " AND (SELECT set_config('lock_timeout', '250ms', true)) IS NOT NULL"
             }
             LockWait::Never => " AND (SELECT set_config('lock_timeout', '1ms', true)) IS NOT NULL",
-            LockWait::AsSet => "",
         }
     }
 }
@@ -83,7 +80,6 @@ impl LimitsLockWait for diesel::mysql::Mysql {
         match wait {
             LockWait::Briefly => "/*M! SET STATEMENT innodb_lock_wait_timeout = 1 FOR */ ",
             LockWait::Never => "/*M! SET STATEMENT innodb_lock_wait_timeout = 0 FOR */ ",
-            LockWait::AsSet => "",
         }
     }
 }

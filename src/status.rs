@@ -120,10 +120,12 @@ pub trait StatusTracked: Sized + 'static {
     /// # fn main() { let _ = Job::reset(&mut SqliteConnection::establish(":memory:").unwrap(), "job-1"); }
     /// ```
     const RETRY_DELAY: Option<fn(retry: i32) -> Duration> = None;
-    /// How often in a row a worker gives a job back whose transaction the
-    /// database rolls back in favour of another, after a growing pause each
-    /// time, until that counts as a failed attempt. 10 by default: some ten
-    /// seconds. See [`Worker::run_in_transaction`].
+    /// How often in a row the database rolls back the transaction of a job in
+    /// favour of another, until a worker counts that as a failed attempt. Each
+    /// time before, it gives the job back, and runs it again after a pause that
+    /// grows from a tenth of a second to ten. 10 by default: given back nine
+    /// times, in some 16 to 33 seconds, and the tenth time is the failure. See
+    /// [`Worker::run_in_transaction`].
     const MAX_CONFLICTS: i32 = 10;
 
     /// Changes what is recorded of a failed attempt: nothing by default.
@@ -257,7 +259,8 @@ pub trait StatusTracked: Sized + 'static {
     /// # Errors
     ///
     /// [`Error::NotFound`], [`Error::Locked`], [`Error::AlreadySucceeded`],
-    /// [`Error::Ignored`], [`Error::NotReady`]: the row is as it was.
+    /// [`Error::Ignored`], [`Error::NotReady`], [`Error::UpdateDropped`]: the
+    /// row is as it was.
     fn start<C: TrackerConnection>(
         pool: &PoolOf<C>,
         key: impl Into<KeyOf<Self>>,
@@ -462,46 +465,69 @@ pub trait StatusTracked: Sized + 'static {
     /// failed, ignored and succeeded jobs, and rows of this step that were
     /// left odd by hand; `errors` stays.
     ///
+    /// It waits for a row that another transaction holds, but not for ever: a
+    /// quarter of a second a try on PostgreSQL, a second on MariaDB, and up to
+    /// ten tries with a pool, one with a connection. MySQL waits for
+    /// `innodb_lock_wait_timeout`.
+    ///
     /// # Errors
     ///
     /// [`Error::NotFound`]; [`Error::Locked`] while an attempt holds it;
-    /// [`Error::NotReady`] where the row is in another step.
+    /// [`Error::NotReady`] where the row is in another step;
+    /// [`Error::UpdateDropped`] where a trigger or a rule drops the update;
+    /// [`Error::Database`] where another transaction holds the row for longer
+    /// than this call waits.
+    ///
+    /// In a transaction of yours on MySQL or MariaDB, [`Error::Locked`] may
+    /// also mean that the row has changed since the transaction began to read:
+    /// it still reads the row as it was. End it, then call again.
     fn reset<D: Database>(mut db: D, key: impl Into<KeyOf<Self>>) -> Result<()>
     where
         Self::Job: JobStore<D::Connection>,
     {
         let (key, step) = (key.into(), step::<Self>()?);
         let name = JobName::<Self::Job>(&key);
-        let refusal = db.run(&name, |conn, _| {
-            loop {
+        let reset = |conn: &mut D::Connection| -> Result<Result<()>, Fault> {
+            for _ in 0..LOOKS {
                 let keys = std::slice::from_ref(&key);
                 if Self::Job::reset_rows(conn, keys, &step, LockWait::Briefly)? > 0 {
-                    return Ok(None);
+                    return Ok(Ok(()));
                 }
-                let row = Self::Job::row_state(conn, &key)?;
-                // Between the two statements the attempt that held it may have
-                // ended, which does not go on for ever.
-                if !row.as_ref().is_some_and(|row| step.may_reset(row)) {
-                    return Ok(Some(row));
+                match Self::Job::row_state(conn, &key)? {
+                    None => return Ok(Err(name.not_found())),
+                    // The attempt that held it may have ended between the two
+                    // statements.
+                    Some(row) if step.may_reset(&row) => {}
+                    Some(row) => {
+                        let why = step.why_not_reset(&row);
+                        return Ok(Err(claim::refused(why, name.to_string())));
+                    }
                 }
             }
-        })?;
-        match refusal {
-            None => {
-                tracing::info!(job = %name, "reset");
-                Ok(())
-            }
-            Some(None) => Err(name.not_found()),
-            Some(Some(row)) => Err(claim::refused(step.why_not_reset(&row), name.to_string())),
-        }
+            let obstacle = if D::Connection::READS_OLD_ROWS && conn.depth()? > 0 {
+                Obstacle::Held
+            } else {
+                Obstacle::Dropped
+            };
+            Ok(Err(obstacle.into_error(name.to_string())))
+        };
+        db.run(&name, |conn, _| conn.keeping_lock_wait(reset))??;
+        tracing::info!(job = %name, "reset");
+        Ok(())
     }
 
     /// [`reset`](Self::reset)s the jobs with these keys, and tells how many
-    /// were; those that are missing, held or in another step are skipped.
+    /// were. Those that are missing, that an attempt holds, or that are in
+    /// another step are skipped. So are those whose update a trigger or a rule
+    /// drops. A row that another transaction holds is tried again for about a
+    /// second.
     ///
     /// # Errors
     ///
-    /// None of its own. After an error some may have been reset.
+    /// They come when all other jobs have been reset, and name the first row
+    /// that could not be: [`Error::Locked`] where another transaction still
+    /// holds it, [`Error::Database`] where the database refuses the update.
+    /// After any other error some may have been reset.
     fn reset_many<D, K>(db: D, keys: impl IntoIterator<Item = K>) -> Result<usize>
     where
         D: Database,
@@ -523,7 +549,9 @@ pub trait StatusTracked: Sized + 'static {
     /// # Errors
     ///
     /// [`Error::Database`] where a row of another table refers to one of the
-    /// rows. After an error some may have been deleted.
+    /// rows: it comes when all others have been deleted. Rows that another
+    /// transaction holds, and those whose deletion a trigger or a rule drops,
+    /// are logged and left. After any other error some may have been deleted.
     fn prune<D: Database>(
         db: D,
         statuses: &[StatusOf<Self>],
@@ -591,7 +619,7 @@ pub trait StatusTracked: Sized + 'static {
         job.status() == Self::IGNORED
     }
 
-    /// Whether a live attempt, of any step, or a hand holds the job right
+    /// Whether a live attempt, of any step, or a lock by hand holds the job right
     /// now: asked of the database, since only its clock tells whether a lock
     /// has expired.
     ///
@@ -610,6 +638,9 @@ pub trait StatusTracked: Sized + 'static {
         }
     }
 }
+
+/// How often a reset looks at a row that is free and yet is not changed.
+const LOOKS: u32 = 100;
 
 /// What SQLite's clock can tell apart.
 const SHORTEST_LOCK: Duration = Duration::from_millis(1);

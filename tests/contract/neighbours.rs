@@ -12,7 +12,9 @@ use super::backend::UNREADABLE_TIME;
 use super::database::{TestConnection, TestDb, TestPool};
 use super::jobs::{Job, JobUpdates, Status, age_lock, assert_names, jobs, row};
 use super::pools::pool_with;
-use super::sessions::{CHANGES_ARE_UNDONE, check_references, conflict, drop_updates, refuse};
+use super::sessions::{
+    CHANGES_ARE_UNDONE, check_references, conflict, drop_deletes, drop_updates, refuse,
+};
 use super::tasks::{Task, tasks, with_tasks};
 use super::worker::{NEVER, Runs, summary};
 
@@ -282,6 +284,34 @@ fn a_row_that_cannot_be_reset_or_deleted_keeps_no_other_and_is_named() {
     let left = jobs::table.select(jobs::id).order_by(jobs::id);
     let left: Vec<String> = left.load(&mut *db.conn()).unwrap();
     assert_eq!(left, ["7", "bad"]);
+}
+
+#[test]
+fn deletes_that_the_database_drops_hide_no_row_behind_them() {
+    const BAD: usize = 1200;
+    const GOOD: usize = 30;
+    let db = TestDb::new();
+    let pool = db.pool(1);
+    let bad = (0..BAD).map(|n| format!("bad {n}"));
+    let names = bad.chain((0..GOOD).map(|n| format!("good {n}")));
+    Job::create_many(&pool, names.map(|id| (id, JobUpdates::default()))).unwrap();
+    diesel::update(jobs::table)
+        .set((
+            jobs::status.eq(Status::Succeeded),
+            jobs::update_at.eq(ago(NEVER)),
+        ))
+        .execute(&mut *db.conn())
+        .unwrap();
+    drop_deletes(&mut db.conn(), "OLD.id LIKE 'bad%'");
+    let prune = || Job::prune(&pool, &[Job::SUCCEEDED], Duration::from_secs(1)).unwrap();
+
+    let pruned = prune();
+
+    let all = if CHANGES_ARE_UNDONE { GOOD + BAD } else { GOOD };
+    assert_eq!(pruned, all);
+    assert_eq!(prune(), 0);
+    let good = jobs::table.filter(jobs::id.like("good%")).count();
+    assert_eq!(good.get_result(&mut *db.conn()), Ok(0_i64));
 }
 
 #[test]

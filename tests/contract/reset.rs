@@ -11,6 +11,7 @@ use super::database::{TestDb, TestPool};
 use super::jobs::{
     Job, JobUpdates, Status, age_lock, assert_names, data, history, jobs, row, set_status,
 };
+use super::sessions::{CHANGES_ARE_UNDONE, drop_updates};
 
 fn one_job() -> (TestDb, TestPool) {
     let db = TestDb::new();
@@ -138,6 +139,32 @@ fn a_missing_job_is_not_reset() {
     let error = Job::reset(&pool, "b").unwrap_err();
     assert!(matches!(error, Error::NotFound { .. }), "{error:?}");
     assert_names(&error, "b");
+}
+
+#[test]
+fn a_reset_that_the_database_drops_comes_to_an_end_and_says_so() {
+    let (db, pool) = one_job();
+    set_status(&db, "a", Status::Ignored);
+    drop_updates(&mut db.conn(), "NEW.status = 10");
+    let before = row(&db, "a");
+
+    let in_transaction = || {
+        let reset = |conn: &mut super::database::TestConnection| {
+            QueryResult::Ok(Job::reset(&mut *conn, "a"))
+        };
+        db.conn().transaction(reset).unwrap()
+    };
+    for done in [Job::reset(&pool, "a"), in_transaction()] {
+        if CHANGES_ARE_UNDONE {
+            done.unwrap();
+            continue;
+        }
+        let error = done.unwrap_err();
+        assert!(matches!(error, Error::UpdateDropped { .. }), "{error:?}");
+        assert_names(&error, "a");
+        assert!(error.to_string().contains("trigger"), "{error}");
+    }
+    assert_eq!(row(&db, "a"), before);
 }
 
 #[test]

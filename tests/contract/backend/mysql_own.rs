@@ -1,12 +1,13 @@
 //! What only MySQL can get wrong: a transaction that reads from its snapshot,
 //! and a claim that takes two statements.
 
+use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel_status_tracker::{Error, StatusTracked};
 use serde_json::json;
 
 use super::database::{TestConnection, TestDb, TestPool};
-use super::jobs::{Job, JobUpdates, Status, data, jobs, row};
+use super::jobs::{Job, JobUpdates, Status, assert_names, data, jobs, row};
 
 #[test]
 fn a_key_that_was_taken_after_the_transaction_began_is_a_taken_key() {
@@ -35,6 +36,36 @@ fn a_key_that_was_taken_after_the_transaction_began_is_a_taken_key() {
 
     assert_eq!(row(&db, "a").data, Some(json!("theirs")));
     assert_eq!(row(&db, "b").data, Some(json!("mine")));
+}
+
+#[test]
+fn a_reset_in_a_transaction_that_sees_the_row_as_it_was_comes_to_an_end() {
+    let db = TestDb::new();
+    let pool = db.pool(1);
+    Job::create_and_save(&pool, "a", JobUpdates::default()).unwrap();
+    // MariaDB's default up to 11.5, and MySQL's.
+    let mut conn = TestConnection::establish(db.url()).unwrap();
+    conn.batch_execute("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        .unwrap();
+    // MySQL does not know it.
+    let _ = conn.batch_execute("SET innodb_snapshot_isolation = OFF");
+
+    let late = |conn: &mut TestConnection| {
+        assert!(!Job::is_locked(&mut *conn, "a").unwrap());
+        let attempt = Job::start(&pool, "a").unwrap();
+
+        let error = Job::reset(&mut *conn, "a").unwrap_err();
+
+        assert!(matches!(error, Error::Locked { .. }), "{error:?}");
+        assert_names(&error, "a");
+        // What comes next in it is not refused.
+        assert!(!Job::is_locked(&mut *conn, "a").unwrap());
+        QueryResult::Ok(attempt)
+    };
+    conn.transaction(late).unwrap().succeed().unwrap();
+
+    Job::reset(&mut conn, "a").unwrap();
+    assert_eq!(row(&db, "a").status, Status::Pending);
 }
 
 #[test]

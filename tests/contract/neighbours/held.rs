@@ -8,6 +8,7 @@ use std::time::Duration;
 use chrono::NaiveDateTime;
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
+use diesel::result::Error as DieselError;
 use diesel_status_tracker::clock::{ago, now};
 use diesel_status_tracker::{Error, StatusTracked, Summary};
 use serde_json::json;
@@ -15,7 +16,7 @@ use serde_json::json;
 use super::database::{TestConnection, TestDb, TestPool};
 use super::jobs::{Job, JobUpdates, Status, age_lock, assert_names, data, jobs, row};
 use super::pools::{Event, Log, pool_with};
-use super::sessions::{number, waits};
+use super::sessions::{lock_wait, number, wait_seven_seconds, waits};
 use super::worker::{NEVER, Runs, drainable, rows, summary, until};
 use super::worker_told::Told;
 
@@ -364,6 +365,58 @@ fn of_many_that_are_reset_or_pruned_those_that_are_held_keep_no_other() {
     assert_eq!(Job::prune(&pool, &done, month).unwrap(), 0);
     holder.let_go();
     assert_eq!(Job::prune(&pool, &done, month).unwrap(), 1);
+}
+
+#[test]
+fn a_call_in_a_transaction_leaves_it_its_own_limit_on_waits() {
+    type Call = fn(&mut TestConnection) -> bool;
+    const CALLS: [Call; 4] = [
+        // Where it fails it may break the transaction: a savepoint of the caller's.
+        |conn| {
+            let reset = conn.transaction(|conn| {
+                Job::reset(&mut *conn, "2").map_err(|_| DieselError::RollbackTransaction)
+            });
+            reset.is_ok()
+        },
+        |conn| Job::reset_many(conn, ["2", "3"]).is_ok(),
+        |conn| Job::prune(conn, &[Job::IGNORED], Duration::ZERO).unwrap() == 2,
+        |conn| Brief::expire_locks(conn).unwrap() == 2,
+    ];
+    let (db, pool) = drainable(4);
+    die(&db, &pool, &["0", "1"]);
+    db.sql("UPDATE jobs SET status = 50, retry = 3 WHERE id > '1'");
+    for set in [|_: &mut TestConnection| {}, wait_seven_seconds] {
+        let mut conn = TestConnection::establish(db.url()).unwrap();
+        set(&mut conn);
+        let before = lock_wait(&mut conn);
+        for held in [&[][..], &["0", "2"]] {
+            let holder = Holder::of(&db, held);
+            for (n, call) in CALLS.into_iter().enumerate() {
+                conn.test_transaction(|conn| {
+                    assert_eq!(call(conn), held.is_empty(), "{n} {held:?}");
+                    assert_eq!(lock_wait(conn), before, "{n} {held:?}");
+                    QueryResult::Ok(())
+                });
+            }
+            holder.let_go();
+        }
+    }
+}
+
+#[test]
+fn a_reset_in_the_transaction_of_a_job_leaves_it_its_own_limit_on_waits() {
+    let (db, _) = drainable(2);
+    db.sql("UPDATE jobs SET status = 50, retry = 3 WHERE id = '1'");
+    let before = lock_wait(&mut TestConnection::establish(db.url()).unwrap());
+
+    Job::run_job_in_transaction(&db.pool(1), "0", |conn, _, _| {
+        Job::reset(&mut *conn, "1")?;
+        assert_eq!(lock_wait(conn), before);
+        Ok(())
+    })
+    .unwrap();
+
+    assert_eq!(row(&db, "1").status, Status::Pending);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use diesel::connection::SimpleConnection;
 use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Bool};
+use diesel::sql_types::{BigInt, Bool, Text};
 
 use super::database::TestConnection;
 
@@ -111,6 +111,21 @@ fn trigger(conn: &mut TestConnection, when: &str, action: &str) {
         "CREATE TRIGGER in_the_way BEFORE UPDATE ON jobs FOR EACH ROW BEGIN IF {when} THEN {action}; END IF; END"
     ))
     .unwrap();
+}
+
+/// MySQL has no way to drop a delete: each is made.
+pub fn drop_deletes(_: &mut TestConnection, _when: &str) {}
+
+/// How long the session's statements wait for a row that another holds.
+pub fn lock_wait(conn: &mut TestConnection) -> String {
+    let setting = diesel::select(sql::<Text>("CAST(@@innodb_lock_wait_timeout AS CHAR)"));
+    setting.get_result(conn).unwrap()
+}
+
+/// Has them wait for seven seconds.
+pub fn wait_seven_seconds(conn: &mut TestConnection) {
+    conn.batch_execute("SET innodb_lock_wait_timeout = 7")
+        .unwrap();
 }
 
 /// Has the database hold to foreign keys, which a server does anyway.

@@ -3,7 +3,7 @@
 use diesel::connection::SimpleConnection;
 use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Bool};
+use diesel::sql_types::{BigInt, Bool, Text};
 
 use super::database::TestConnection;
 
@@ -111,6 +111,27 @@ fn trigger(conn: &mut TestConnection, when: &str, action: &str) {
          CREATE TRIGGER in_the_way BEFORE UPDATE ON jobs FOR EACH ROW WHEN ({when}) EXECUTE FUNCTION in_the_way()"
     ))
     .unwrap();
+}
+
+/// Has the database do nothing where a job is to be deleted for which `when`
+/// holds.
+pub fn drop_deletes(conn: &mut TestConnection, when: &str) {
+    conn.batch_execute(&format!(
+        "CREATE FUNCTION no_delete() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+         CREATE TRIGGER no_delete BEFORE DELETE ON jobs FOR EACH ROW WHEN ({when}) EXECUTE FUNCTION no_delete()"
+    ))
+    .unwrap();
+}
+
+/// How long the session's statements wait for a row that another holds.
+pub fn lock_wait(conn: &mut TestConnection) -> String {
+    let setting = diesel::select(sql::<Text>("current_setting('lock_timeout')"));
+    setting.get_result(conn).unwrap()
+}
+
+/// Has them wait for seven seconds.
+pub fn wait_seven_seconds(conn: &mut TestConnection) {
+    conn.batch_execute("SET lock_timeout = '7s'").unwrap();
 }
 
 /// Has the database hold to foreign keys, which a server does anyway.

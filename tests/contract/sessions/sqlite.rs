@@ -82,6 +82,15 @@ fn trigger(conn: &mut TestConnection, when: &str, action: &str) {
     .unwrap();
 }
 
+/// Has the database do nothing where a job is to be deleted for which `when`
+/// holds.
+pub fn drop_deletes(conn: &mut TestConnection, when: &str) {
+    conn.batch_execute(&format!(
+        "CREATE TRIGGER no_delete BEFORE DELETE ON jobs WHEN {when} BEGIN SELECT RAISE(IGNORE); END"
+    ))
+    .unwrap();
+}
+
 /// Has the database hold to foreign keys, which a server does anyway.
 pub fn check_references(conn: &mut TestConnection) {
     conn.batch_execute("PRAGMA foreign_keys = ON").unwrap();
