@@ -1,5 +1,6 @@
 //! The locks of what a worker has in hand: renewed, lost, and those of others.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use super::database::{TestDb, TestPool};
 use super::jobs::{Job, JobUpdates, Status, age_lock, data, history, jobs, row};
 use super::pools::{Event, Log, pool_with};
 use super::worker::{NEVER, create, drainable, rows, summary, until};
+use super::worker_statements::is_look_for_the_dead;
 use super::worker_told::Told;
 
 /// A step whose locks are renewed three times a second.
@@ -200,6 +202,52 @@ fn the_locks_of_several_claims_are_renewed_by_one_statement() {
             assert_eq!(changed.count(), JOBS, "{rounds:?}");
         }
     });
+}
+
+#[test]
+fn while_locks_are_renewed_neither_an_end_nor_a_claim_is_sent() {
+    let db = Arc::new(TestDb::new());
+    create(&db.pool(1), 2);
+    let (renewing, first) = (Arc::new(Barrier::new(2)), AtomicBool::new(true));
+    // What was sent during the first renewal, and after it.
+    let sent = Arc::new(Mutex::new([Vec::new(), Vec::new()]));
+    let period = Arc::new(AtomicUsize::new(1));
+    let pool = {
+        let renewals = Arc::new(AtomicUsize::new(0));
+        let (db, renewing, sent) = (Arc::clone(&db), Arc::clone(&renewing), Arc::clone(&sent));
+        pool_with(db.clone().url(), 4, move |conn| {
+            let (db, renewing, sent) = (Arc::clone(&db), Arc::clone(&renewing), Arc::clone(&sent));
+            let (period, renewals) = (Arc::clone(&period), Arc::clone(&renewals));
+            Log::default().watch_and(conn, move |event| {
+                let Event::Started(sql) = event else { return };
+                let is_renewal = sql.starts_with("UPDATE") && !sql.contains("status");
+                if is_renewal && renewals.fetch_add(1, Ordering::Relaxed) == 0 {
+                    period.store(0, Ordering::Relaxed);
+                    // The job comes to its end, and another is ready.
+                    renewing.wait();
+                    for _ in 0..100 {
+                        Job::count_by_status(&mut *db.conn()).unwrap();
+                    }
+                    period.store(1, Ordering::Relaxed);
+                } else if !is_look_for_the_dead(event) {
+                    let period = period.load(Ordering::Relaxed);
+                    sent.lock().unwrap()[period].push(sql.clone());
+                }
+            });
+        })
+    };
+    let worker = Brief::worker(&pool).threads(1).batch(1);
+    let done = worker.run_until_empty(|_, _| {
+        if first.swap(false, Ordering::Relaxed) {
+            renewing.wait();
+        }
+        Ok(())
+    });
+
+    assert_eq!(done.unwrap(), summary(|s| s.succeeded = 2));
+    let [during, after] = &*sent.lock().unwrap();
+    assert_eq!(*during, Vec::<String>::new());
+    assert!(!after.is_empty());
 }
 
 #[test]
