@@ -236,3 +236,24 @@ fn a_busy_timeout_without_end_is_a_long_one() {
         assert_eq!(read.unwrap().timeout, expected);
     }
 }
+
+/// More of them than are looked at in one go.
+#[test]
+fn dead_attempts_that_a_trigger_brings_back_hide_no_other() {
+    let db = TestDb::new();
+    let pool = db.pool(1);
+    let rows = (0..=100).map(|n| (n.to_string(), JobUpdates::default()));
+    Job::create_many(&pool, rows).unwrap();
+    db.sql(
+        "UPDATE jobs SET status = 20, lock = 'of a dead worker', lock_at = '2001-01-01 00:00:00.000';
+         UPDATE jobs SET lock_at = '2002-01-01 00:00:00.000' WHERE id = '7';
+         CREATE TRIGGER back AFTER UPDATE ON jobs WHEN NEW.id <> '7' BEGIN
+             UPDATE jobs SET status = 20, lock = OLD.lock, lock_at = OLD.lock_at WHERE id = NEW.id;
+         END",
+    );
+
+    assert_eq!(Job::expire_locks(&pool).unwrap(), 101);
+
+    assert_eq!(row(&db, "7").status, Status::Failed);
+    assert_eq!(row(&db, "8").status, Status::InProgress);
+}
