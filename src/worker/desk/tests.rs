@@ -193,11 +193,13 @@ fn of_quick_jobs_more_are_claimed_but_no_more_than_threads() {
 /// milliseconds bring work for twelve.
 #[test]
 fn what_is_claimed_ahead_depends_on_how_long_jobs_took_of_late() {
-    let (mut desk, now) = with_jobs(settings(), &["a", "b", "c"], Found::Enough);
-    for _ in 0..3 {
-        run(&mut desk, 6 * MS, now);
+    let (mut desk, now) = with_jobs(settings(), &["a"; 12], Found::Enough);
+    for _ in 0..4 {
+        for _ in 0..3 {
+            run(&mut desk, 6 * MS, now);
+        }
+        assert_eq!(hand(&mut desk, now), Task::Finish(vec!["a"; 3]));
     }
-    assert_eq!(hand(&mut desk, now), Task::Finish(vec!["a", "b", "c"]));
     assert_eq!(hand(&mut desk, now), BUSY);
     assert_eq!(hand(&mut desk, now), BUSY);
     assert_eq!(hand(&mut desk, now), Task::Wait(None));
