@@ -149,6 +149,17 @@ fn a_workers_ends_wait_for_a_moment_together_and_not_at_all_once_one_is_in_the_w
 }
 
 #[test]
+fn the_end_of_a_workers_lone_job_waits_for_a_moment() {
+    let (_db, pool, log) = jobs(1, 1);
+    let done = Job::worker(&pool).threads(1).run_until_empty(|_, _| {
+        log.take();
+        Ok(())
+    });
+    assert_eq!(done.unwrap(), summary(|s| s.succeeded = 1));
+    assert_eq!(waits(&log), [Briefly]);
+}
+
+#[test]
 fn a_workers_renewal_waits_for_none() {
     struct Brief;
     step! { Brief on Job { const LOCK_EXPIRE: Duration = Duration::from_millis(300); } }

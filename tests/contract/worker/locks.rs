@@ -308,6 +308,39 @@ fn dead_attempts_of_others_are_ended_at_the_start() {
 }
 
 #[test]
+fn a_worker_does_not_end_its_own_attempts_however_old_their_locks_are() {
+    let db = TestDb::new();
+    create(&db.pool(1), 1);
+    let is_old = Arc::new(AtomicBool::new(false));
+    let has_looked = Arc::new(AtomicBool::new(false));
+    let pool = {
+        let (is_old, has_looked) = (Arc::clone(&is_old), Arc::clone(&has_looked));
+        pool_with(db.url(), 3, move |conn| {
+            let (is_old, has_looked) = (Arc::clone(&is_old), Arc::clone(&has_looked));
+            Log::default().watch_and(conn, move |event| {
+                if is_look_for_the_dead(event) {
+                    until("the lock is old", || is_old.load(Ordering::Relaxed));
+                    has_looked.store(true, Ordering::Relaxed);
+                }
+            });
+        })
+    };
+    let worker = Job::worker(&pool).threads(1);
+    let done = worker.run_until_empty(|job, _| {
+        age_lock(&db, &job.id);
+        is_old.store(true, Ordering::Relaxed);
+        until("the look", || has_looked.load(Ordering::Relaxed));
+        until("it is over", || {
+            let state = pool.state();
+            state.connections == state.idle_connections
+        });
+        Ok(())
+    });
+
+    assert_eq!(done.unwrap(), summary(|s| s.succeeded = 1));
+}
+
+#[test]
 fn dead_attempts_of_others_are_ended_while_jobs_run() {
     let (db, pool) = drainable(2);
     die(&db, &pool, "1");
