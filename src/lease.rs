@@ -20,7 +20,8 @@ pub(crate) struct Lease<K> {
 /// When the lock was last written.
 #[derive(Debug)]
 struct Time {
-    /// By the database's clock; `None` while that is in doubt.
+    /// By the database's clock. Where the answer to a renewal was lost, the row
+    /// may bear a later one: then an end is not taken for another's by its time.
     lock_at: Option<DateTime<Utc>>,
     /// By this machine's: no later than the database did it.
     asked_at: Instant,
@@ -61,16 +62,6 @@ impl<K> Lease<K> {
     /// The lock was written at `lock_at`, by a statement that was sent at `asked_at`.
     pub fn set_renewed(&self, lock_at: Option<DateTime<Utc>>, asked_at: Instant) {
         *self.time() = Time { lock_at, asked_at };
-    }
-
-    /// Leaves the time in doubt, while the row may bear the old or a new one.
-    pub fn doubt(&self) -> Option<DateTime<Utc>> {
-        self.time().lock_at.take()
-    }
-
-    /// The row bears the old time.
-    pub fn set_not_renewed(&self, lock_at: Option<DateTime<Utc>>) {
-        self.time().lock_at = lock_at;
     }
 
     /// How long ago the lock was written, or longer.

@@ -266,3 +266,187 @@ impl<S: Copy + PartialEq> Step<S> {
         lock_at.checked_add_signed(TimeDelta::from_std(self.lock_expire).ok()?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STEP: Step<i32> = Step {
+        pending: 1,
+        in_progress: 2,
+        failed: 3,
+        succeeded: 4,
+        ignored: 5,
+        more_pending: &[14],
+        lock_expire: Duration::from_secs(10),
+        max_retry: 3,
+        retry_delay: None,
+        max_conflicts: 10,
+        has_run_at: true,
+        redact: |_| {},
+    };
+
+    fn at(second: i64) -> Option<DateTime<Utc>> {
+        DateTime::from_timestamp(second, 0)
+    }
+
+    /// A row that nobody holds, read at second 100.
+    fn free(status: i32) -> RowState<i32> {
+        RowState {
+            status,
+            lock: None,
+            lock_at: None,
+            retry: 0,
+            run_at: None,
+            now: at(100).unwrap(),
+        }
+    }
+
+    /// A row with the lock "token" of this second.
+    fn locked(status: i32, second: i64) -> RowState<i32> {
+        RowState {
+            lock: Some("token".into()),
+            lock_at: at(second),
+            ..free(status)
+        }
+    }
+
+    #[test]
+    fn a_job_starts_once_its_time_has_come() {
+        for status in [1, 3, 14] {
+            let due = |run_at| {
+                STEP.may_start(&RowState {
+                    run_at,
+                    ..free(status)
+                })
+            };
+            assert_eq!(due(None), Start::Ready);
+            assert_eq!(due(at(99)), Start::Ready);
+            assert_eq!(due(at(100)), Start::Ready);
+            let run_at = at(101);
+            let refusal = Refusal::NotReady { status, run_at };
+            assert_eq!(due(run_at), Start::Refused(refusal));
+        }
+    }
+
+    #[test]
+    fn what_is_done_or_given_up_or_another_steps_does_not_start() {
+        let not_ready = |status| Refusal::NotReady {
+            status,
+            run_at: None,
+        };
+        for (status, refusal) in [
+            (4, Refusal::AlreadySucceeded),
+            (5, Refusal::Ignored { retry: 0 }),
+            (2, not_ready(2)),
+            (7, not_ready(7)),
+        ] {
+            assert_eq!(STEP.may_start(&free(status)), Start::Refused(refusal));
+        }
+    }
+
+    #[test]
+    fn a_lock_holds_to_its_last_moment() {
+        let refused = |lock_at, expires_at| {
+            Start::Refused(Refusal::Locked {
+                lock_at,
+                expires_at,
+            })
+        };
+        let starts = |row| STEP.may_start(&row);
+        assert_eq!(starts(locked(2, 90)), refused(at(90), at(100)));
+        assert_eq!(starts(locked(2, 89)), Start::Expired);
+        // By hand, or by another step: for ever.
+        assert_eq!(starts(locked(1, 0)), refused(at(0), None));
+        assert_eq!(starts(locked(7, 0)), refused(at(0), None));
+    }
+
+    #[test]
+    fn a_row_is_reset_that_is_the_steps_own_and_nobodys() {
+        for status in 1..=5 {
+            assert!(STEP.may_reset(&free(status)));
+            assert!(!STEP.may_reset(&locked(status, 0)));
+            let refusal = STEP.why_not_reset(&locked(status, 50));
+            let (lock_at, expires_at) = (at(50), at(60));
+            let expected = Refusal::Locked {
+                lock_at,
+                expires_at,
+            };
+            assert_eq!(refusal, expected);
+        }
+        assert!(!STEP.may_reset(&free(7)));
+        let (status, run_at) = (7, None);
+        let expected = Refusal::NotReady { status, run_at };
+        assert_eq!(STEP.why_not_reset(&free(7)), expected);
+        let (lock_at, expires_at) = (at(50), None);
+        let expected = Refusal::Locked {
+            lock_at,
+            expires_at,
+        };
+        assert_eq!(STEP.why_not_reset(&locked(7, 50)), expected);
+    }
+
+    /// An end keeps the time of its lock, and so does an expiry; what comes
+    /// after has another.
+    #[test]
+    fn a_row_tells_what_became_of_an_end_until_it_changes_again() {
+        let ended = |status, second| RowState {
+            lock_at: at(second),
+            ..free(status)
+        };
+        let trace = |row: &RowState<_>, status| STEP.trace(row, "token", at(50), status);
+        assert_eq!(trace(&locked(2, 50), 4), Trace::StillHeld);
+        assert_eq!(trace(&locked(2, 60), 4), Trace::StillHeld, "renewed");
+        for status in [1, 3, 4, 5] {
+            assert_eq!(trace(&ended(status, 50), status), Trace::Landed);
+            assert_eq!(trace(&ended(status, 60), status), Trace::Gone);
+            let other = RowState {
+                lock: Some("other".into()),
+                ..ended(status, 50)
+            };
+            assert_eq!(trace(&other, status), Trace::Gone);
+            assert_eq!(
+                STEP.trace(&ended(status, 50), "token", None, status),
+                Trace::Gone,
+                "of which time it was is not known"
+            );
+        }
+        for expired in [3, 5] {
+            assert_eq!(trace(&ended(expired, 50), 4), Trace::Overtaken);
+            assert_eq!(trace(&ended(expired, 60), 4), Trace::Gone);
+        }
+        for other in [1, 7] {
+            assert_eq!(trace(&ended(other, 50), 4), Trace::Gone);
+        }
+    }
+
+    #[test]
+    fn a_failure_counts_up_to_the_last_try_and_waits_as_it_is_asked_to() {
+        const SECOND: Duration = Duration::from_secs(1);
+        let delayed = Step {
+            retry_delay: Some(|retry| SECOND * retry.cast_unsigned()),
+            ..STEP
+        };
+        let after = |step: &Step<i32>, retry, wish| step.after_failure(retry, wish).0;
+        let setback = |status, retry, delay| Setback {
+            status,
+            retry,
+            delay,
+        };
+        assert_eq!(after(&STEP, 0, None), setback(3, 1, None));
+        assert_eq!(after(&delayed, 1, None), setback(3, 2, Some(2 * SECOND)));
+        let wish = Some(Wish::After(7 * SECOND));
+        assert_eq!(after(&delayed, 1, wish), setback(3, 2, Some(7 * SECOND)));
+        assert_eq!(after(&STEP, 1, wish), setback(3, 2, Some(7 * SECOND)));
+        for last in [after(&STEP, 2, wish), after(&delayed, 2, None)] {
+            assert_eq!(last, setback(5, 3, None));
+        }
+        assert_eq!(after(&STEP, 0, Some(Wish::Never)), setback(5, 1, None));
+        let no_column = Step {
+            has_run_at: false,
+            ..delayed
+        };
+        assert_eq!(after(&no_column, 0, None), setback(3, 1, None));
+        assert_eq!([0, 1].map(|retry| STEP.released(retry)), [1, 3]);
+    }
+}

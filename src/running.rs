@@ -337,8 +337,6 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         &self,
         mut write: impl FnMut(&mut C) -> diesel::QueryResult<Option<Option<DateTime<Utc>>>>,
     ) -> Result<()> {
-        // Until the answer is here, the row may bear either time.
-        let before = self.lease.doubt();
         let mut asked_at = Instant::now();
         let renewed = retry::run(&self.pool, &JobName::<J>(&self.lease.key), |conn, _| {
             asked_at = Instant::now();
@@ -350,10 +348,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
                 self.span.in_scope(|| tracing::debug!("lock renewed"));
                 Ok(())
             }
-            Ok(None) => {
-                self.lease.set_not_renewed(before);
-                Err(self.lock_lost())
-            }
+            Ok(None) => Err(self.lock_lost()),
             Err(error) => Err(error),
         }
     }

@@ -144,6 +144,8 @@ mod postgres {
     mod jobs;
     mod keys;
     mod limits;
+    #[path = "statements/waits.rs"]
+    mod lock_waits;
     mod messages;
     mod neighbours;
     mod next;
@@ -232,6 +234,8 @@ mod mysql {
     mod jobs;
     mod keys;
     mod limits;
+    #[path = "statements/waits.rs"]
+    mod lock_waits;
     mod messages;
     mod neighbours;
     mod next;

@@ -151,6 +151,10 @@ mod tests {
             let (until, _) = aside.put(&7, Why::GivenBack, now);
             assert!(until <= now + Duration::from_secs(10));
         }
+        for _ in 0..50 {
+            last = aside.put(&7, Why::BadRow, now).0 - now;
+        }
+        assert!(last > 2 * MINUTE && last <= 5 * MINUTE, "{last:?}");
     }
 
     #[test]
@@ -175,6 +179,9 @@ mod tests {
         assert_eq!(aside.next_ready(until), None);
         assert_eq!(aside.now(now).len(), 3);
         assert_eq!(aside.now(now + 10 * MINUTE).len(), 0);
+        let mut one = Aside::default();
+        let (until, _) = one.put(&1, Why::Held, now);
+        assert_eq!(one.now(until).len(), 0, "its time has come");
     }
 
     #[test]
@@ -187,6 +194,10 @@ mod tests {
         let full_until = aside.full_until(now).unwrap();
         assert!(full_until > now && full_until <= aside.next_ready(now).unwrap());
         assert_eq!(aside.full_until(now + MINUTE), None);
+        // What was left alone a while ago counts still.
+        let soon = now + Duration::from_secs(15);
+        assert_eq!(aside.put(&MOST, Why::GivenBack, soon).1, 1);
+        assert_eq!(aside.put(&0, Why::GivenBack, soon).1, 2);
         // The memory does not grow for ever.
         for key in MOST..2 * MOST {
             aside.put(&key, Why::GivenBack, now + MINUTE);

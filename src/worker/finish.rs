@@ -143,13 +143,17 @@ fn write_alone<J: JobStore<C>, C: TrackerConnection>(
         LockWait::Briefly
     };
     // What the user's code does when the updates are written may panic.
+    let mut is_broken = false;
     let write = || {
-        retry::run(&job.pool, &job.name(), |conn, again| {
-            match ending.write_once(conn, &job.lease, step, doubtful || again, wait) {
+        retry::run_noting(
+            &job.pool,
+            &mut is_broken,
+            &job.name(),
+            |conn, again| match ending.write_once(conn, &job.lease, step, doubtful || again, wait) {
                 Err(Fault::Database(error)) if retry::is_held(conn, &error) => Ok(None),
                 other => other.map(Some),
-            }
-        })
+            },
+        )
     };
     let landing = match catch_unwind(AssertUnwindSafe(write)) {
         Ok(landing) => landing,
@@ -166,6 +170,11 @@ fn write_alone<J: JobStore<C>, C: TrackerConnection>(
     };
     tracing::warn!(%error, "the end of an attempt is not recorded");
     match error {
+        // The database may answer again by now. It has refused nothing.
+        Error::Database { .. } if is_broken => {
+            finish.doubtful = true;
+            finish.is_put_back(Fate::OfAll);
+        }
         Error::Database { source, .. } => {
             let answers = retry::run(&finish.job.pool, &finish.job.name(), |conn: &mut C, _| {
                 Ok(conn.ping()?)

@@ -68,8 +68,6 @@ pub(super) fn renew<J: JobStore<C>, C: TrackerConnection>(
 ) -> Result<Vec<Arc<Lease<J::Key>>>> {
     let mut held = Vec::new();
     for chunk in leases.chunks(bulk::CHUNK) {
-        // Until the answer is here, each row may bear either time.
-        let before: Vec<_> = chunk.iter().map(|lease| lease.doubt()).collect();
         let mut asked_at = Instant::now();
         let renewed = retry::run_on(pool, kept, &J::TABLE, |conn: &mut C, _| {
             asked_at = Instant::now();
@@ -80,20 +78,18 @@ pub(super) fn renew<J: JobStore<C>, C: TrackerConnection>(
             Ok(renewed?)
         })?;
         for (n, renewed) in renewed {
-            let (lease, before) = (&chunk[n], before[n]);
+            let lease = &chunk[n];
             match renewed {
                 Ok(Some(row)) => lease.set_renewed(row.lock_at, asked_at),
                 // Its end has come between, and has given the lock up.
-                Ok(None) if lease.is_ending() => lease.set_not_renewed(before),
+                Ok(None) if lease.is_ending() => {}
                 Ok(None) => {
-                    lease.set_not_renewed(before);
                     lease.lose();
                     tracing::warn!(job = %JobName::<J>(&lease.key), "lock lost");
                 }
                 Err(obstacle) => {
                     let job = JobName::<J>(&lease.key);
                     tracing::debug!(%job, ?obstacle, "lock not renewed yet");
-                    lease.set_not_renewed(before);
                     if matches!(obstacle, Obstacle::Held) {
                         held.push(Arc::clone(lease));
                     }

@@ -3,13 +3,14 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use diesel::connection::SimpleConnection;
+use diesel::connection::{Connection as _, InstrumentationEvent, SimpleConnection};
 use diesel::prelude::*;
 use diesel_status_tracker::{Error, RunningJob, StatusTracked};
 use serde_json::json;
 
 use super::database::{TestConnection, TestDb, TestPool, pool_at};
 use super::jobs::{Job, JobUpdates, Status, assert_names, data, history, jobs, row};
+use super::own_statements::{CLAIM, CLAIM_NEXT};
 use super::pools::{Event, Log, pool_with};
 use super::proxy::{Proxy, Turn};
 use super::sessions;
@@ -185,6 +186,53 @@ fn a_claim_whose_answer_is_lost_and_that_others_overtook_is_theirs() {
     }
 }
 
+/// The tokens in a statement with its values: nothing else in it is so long.
+fn tokens(text: &str) -> impl Iterator<Item = String> {
+    let is_of_token = |c: char| c.is_ascii_hexdigit();
+    let words = text.split(move |c| !is_of_token(c));
+    words.filter(|word| word.len() == 32).map(str::to_owned)
+}
+
+/// What was sent before may still land, after the job was another's meanwhile.
+#[test]
+fn a_claim_that_is_sent_again_bears_another_token() {
+    let by_key: fn(&TestPool) -> Attempt = |pool| Job::start(pool, "a").unwrap();
+    let next: fn(&TestPool) -> Attempt = |pool| Job::claim_next(pool, 1).unwrap().remove(0);
+    for (claim, statements) in [(by_key, CLAIM), (next, CLAIM_NEXT)] {
+        let db = TestDb::new();
+        let proxy = Proxy::to(db.url());
+        let sent = Arc::new(Mutex::new(Vec::new()));
+        let writes = Arc::clone(&sent);
+        let pool = pool_with(proxy.url(), 1, move |conn| {
+            let writes = Arc::clone(&writes);
+            conn.set_instrumentation(move |event: InstrumentationEvent<'_>| {
+                if let InstrumentationEvent::StartQuery { query, .. } = event {
+                    let text = query.to_string();
+                    if text.contains(" SET ") {
+                        writes.lock().unwrap().extend(tokens(&text));
+                    }
+                }
+            });
+        });
+        Job::create_and_save(&pool, "a", JobUpdates::default()).unwrap();
+        claim(&pool).fail("to prepare all statements").unwrap();
+        sent.lock().unwrap().clear();
+
+        let is_write = |verb: &&str| ["UPDATE", "WITH"].contains(verb);
+        let write = statements.iter().position(is_write).unwrap() + 1;
+        proxy.cut(Turn::Request, write);
+        let attempt = claim(&pool);
+
+        assert!(!proxy.spare());
+        let sent = sent.lock().unwrap().clone();
+        assert_eq!(sent.len(), 2, "{sent:?}");
+        assert_ne!(sent[0], sent[1]);
+        assert_eq!(attempt.lock(), sent[1]);
+        assert_eq!(row(&db, "a").lock.as_ref(), Some(&sent[1]));
+        attempt.succeed().unwrap();
+    }
+}
+
 #[test]
 fn a_finish_that_the_server_is_still_at_when_the_line_breaks_is_no_lock_lost() {
     for (finish, status) in [(SUCCEED, Status::Succeeded), (FAIL, Status::Failed)] {
@@ -234,9 +282,9 @@ fn a_finish_that_the_server_is_still_at_when_the_line_breaks_is_no_lock_lost() {
     }
 }
 
-/// Creates jobs, and holds that an answer that says that there are none, or
-/// all, is true.
-fn create_many(scene: &Scene, count: i64) {
+/// Creates jobs, holds that an answer that says that there are none, or all, is
+/// true, and returns whether it said that there are all.
+fn create_many(scene: &Scene, count: i64) -> bool {
     let rows = (0..count).map(|n| (format!("many {n}"), JobUpdates::default()));
     let created = Job::create_many(&scene.pool, rows);
 
@@ -246,21 +294,25 @@ fn create_many(scene: &Scene, count: i64) {
         Ok(created) => assert_eq!((i64::try_from(created), stand), (Ok(count), count)),
         Err(Error::Database { .. }) => assert_eq!(stand, 0),
         Err(Error::OutcomeUnknown { .. }) => assert!([0, count].contains(&stand)),
-        Err(other) => panic!("{other:?}"),
+        Err(ref other) => panic!("{other:?}"),
     }
+    created.is_ok()
 }
 
 #[test]
 fn many_are_all_created_or_none_or_it_is_told_that_this_is_unknown() {
     for turn in [Turn::Request, Turn::Answer] {
+        let mut done = 0;
         for n in 1.. {
             let scene = Scene::new();
             scene.proxy.cut(turn, n);
-            create_many(&scene, 2);
+            done += u32::from(create_many(&scene, 2));
             if scene.proxy.spare() {
                 break;
             }
         }
+        // Where a try was lost and all are new, none of them is of that try.
+        assert!(done > 1);
     }
 }
 

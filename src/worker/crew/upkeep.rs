@@ -110,7 +110,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
     }
 
     fn interval(&self) -> Duration {
-        (self.step.lock_expire / 3).max(Duration::from_millis(1))
+        interval(self.step.lock_expire)
     }
 
     /// Waits, and has the desk then; `None` when the worker is done.
@@ -127,6 +127,11 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
             desk = wait(&self.upkeep, desk, Some(left));
         }
     }
+}
+
+/// The time between two rounds of renewals: two may fail before a lock expires.
+fn interval(lock_expire: Duration) -> Duration {
+    (lock_expire / 3).max(Duration::from_millis(1))
 }
 
 /// What a worker makes of dead attempts.
@@ -162,5 +167,18 @@ impl<J: JobStore<C>, C: TrackerConnection> Expires<J> for Watch<'_, J, C> {
         } else {
             self.crew.put_aside(self.aside, key, obstacle);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_renewals_may_fail_before_a_lock_expires() {
+        let lock_expire = Duration::from_secs(15 * 60);
+        assert!(3 * interval(lock_expire) <= lock_expire);
+        assert!(4 * interval(lock_expire) > lock_expire, "nor too often");
+        assert!(interval(Duration::ZERO) > Duration::ZERO);
     }
 }

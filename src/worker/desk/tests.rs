@@ -189,6 +189,22 @@ fn of_quick_jobs_more_are_claimed_but_no_more_than_threads() {
     );
 }
 
+/// With three threads and batches of three: two claims of jobs of six
+/// milliseconds bring work for twelve.
+#[test]
+fn what_is_claimed_ahead_depends_on_how_long_jobs_took_of_late() {
+    let (mut desk, now) = with_jobs(settings(), &["a"; 12], Found::Enough);
+    for _ in 0..4 {
+        for _ in 0..3 {
+            run(&mut desk, 6 * MS, now);
+        }
+        assert_eq!(hand(&mut desk, now), Task::Finish(vec!["a"; 3]));
+    }
+    assert_eq!(hand(&mut desk, now), BUSY);
+    assert_eq!(hand(&mut desk, now), BUSY);
+    assert_eq!(hand(&mut desk, now), Task::Wait(None));
+}
+
 #[test]
 fn before_a_job_has_run_jobs_count_as_slow() {
     let (mut desk, now) = desk(settings());
@@ -306,7 +322,11 @@ fn while_no_end_can_be_written_nothing_is_begun() {
     assert_eq!(keeper(&mut desk, late + 50 * MS), Task::Finish(vec!["a"]));
     assert_eq!(hand(&mut desk, late + 50 * MS), Task::Wait(None));
     desk.end_finish(late + 50 * MS);
-    assert_eq!(hand(&mut desk, late + 50 * MS), Task::Run("b"));
+    let late = late + 50 * MS;
+    run(&mut desk, MS, late);
+    assert_eq!(hand(&mut desk, late + 10 * MS), Task::Finish(vec!["b"]));
+    desk.end_finish(late + 10 * MS);
+    assert_eq!(hand(&mut desk, late + 10 * MS), QUIET);
 }
 
 #[test]

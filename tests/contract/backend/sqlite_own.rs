@@ -14,7 +14,7 @@ use super::database::{TestDb, TestPool, pool_at};
 use super::jobs::{Job, JobUpdates, Status, assert_names, row};
 use super::pools::{Event, Log, pool_with};
 use super::sessions::impatient;
-use super::worker::summary;
+use super::worker::{create, summary};
 
 #[test]
 fn a_file_that_is_no_database_is_said_to_be_none() {
@@ -111,6 +111,43 @@ fn a_worker_whose_first_look_finds_the_file_locked_does_not_end() {
     assert_eq!(done.unwrap(), summary(|s| s.succeeded = 1));
 }
 
+/// Whoever holds the file keeps all ends from being written, not this one.
+#[test]
+fn while_the_file_is_locked_for_longer_than_the_tries_of_an_end_no_job_is_begun() {
+    let db = Arc::new(TestDb::new());
+    create(&db.pool(1), 2);
+    // As SQLite says it, and for this end alone.
+    let refusal = "SELECT RAISE(ABORT, 'database is locked')";
+    db.sql(&format!(
+        "CREATE TRIGGER locked BEFORE UPDATE ON jobs WHEN NEW.status = 40 BEGIN {refusal}; END"
+    ));
+    let refusals = Arc::new(AtomicUsize::new(0));
+    let pool = {
+        let (db, refusals) = (Arc::clone(&db), Arc::clone(&refusals));
+        pool_with(db.clone().url(), 1, move |conn| {
+            let (db, refusals) = (Arc::clone(&db), Arc::clone(&refusals));
+            Log::default().watch_and(conn, move |event| {
+                let is_refusal = matches!(event, Event::Failed(text) if text.contains("locked"));
+                // The first try of the second round.
+                if is_refusal && refusals.fetch_add(1, Ordering::Relaxed) + 1 == 11 {
+                    db.sql("DROP TRIGGER locked");
+                }
+            });
+        })
+    };
+
+    let runs = AtomicUsize::new(0);
+    let worker = Job::worker(&pool).threads(1).batch(2);
+    let worker = worker.finish_within(Duration::ZERO);
+    let done = worker.run_until_empty(|_, _| {
+        let expected = [0, 11][runs.fetch_add(1, Ordering::Relaxed)];
+        assert_eq!(refusals.load(Ordering::Relaxed), expected);
+        Ok(())
+    });
+
+    assert_eq!(done.unwrap(), summary(|s| s.succeeded = 2));
+}
+
 #[test]
 fn a_lock_time_in_another_format_does_not_make_start_ask_for_ever() {
     struct Hasty;
@@ -198,4 +235,25 @@ fn a_busy_timeout_without_end_is_a_long_one() {
         let read = diesel::sql_query("PRAGMA busy_timeout").get_result::<Timeout>(&mut conn);
         assert_eq!(read.unwrap().timeout, expected);
     }
+}
+
+/// More of them than are looked at in one go.
+#[test]
+fn dead_attempts_that_a_trigger_brings_back_hide_no_other() {
+    let db = TestDb::new();
+    let pool = db.pool(1);
+    let rows = (0..=100).map(|n| (n.to_string(), JobUpdates::default()));
+    Job::create_many(&pool, rows).unwrap();
+    db.sql(
+        "UPDATE jobs SET status = 20, lock = 'of a dead worker', lock_at = '2001-01-01 00:00:00.000';
+         UPDATE jobs SET lock_at = '2002-01-01 00:00:00.000' WHERE id = '7';
+         CREATE TRIGGER back AFTER UPDATE ON jobs WHEN NEW.id <> '7' BEGIN
+             UPDATE jobs SET status = 20, lock = OLD.lock, lock_at = OLD.lock_at WHERE id = NEW.id;
+         END",
+    );
+
+    assert_eq!(Job::expire_locks(&pool).unwrap(), 101);
+
+    assert_eq!(row(&db, "7").status, Status::Failed);
+    assert_eq!(row(&db, "8").status, Status::InProgress);
 }

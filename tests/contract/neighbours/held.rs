@@ -266,6 +266,28 @@ fn a_job_that_holds_its_own_row_for_long_keeps_no_other_and_is_run_once() {
 }
 
 #[test]
+fn a_worker_that_ends_with_the_last_job_waits_for_one_whose_row_is_held() {
+    let (db, _) = drainable(1);
+    let holder = Arc::new(Mutex::new(Some(Holder::of(&db, &["0"]))));
+    let looks = Arc::new(AtomicUsize::new(0));
+    let pool = pool_with(db.url(), 1, move |conn| {
+        let (holder, looks) = (Arc::clone(&holder), Arc::clone(&looks));
+        Log::default().watch_and(conn, move |event| {
+            let is_look = matches!(event, Event::Started(sql)
+                if sql.starts_with("SELECT") && sql.contains("SKIP LOCKED"));
+            if is_look && looks.fetch_add(1, Ordering::Relaxed) == 2 {
+                holder.lock().unwrap().take().unwrap().let_go();
+            }
+        });
+    });
+
+    let worker = Job::worker(&pool).threads(1).poll_every(NEVER);
+    let done = worker.run_until_empty(|_, _| Ok(()));
+
+    assert_eq!(done.unwrap(), summary(|s| s.succeeded = 1));
+}
+
+#[test]
 fn an_end_whose_row_is_held_is_written_when_the_row_is_free() {
     let (db, _) = drainable(8);
     let pool = db.pool(3);

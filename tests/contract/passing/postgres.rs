@@ -1,6 +1,9 @@
 //! PostgreSQL's serialization failures and deadlocks.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
@@ -11,6 +14,7 @@ use super::database::{TestConnection, TestDb};
 use super::jobs::{Job, JobUpdates, Status, data, jobs, row};
 use super::pools::{Event, Log, pool_with};
 use super::sessions::{LANGUAGES, number, waits};
+use super::worker::{create, summary, until};
 
 fn establish(db: &TestDb, sql: &str) -> TestConnection {
     let mut conn = TestConnection::establish(db.url()).unwrap();
@@ -120,4 +124,41 @@ fn is_tried_again_after_a_deadlock(speak: fn(&mut TestConnection), refusal: &str
     });
 
     assert_tried_twice(&db, &log, refusal);
+}
+
+/// Its lock would expire, and the job run again.
+#[test]
+fn the_lock_of_a_job_whose_end_waits_for_its_row_is_renewed() {
+    struct Brief;
+    step! { Brief on Job { const LOCK_EXPIRE: Duration = Duration::from_millis(600); } }
+    let (db, log) = (TestDb::new(), Log::default());
+    let watched = log.clone();
+    let pool = pool_with(db.url(), 3, move |conn| watched.watch(conn));
+    create(&pool, 2);
+    // As of a row that is held, but that lets its lock be renewed.
+    let refusal = "RAISE EXCEPTION 'canceling statement due to lock timeout'";
+    db.sql(&format!(
+        "CREATE FUNCTION held() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {refusal}; END $$;
+         CREATE TRIGGER held BEFORE UPDATE ON jobs FOR EACH ROW WHEN (NEW.id = '0' AND NEW.status = 40) EXECUTE FUNCTION held()"
+    ));
+
+    let is_renewed = AtomicBool::new(false);
+    let worker = Brief::worker(&pool).threads(2).batch(1);
+    let done = worker.run_until_empty(|job, _| {
+        if job.id == "1" {
+            let refused = |event: &Event| matches!(event, Event::Failed(_));
+            until("refused", || log.take().iter().any(refused));
+            let before = row(&db, "0").lock_at;
+            let renewed = || until("renewed", || row(&db, "0").lock_at > before);
+            is_renewed.store(
+                catch_unwind(AssertUnwindSafe(renewed)).is_ok(),
+                Ordering::Relaxed,
+            );
+            db.sql("DROP TRIGGER held ON jobs");
+        }
+        Ok(())
+    });
+
+    assert_eq!(done.unwrap(), summary(|s| s.succeeded = 2));
+    assert!(is_renewed.load(Ordering::Relaxed));
 }

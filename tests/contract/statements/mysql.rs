@@ -9,6 +9,9 @@ use super::pools::{Log, pool_with};
 
 pub const CLAIM: &[&str] = &["UPDATE", "SELECT"];
 pub const CLAIM_NEXT: &[&str] = &["SELECT", "UPDATE", "SELECT"];
+/// What the texts hold of updates that wait for a moment, and for none.
+pub const BRIEFLY: &str = "innodb_lock_wait_timeout = 1 ";
+pub const NEVER: &str = "innodb_lock_wait_timeout = 0 ";
 /// A batch of ten.
 pub const CLAIM_TEN: &[&str] = &["SELECT", "BEGIN", "SELECT", "UPDATE", "COMMIT", "SELECT"];
 pub const NONE_LEFT: &[&str] = &["SELECT"];

@@ -17,6 +17,9 @@ use super::shapes::{Form, MOST_KEPT, SHAPES, forms, shape};
 
 pub const CLAIM: &[&str] = &["UPDATE"];
 pub const CLAIM_NEXT: &[&str] = &["WITH"];
+/// What the texts hold of updates that wait for a moment, and for none.
+pub const BRIEFLY: &str = "'lock_timeout', '250ms'";
+pub const NEVER: &str = "'lock_timeout', '1ms'";
 /// A batch of ten.
 pub const CLAIM_TEN: &[&str] = &["WITH"];
 /// A row may be ready whose update the database drops: so there is a look.

@@ -97,6 +97,29 @@ fn a_commit_that_does_not_reach_the_server_releases_the_job() {
 }
 
 #[test]
+fn a_release_whose_answer_is_lost_after_a_commit_that_did_not_land_has_released_the_job() {
+    for n in 1.. {
+        let scene = Scene::new();
+        drop(scene.pool.get().unwrap());
+        // Of the connection on which the job is looked for.
+        scene.proxy.before_next_connection({
+            let proxy = Arc::clone(&scene.proxy);
+            move || proxy.cut(Turn::Answer, n)
+        });
+        *scene.cut.lock().unwrap() = Some(Turn::Request);
+
+        let ended = run(&scene.pool, "a");
+
+        assert!(scene.cut.lock().unwrap().is_none());
+        assert_released(&scene.db, ended);
+        if scene.proxy.spare() {
+            assert!(n > 1, "it was never cut");
+            break;
+        }
+    }
+}
+
+#[test]
 fn a_line_that_breaks_under_the_work_is_a_failed_attempt() {
     let Scene {
         db, proxy, pool, ..

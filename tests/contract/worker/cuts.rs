@@ -1,19 +1,19 @@
 //! A database behind a network that goes away while a worker is at it: it goes
 //! on, and what has succeeded does not run again.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use diesel_status_tracker::{StatusTracked, Summary};
+use diesel_status_tracker::{Retry, StatusTracked, Summary};
 use serde_json::json;
 
 use super::database::{TestDb, TestPool, pool_at};
-use super::jobs::{Job, JobUpdates, Status, data};
-use super::pools::pool_with;
+use super::jobs::{Job, JobUpdates, Status, data, row};
+use super::pools::{Event, Log, pool_with};
 use super::proxy::{Proxy, Turn};
 use super::sessions;
-use super::worker::{NEVER, Runs, create, rows, summary};
+use super::worker::{NEVER, Runs, create, rows, summary, until};
 
 /// Six jobs, and a way to them that can be cut.
 fn six_jobs() -> (TestDb, Arc<Proxy>) {
@@ -112,6 +112,103 @@ fn wherever_the_line_breaks_a_transaction_happens_once() {
             }
         }
     }
+}
+
+/// An end is looked up by the time of its lock, once its answer is lost.
+#[test]
+fn an_end_whose_answer_is_lost_after_a_renewal_has_landed() {
+    struct Brief;
+    step! { Brief on Job { const LOCK_EXPIRE: Duration = Duration::from_secs(1); } }
+    let (db, proxy) = six_jobs();
+    let is_to_be_cut = Arc::new(AtomicBool::new(false));
+    let pool = {
+        let (proxy, is_to_be_cut) = (Arc::clone(&proxy), Arc::clone(&is_to_be_cut));
+        pool_with(proxy.clone().url(), 1, move |conn| {
+            let (proxy, is_to_be_cut) = (Arc::clone(&proxy), Arc::clone(&is_to_be_cut));
+            Log::default().watch_and(conn, move |event| {
+                let is_end = matches!(event, Event::Started(sql)
+                    if sql.starts_with("UPDATE") && sql.contains("retry"));
+                if is_end && is_to_be_cut.swap(false, Ordering::Relaxed) {
+                    proxy.cut(Turn::Answer, 1);
+                }
+            });
+        })
+    };
+    let (runs, ran) = (Runs::default(), AtomicU32::new(0));
+    let worker = Brief::worker(&pool).threads(1).batch(1);
+    let done = worker.run_until_empty(|job, _| {
+        runs.add(&job.id);
+        // The others have prepared all statements.
+        if ran.fetch_add(1, Ordering::Relaxed) == 5 {
+            let claimed = row(&db, &job.id).lock_at;
+            until("renewed", || row(&db, &job.id).lock_at > claimed);
+            is_to_be_cut.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    });
+
+    assert_six_succeeded_once(&db, &runs, done.unwrap(), "old");
+    assert!(!is_to_be_cut.load(Ordering::Relaxed) && !proxy.spare());
+}
+
+/// The row of such an end bears no lock, as that of a job which was overtaken.
+#[test]
+fn an_end_whose_answer_is_lost_is_not_taken_for_a_lost_lock_until_it_is_looked_up() {
+    struct Brief;
+    step! { Brief on Job { const LOCK_EXPIRE: Duration = Duration::from_millis(600); } }
+    let db = Arc::new(TestDb::new());
+    create(&db.pool(1), 2);
+    let proxy = Arc::new(Proxy::to(db.url()));
+    // One for the jobs and their ends, and one that is kept for renewals.
+    let pool = pool_at(proxy.url(), 2, Duration::from_millis(300));
+    let mut conns = [(); 2].map(|()| {
+        loop {
+            if let Ok(conn) = pool.get() {
+                break conn;
+            }
+        }
+    });
+    let is_cut = Arc::new(AtomicBool::new(false));
+    for conn in &mut conns {
+        let (db, proxy, is_cut) = (Arc::clone(&db), Arc::clone(&proxy), Arc::clone(&is_cut));
+        Log::default().watch_and(conn, move |event| {
+            let is_end = matches!(event, Event::Started(sql)
+                if sql.starts_with("UPDATE") && sql.contains("errors") && !sql.contains("RETURNING"));
+            if !is_end || is_cut.swap(true, Ordering::Relaxed) {
+                return;
+            }
+            // When it has been prepared and done. No other way leads to the
+            // database until locks have been renewed since.
+            let db = Arc::clone(&db);
+            proxy.before_next_connection(move || {
+                let waiting = || rows(&db).into_iter().find(|job| job.lock.is_some());
+                until("the end has landed", || rows(&db).iter().any(|job| job.retry == 1));
+                for _ in 0..2 {
+                    let before = waiting().unwrap().lock_at;
+                    until("renewed", || waiting().unwrap().lock_at > before);
+                }
+            });
+            proxy.cut(Turn::Answer, 2);
+        });
+    }
+    drop(conns);
+
+    let ran = AtomicU32::new(0);
+    let worker = Brief::worker(&pool).threads(1).batch(2);
+    let worker = worker.finish_within(Duration::ZERO);
+    let done = worker.run_in_transaction_until_empty(|_, _, _| {
+        match ran.fetch_add(1, Ordering::Relaxed) {
+            // It is not run again, which would hide what became of its end.
+            0 => Err(Retry::never().into()),
+            _ => Ok(()),
+        }
+    });
+
+    assert_eq!(
+        done.unwrap(),
+        summary(|s| (s.succeeded, s.ignored) = (1, 1))
+    );
+    assert!(is_cut.load(Ordering::Relaxed) && !proxy.spare());
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The locks of what a worker has in hand: renewed, lost, and those of others.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use super::database::{TestDb, TestPool};
 use super::jobs::{Job, JobUpdates, Status, age_lock, data, history, jobs, row};
 use super::pools::{Event, Log, pool_with};
 use super::worker::{NEVER, create, drainable, rows, summary, until};
+use super::worker_statements::is_look_for_the_dead;
 use super::worker_told::Told;
 
 /// A step whose locks are renewed three times a second.
@@ -203,6 +205,52 @@ fn the_locks_of_several_claims_are_renewed_by_one_statement() {
 }
 
 #[test]
+fn while_locks_are_renewed_neither_an_end_nor_a_claim_is_sent() {
+    let db = Arc::new(TestDb::new());
+    create(&db.pool(1), 2);
+    let (renewing, first) = (Arc::new(Barrier::new(2)), AtomicBool::new(true));
+    // What was sent during the first renewal, and after it.
+    let sent = Arc::new(Mutex::new([Vec::new(), Vec::new()]));
+    let period = Arc::new(AtomicUsize::new(1));
+    let pool = {
+        let renewals = Arc::new(AtomicUsize::new(0));
+        let (db, renewing, sent) = (Arc::clone(&db), Arc::clone(&renewing), Arc::clone(&sent));
+        pool_with(db.clone().url(), 4, move |conn| {
+            let (db, renewing, sent) = (Arc::clone(&db), Arc::clone(&renewing), Arc::clone(&sent));
+            let (period, renewals) = (Arc::clone(&period), Arc::clone(&renewals));
+            Log::default().watch_and(conn, move |event| {
+                let Event::Started(sql) = event else { return };
+                let is_renewal = sql.starts_with("UPDATE") && !sql.contains("status");
+                if is_renewal && renewals.fetch_add(1, Ordering::Relaxed) == 0 {
+                    period.store(0, Ordering::Relaxed);
+                    // The job comes to its end, and another is ready.
+                    renewing.wait();
+                    for _ in 0..100 {
+                        Job::count_by_status(&mut *db.conn()).unwrap();
+                    }
+                    period.store(1, Ordering::Relaxed);
+                } else if !is_look_for_the_dead(event) {
+                    let period = period.load(Ordering::Relaxed);
+                    sent.lock().unwrap()[period].push(sql.clone());
+                }
+            });
+        })
+    };
+    let worker = Brief::worker(&pool).threads(1).batch(1);
+    let done = worker.run_until_empty(|_, _| {
+        if first.swap(false, Ordering::Relaxed) {
+            renewing.wait();
+        }
+        Ok(())
+    });
+
+    assert_eq!(done.unwrap(), summary(|s| s.succeeded = 2));
+    let [during, after] = &*sent.lock().unwrap();
+    assert_eq!(*during, Vec::<String>::new());
+    assert!(!after.is_empty());
+}
+
+#[test]
 fn a_job_whose_lock_was_taken_away_is_told_and_its_result_is_dropped() {
     for end in [AS_IT_IS, WITH_UPDATES, IGNORED] {
         let (db, pool) = drainable(2);
@@ -257,6 +305,39 @@ fn dead_attempts_of_others_are_ended_at_the_start() {
     use Transition::{Expired, Started, Succeeded};
     assert_eq!(told.of("1"), [Expired { retry: 1 }, Started, Succeeded]);
     assert_eq!(history(&row(&db, "1")).len(), 1);
+}
+
+#[test]
+fn a_worker_does_not_end_its_own_attempts_however_old_their_locks_are() {
+    let db = TestDb::new();
+    create(&db.pool(1), 1);
+    let is_old = Arc::new(AtomicBool::new(false));
+    let has_looked = Arc::new(AtomicBool::new(false));
+    let pool = {
+        let (is_old, has_looked) = (Arc::clone(&is_old), Arc::clone(&has_looked));
+        pool_with(db.url(), 3, move |conn| {
+            let (is_old, has_looked) = (Arc::clone(&is_old), Arc::clone(&has_looked));
+            Log::default().watch_and(conn, move |event| {
+                if is_look_for_the_dead(event) {
+                    until("the lock is old", || is_old.load(Ordering::Relaxed));
+                    has_looked.store(true, Ordering::Relaxed);
+                }
+            });
+        })
+    };
+    let worker = Job::worker(&pool).threads(1);
+    let done = worker.run_until_empty(|job, _| {
+        age_lock(&db, &job.id);
+        is_old.store(true, Ordering::Relaxed);
+        until("the look", || has_looked.load(Ordering::Relaxed));
+        until("it is over", || {
+            let state = pool.state();
+            state.connections == state.idle_connections
+        });
+        Ok(())
+    });
+
+    assert_eq!(done.unwrap(), summary(|s| s.succeeded = 1));
 }
 
 #[test]

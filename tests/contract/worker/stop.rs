@@ -1,14 +1,17 @@
 //! A worker that is shut down: what runs is finished, the rest is given back.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use diesel::r2d2::event::TimeoutEvent;
+use diesel::r2d2::{ConnectionManager, HandleEvent, Pool};
 use diesel_status_tracker::{StatusTracked, Summary, Transition, WorkerHandle};
 use serde_json::json;
 
-use super::database::TestDb;
+use super::backend;
+use super::database::{TestDb, TestPool};
 use super::jobs::{Job, Status, data, row};
 use super::pools::{Event, Log, pool_with};
 use super::worker::{NEVER, create, drainable, rows, summary, until};
@@ -233,4 +236,97 @@ fn ends_that_wait_for_others_are_written_at_the_shutdown() {
 
     assert_eq!(done.unwrap(), summary(|s| s.succeeded = 2));
     assert!(rows(&db).iter().all(|job| job.status == Status::Succeeded));
+}
+
+/// Tells when somebody has waited for a connection in vain.
+#[derive(Debug)]
+struct Waiting(mpsc::Sender<()>);
+
+impl HandleEvent for Waiting {
+    fn handle_timeout(&self, _: TimeoutEvent) {
+        let _ = self.0.send(()); // nobody may listen any more
+    }
+}
+
+/// Runs a job that shuts the worker down and takes its only connection away,
+/// until the worker has waited so often for it in vain. Tells what the worker
+/// has done, and how often it has waited.
+fn shut_down_without_a_connection(until_waits: usize) -> (Summary, usize) {
+    let db = TestDb::new();
+    create(&db.pool(1), 1);
+    let (waiting, waits) = mpsc::channel();
+    let pool: TestPool = Pool::builder()
+        .max_size(1)
+        .test_on_check_out(false)
+        .connection_timeout(Duration::from_millis(500))
+        .connection_customizer(backend::customizer())
+        .event_handler(Box::new(Waiting(waiting)))
+        .build_unchecked(ConnectionManager::new(db.url()));
+    let mut conn = loop {
+        if let Ok(conn) = pool.get() {
+            break conn;
+        }
+    };
+    let has_looked = Arc::new(AtomicBool::new(false));
+    let looked = Arc::clone(&has_looked);
+    Log::default().watch_and(&mut conn, move |event| {
+        looked.fetch_or(is_look_for_the_dead(event), Ordering::Relaxed);
+    });
+    drop(conn);
+
+    let taken = Mutex::new(None);
+    let take = || {
+        let mut taken = taken.lock().unwrap();
+        *taken = pool.try_get();
+        taken.is_some()
+    };
+    let worker = Job::worker(&pool).threads(1);
+    let handle = worker.handle();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let waited = scope.spawn({
+            let (done, taken) = (&done, &taken);
+            move || {
+                let mut waited = 0;
+                while !done.load(Ordering::Relaxed) {
+                    let mut taken = taken.lock().unwrap();
+                    let waits = waits.try_iter().count();
+                    if taken.is_some() {
+                        waited += waits;
+                    }
+                    if waited >= until_waits {
+                        *taken = None;
+                    }
+                    drop(taken);
+                    thread::yield_now();
+                }
+                waited
+            }
+        });
+        let summary = worker.run(|_, _| {
+            // Nobody but the job's end needs a connection from then on.
+            until("the look for the dead", || {
+                has_looked.load(Ordering::Relaxed)
+            });
+            until("it is over", take);
+            Ok(handle.shutdown())
+        });
+        done.store(true, Ordering::Relaxed);
+        drop(taken.lock().unwrap().take());
+        (summary.unwrap(), waited.join().unwrap())
+    })
+}
+
+#[test]
+fn a_worker_that_shuts_down_tries_an_end_again_for_which_the_database_was_not_to_be_had() {
+    let (done, waits) = shut_down_without_a_connection(1);
+    assert_eq!(done, summary(|s| s.succeeded = 1));
+    assert!(waits > 0);
+}
+
+#[test]
+fn a_worker_that_shuts_down_does_not_wait_for_ever_for_the_database() {
+    let (done, waits) = shut_down_without_a_connection(10);
+    assert_eq!(done, summary(|s| s.lost = 1));
+    assert!(waits > 0);
 }

@@ -1,7 +1,8 @@
 //! A worker whose jobs run in transactions of their own: what they write and
 //! the success mark land together.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use diesel::prelude::*;
@@ -180,4 +181,45 @@ fn a_long_transaction_at(level: fn(&mut TestConnection)) {
     assert_eq!(done.unwrap(), summary(|s| s.succeeded = 3));
     runs.assert_once_each(&db);
     assert_eq!(booked(&db), ["0", "1", "2"]);
+}
+
+#[test]
+fn an_end_that_waits_to_be_written_keeps_its_lock() {
+    struct Brief;
+    step! { Brief on Job { const LOCK_EXPIRE: Duration = Duration::from_millis(600); } }
+    let (db, pool) = drainable(2);
+    let (db, begun) = (Arc::new(db), Arc::new(Mutex::new(Vec::new())));
+    let worker = Brief::worker(&pool)
+        .threads(1)
+        .batch(2)
+        .finish_within(NEVER);
+    let renewed = Arc::new(AtomicBool::new(false));
+    let worker = worker.observer({
+        let (db, was_renewed) = (Arc::clone(&db), Arc::clone(&renewed));
+        // Before a transaction begins: on SQLite it has the file for itself.
+        move |event: &Event<'_>| {
+            let mut begun = begun.lock().unwrap();
+            if event.transition == Transition::Started {
+                begun.push(format!("{:?}", event.key).replace('"', ""));
+                if begun.len() == 2 {
+                    let ended = row(&db, &begun[0]).lock_at;
+                    until("renewed", || row(&db, &begun[0]).lock_at > ended);
+                    was_renewed.store(true, Ordering::Relaxed);
+                }
+            }
+        }
+    });
+    let ran = AtomicU32::new(0);
+    let done = worker.run_in_transaction_until_empty(|_, _, _| {
+        match ran.fetch_add(1, Ordering::Relaxed) {
+            0 => Err(Retry::never().into()),
+            _ => Ok(()),
+        }
+    });
+    // A panic of the observer is only logged.
+    assert!(renewed.load(Ordering::Relaxed));
+    assert_eq!(
+        done.unwrap(),
+        summary(|s| (s.succeeded, s.ignored) = (1, 1))
+    );
 }
