@@ -151,27 +151,6 @@ pub(crate) fn run_on<C: TrackerConnection, T>(
     pool: &PoolOf<C>,
     kept: &mut Kept<C>,
     job: &dyn Display,
-    work: impl FnMut(&mut C, bool) -> Result<T, Fault>,
-) -> Result<T> {
-    try_on(pool, kept, &mut false, job, work)
-}
-
-/// As [`run`], and notes where a connection broke, so that a try may have landed
-/// though the call fails.
-pub(crate) fn run_noting<C: TrackerConnection, T>(
-    pool: &PoolOf<C>,
-    doubtful: &mut bool,
-    job: &dyn Display,
-    work: impl FnMut(&mut C, bool) -> Result<T, Fault>,
-) -> Result<T> {
-    try_on(pool, &mut Kept::none(), doubtful, job, work)
-}
-
-fn try_on<C: TrackerConnection, T>(
-    pool: &PoolOf<C>,
-    kept: &mut Kept<C>,
-    doubtful: &mut bool,
-    job: &dyn Display,
     mut work: impl FnMut(&mut C, bool) -> Result<T, Fault>,
 ) -> Result<T> {
     let failed = |source| Fault::Database(source).into_error(job);
@@ -180,6 +159,7 @@ fn try_on<C: TrackerConnection, T>(
         source,
     };
     let mut last: Option<DieselError> = None;
+    let mut doubtful = false;
     // A pool may be full of connections that died while idle. Each is found
     // out by use, and replaced without a pause.
     let mut stale = pool.max_size();
@@ -192,7 +172,7 @@ fn try_on<C: TrackerConnection, T>(
                 Err(source) => return Err(last.map_or(Error::Pool { source }, failed)),
             },
         };
-        let error = match (work(&mut conn, *doubtful), last.take()) {
+        let error = match (work(&mut conn, doubtful), last.take()) {
             (Ok(value), _) => {
                 kept.conn = Some(conn).filter(|_| kept.is_kept);
                 return Ok(value);
@@ -208,7 +188,7 @@ fn try_on<C: TrackerConnection, T>(
         let verdict = judge(&mut *conn, &error);
         let has_learned = verdict == Verdict::Unclear && learn_language(pool, &mut *conn);
         if verdict == Verdict::Broken {
-            *doubtful = true;
+            doubtful = true;
         } else {
             kept.conn = Some(conn).filter(|_| kept.is_kept);
         }

@@ -100,6 +100,8 @@ mod sqlite {
     mod tasks;
     mod transaction;
     mod worker;
+    #[path = "worker/ends.rs"]
+    mod worker_ends;
     #[path = "worker/locks.rs"]
     mod worker_locks;
     #[path = "worker/processes.rs"]
@@ -190,6 +192,8 @@ mod postgres {
     mod worker;
     #[path = "worker/cuts.rs"]
     mod worker_cuts;
+    #[path = "worker/ends.rs"]
+    mod worker_ends;
     #[path = "worker/locks.rs"]
     mod worker_locks;
     #[path = "worker/processes.rs"]
@@ -281,6 +285,8 @@ mod mysql {
     mod worker;
     #[path = "worker/cuts.rs"]
     mod worker_cuts;
+    #[path = "worker/ends.rs"]
+    mod worker_ends;
     #[path = "worker/locks.rs"]
     mod worker_locks;
     #[path = "worker/processes.rs"]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use diesel::QueryResult;
+use diesel::result::Error as DieselError;
 
 use crate::apart::all_or_each;
 use crate::connection::{TrackerConnection, together};
@@ -12,7 +13,7 @@ use crate::ending::{Ending, Landing, landing};
 use crate::error::{BoxError, Error};
 use crate::panics::{caught, discard};
 use crate::protocol::Step;
-use crate::retry::{self, Fault};
+use crate::retry::{self, Fault, Verdict};
 use crate::running::{RunningJob, Trouble};
 use crate::statement::LockWait;
 use crate::store::{JobStore, Obstacle};
@@ -21,6 +22,14 @@ use crate::transition::Transition;
 /// Tries after which an end that the database refuses, though it answers,
 /// counts as the job's own fault: as with updates that break a constraint.
 const MOST_REFUSALS: u32 = 3;
+
+/// Tries of a group whose transaction is rolled back in favour of another,
+/// before each end is written alone.
+const TRIES_TOGETHER: u32 = 3;
+
+/// Ends that are tried in a row, though the database rolls them back or takes
+/// no write at all: the locks of the others are not renewed meanwhile.
+const MOST_IN_VAIN: usize = 2;
 
 /// The end of an attempt that is to be written.
 pub(super) struct Finish<J: JobStore<C>, C: TrackerConnection> {
@@ -33,6 +42,8 @@ pub(super) struct Finish<J: JobStore<C>, C: TrackerConnection> {
     pub tries: u32,
     /// What the last try came to.
     pub fate: Fate,
+    /// The last try failed, and so did a renewal of the job's lock.
+    pub is_stuck: bool,
     /// Why it was given up, where that is no fault of the job's.
     pub error: Option<Error>,
     refusals: u32,
@@ -58,19 +69,24 @@ impl<J: JobStore<C>, C: TrackerConnection> Finish<J, C> {
             doubtful: false,
             tries: 0,
             fate: Fate::OfAll,
+            is_stuck: false,
             error: None,
             refusals: 0,
         }
     }
 
-    /// No more tries: the lock will expire.
+    /// No more tries.
     pub fn give_up(&mut self) {
         tracing::error!(job = self.job.name(), "given up; its lock will expire");
+        self.lose();
+    }
+
+    fn lose(&mut self) {
         self.job.ended = Some(Transition::Lost);
         self.fate = Fate::Over;
     }
 
-    fn is_over(&mut self, landing: Landing) {
+    fn come_to(&mut self, landing: Landing) {
         self.fate = Fate::Over;
         match landing {
             Landing::Landed => self.job.landed(&self.ending),
@@ -81,7 +97,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Finish<J, C> {
         }
     }
 
-    fn is_put_back(&mut self, fate: Fate) {
+    fn put_back(&mut self, fate: Fate) {
         self.fate = fate;
         self.job.ended = None;
     }
@@ -96,113 +112,175 @@ pub(super) fn write<J: JobStore<C>, C: TrackerConnection>(
     let mut alone = Vec::new();
     for finish in group {
         finish.tries += 1;
+        finish.is_stuck = false;
         if finish.job.is_lost() {
             // The row is another's: what this attempt did is dropped.
-            finish.job.ended = Some(Transition::Lost);
-            finish.fate = Fate::Over;
+            finish.lose();
         } else if finish.doubtful || finish.tries > 1 {
             alone.push(finish);
         } else {
             fresh.push(finish);
         }
     }
-    let mut can_be_written = true;
+    let mut progress = Progress::default();
     if fresh.len() > 1 {
         let write = || write_together(&mut fresh, step);
-        can_be_written = caught("the end of a job", write).unwrap_or_else(|_| {
+        progress.is_away = !caught("the end of a job", write).unwrap_or_else(|_| {
             // As it is found when each is written alone.
             fresh.iter_mut().for_each(|finish| {
                 finish.doubtful = true;
-                finish.is_put_back(Fate::OfAll);
+                finish.put_back(Fate::OfAll);
             });
             true
         });
+        progress.got_through = fresh.iter().any(|finish| finish.fate == Fate::Over);
         fresh.retain(|finish| finish.fate == Fate::OfAll);
     }
+    let mut stuck = Vec::new();
     for finish in alone.into_iter().chain(fresh) {
-        // Each of them would wait for as long as the first.
-        if can_be_written {
-            write_alone(finish, step);
-            can_be_written = finish.fate != Fate::OfAll;
+        if progress.is_away {
+            // Each of them would wait for as long as the first.
+            finish.put_back(Fate::OfAll);
+        } else if progress.in_vain >= MOST_IN_VAIN {
+            if progress.got_through {
+                // It is its turn the next time.
+                finish.tries -= 1;
+                finish.put_back(Fate::OfItsOwn);
+            } else {
+                finish.put_back(Fate::OfAll);
+            }
+        } else if let Some(error) = write_alone(finish, step, &mut progress) {
+            stuck.push((finish, error));
+        }
+    }
+    for (finish, error) in stuck {
+        if progress.got_through {
+            refused(finish, error);
         } else {
-            finish.is_put_back(Fate::OfAll);
+            finish.is_stuck = true;
+            finish.put_back(Fate::OfAll);
         }
     }
 }
 
-/// Writes one end, whatever became of earlier tries.
+/// What has become of a group so far.
+#[derive(Default)]
+struct Progress {
+    /// The database has taken a write.
+    got_through: bool,
+    /// The database cannot be had.
+    is_away: bool,
+    /// Ends that were tried for long, and could not be written.
+    in_vain: usize,
+}
+
+/// Writes one end, whatever became of earlier tries. Returns the error where
+/// the database answers, but refuses the end, and a renewal of the lock, too:
+/// it depends on the other ends whose fault that is.
 fn write_alone<J: JobStore<C>, C: TrackerConnection>(
     finish: &mut Finish<J, C>,
     step: &Step<J::Status>,
-) {
+    progress: &mut Progress,
+) -> Option<DieselError> {
     let Finish { job, ending, .. } = finish;
-    let doubtful = finish.doubtful;
     let wait = if finish.tries > 1 {
         LockWait::Never
     } else {
         LockWait::Briefly
     };
+    let (doubtful, mut is_broken) = (finish.doubtful, false);
     // What the user's code does when the updates are written may panic.
-    let mut is_broken = false;
     let write = || {
-        retry::run_noting(
-            &job.pool,
-            &mut is_broken,
-            &job.name(),
-            |conn, again| match ending.write_once(conn, &job.lease, step, doubtful || again, wait) {
+        retry::run(&job.pool, &job.name(), |conn, again| {
+            is_broken = false;
+            match ending.write_once(conn, &job.lease, step, doubtful || again, wait) {
                 Err(Fault::Database(error)) if retry::is_held(conn, &error) => Ok(None),
+                Err(Fault::Database(error)) => {
+                    is_broken = retry::judge(conn, &error) == Verdict::Broken;
+                    finish.doubtful |= is_broken;
+                    Err(Fault::Database(error))
+                }
                 other => other.map(Some),
-            },
-        )
+            }
+        })
     };
     let landing = match catch_unwind(AssertUnwindSafe(write)) {
         Ok(landing) => landing,
         Err(panic) => {
             finish.fate = Fate::Over;
             job.record_panic(ending, &*panic);
-            return discard("the drop of a panic's payload", panic);
+            discard("the drop of a panic's payload", panic);
+            return None;
         }
     };
     let error = match landing {
-        Ok(Some(landing)) => return finish.is_over(landing),
-        Ok(None) => return finish.is_put_back(Fate::OfItsOwn),
+        Ok(Some(landing)) => {
+            progress.got_through = true;
+            finish.come_to(landing);
+            return None;
+        }
+        Ok(None) => {
+            finish.put_back(Fate::OfItsOwn);
+            return None;
+        }
         Err(error) => error,
     };
-    tracing::warn!(%error, "the end of an attempt is not recorded");
     match error {
-        // The database may answer again by now. It has refused nothing.
-        Error::Database { .. } if is_broken => {
-            finish.doubtful = true;
-            finish.is_put_back(Fate::OfAll);
+        Error::Database { source, .. } if !is_broken => {
+            tracing::warn!(job = job.name(), error = %source, "the end of an attempt is not recorded");
+            return not_written(finish, source, progress);
         }
-        Error::Database { source, .. } => {
-            let answers = retry::run(&finish.job.pool, &finish.job.name(), |conn: &mut C, _| {
-                Ok(conn.ping()?)
-            });
-            if answers.is_ok() && !retry::is_passing::<C>(&source) {
-                refused(finish, source);
-            } else {
-                finish.doubtful = true;
-                finish.is_put_back(Fate::OfAll);
-            }
+        error @ (Error::Database { .. } | Error::Pool { .. }) => {
+            tracing::warn!(%error, "the end of an attempt is not recorded");
+            progress.is_away = true;
+            finish.put_back(Fate::OfAll);
         }
-        Error::Pool { .. } => finish.is_put_back(Fate::OfAll),
+        error @ Error::OutcomeUnknown { .. } => {
+            tracing::error!(%error, "given up: its row has changed since");
+            finish.lose();
+        }
         error => {
+            tracing::warn!(%error, "the end of an attempt is not recorded");
             finish.give_up();
             finish.error = Some(error);
+        }
+    }
+    None
+}
+
+/// Finds out whether the database refuses this end, or all writes: by a write
+/// that changes nothing else, the renewal of the job's own lock.
+fn not_written<J: JobStore<C>, C: TrackerConnection>(
+    finish: &mut Finish<J, C>,
+    source: DieselError,
+    progress: &mut Progress,
+) -> Option<DieselError> {
+    let is_passing = retry::is_passing::<C>(&source);
+    match finish.job.renew() {
+        Ok(()) => {
+            progress.got_through = true;
+            progress.in_vain += usize::from(is_passing);
+            refused(finish, source);
+            None
+        }
+        Err(Error::LockLost { .. }) => {
+            finish.lose();
+            None
+        }
+        Err(error) => {
+            tracing::warn!(%error, "nor can its lock be renewed");
+            progress.in_vain += 1;
+            Some(source)
         }
     }
 }
 
 /// Notes that the database refuses an end. When it has done so often enough,
 /// the end is written as a failure instead.
-fn refused<J: JobStore<C>, C: TrackerConnection>(
-    finish: &mut Finish<J, C>,
-    source: diesel::result::Error,
-) {
+fn refused<J: JobStore<C>, C: TrackerConnection>(finish: &mut Finish<J, C>, source: DieselError) {
     finish.refusals += 1;
     if finish.refusals < MOST_REFUSALS {
-        return finish.is_put_back(Fate::OfItsOwn);
+        return finish.put_back(Fate::OfItsOwn);
     }
     finish.fate = Fate::Over;
     let trouble = Trouble::Error(BoxError::from(source));
@@ -300,8 +378,8 @@ fn write_as_planned<J: JobStore<C>, C: TrackerConnection>(
             if count == alike.keys.len() {
                 alike.members.iter().for_each(|n| landed[*n] = true);
             } else {
-                let held = which_landed(conn, group, &alike.members, step)?;
-                held.into_iter().for_each(|n| landed[n] = true);
+                let written = which_landed(conn, group, &alike.members, step)?;
+                written.into_iter().for_each(|n| landed[n] = true);
             }
         }
         for n in &plan.single {
@@ -323,8 +401,8 @@ fn write_one<J: JobStore<C>, C: TrackerConnection>(
 }
 
 /// Writes the ends together, or each apart from the others where one of them
-/// is in the way. Tells whether the database can be had: where an answer was
-/// lost, each has to be looked up.
+/// is in the way. Those that are still [`Fate::OfAll`] then are to be written
+/// alone. Tells whether the database can be had.
 fn write_together<J: JobStore<C>, C: TrackerConnection>(
     group: &mut [&mut Finish<J, C>],
     step: &Step<J::Status>,
@@ -334,39 +412,54 @@ fn write_together<J: JobStore<C>, C: TrackerConnection>(
     };
     let pool = first.job.pool.clone();
     let plan = Plan::of(group);
+    let mut tries = 0;
     let written = retry::run(&pool, &J::TABLE, |conn: &mut C, doubtful| {
         if doubtful {
             return Ok(None);
         }
+        tries += 1;
         let written = all_or_each(
             conn,
             0..group.len(),
             |conn| write_as_planned(conn, group, &plan, step),
             |conn, n| write_one(conn, group, *n, step, LockWait::Never),
         );
-        written.map(Some).map_err(Fault::Database)
+        match written {
+            // One of them may be the cause, at each try.
+            Err(error)
+                if tries >= TRIES_TOGETHER && retry::judge(conn, &error) == Verdict::Passing =>
+            {
+                tracing::warn!(table = J::TABLE, %error, "ends of attempts are written one by one");
+                Ok(Some(Vec::new()))
+            }
+            other => other.map(Some).map_err(Fault::Database),
+        }
     });
     match written {
         Ok(Some(written)) => {
             for (n, landed) in written {
                 let finish = &mut *group[n];
                 match landed {
-                    Ok(true) => finish.is_over(Landing::Landed),
-                    Ok(false) => finish.is_over(Landing::Lost),
-                    Err(Obstacle::Refused(error) | Obstacle::Unreadable(error)) => {
-                        refused(finish, error);
+                    Ok(true) => finish.come_to(Landing::Landed),
+                    Ok(false) => finish.come_to(Landing::Lost),
+                    // Alone it is found out whose fault that is.
+                    Err(Obstacle::Refused(_) | Obstacle::Unreadable(_)) => {
+                        finish.put_back(Fate::OfAll);
                     }
                     Err(Obstacle::Held | Obstacle::Dropped) => {
-                        finish.is_put_back(Fate::OfItsOwn);
+                        finish.put_back(Fate::OfItsOwn);
                     }
                 }
             }
             true
         }
         outcome => {
+            // Without a connection nothing was sent. Else an answer was lost,
+            // and each has to be looked up.
+            let doubtful = !matches!(outcome, Err(Error::Pool { .. }));
             for finish in group {
-                finish.doubtful = true;
-                finish.is_put_back(Fate::OfAll);
+                finish.doubtful |= doubtful;
+                finish.put_back(Fate::OfAll);
             }
             if let Err(error) = &outcome {
                 tracing::warn!(%error, "ends of attempts are not recorded");

@@ -17,7 +17,8 @@ use crate::worker::aside::Why;
 use crate::worker::finish::{self, Fate, Finish};
 use crate::worker::observer::Event;
 
-/// The same for an end whose row another transaction holds.
+/// The longest pause between two tries of an end that could not be written for
+/// a reason of its own, such as a row that another transaction holds.
 const LONGEST_PAUSE_OF_ONE: Duration = Duration::from_secs(1);
 /// How often such an end is tried before a worker that shuts down gives it up:
 /// some two seconds.
@@ -123,14 +124,14 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
             if let Some(error) = finish.error.take() {
                 self.end_if_lasting(error);
             }
-            if !finish.doubtful {
-                // Its lock stands, and is to be renewed until it is written.
-                finish.job.lease.set_ending(false);
-            }
             match finish.fate {
                 Fate::OfAll if is_last_chance && finish.tries > 1 => finish.give_up(),
                 Fate::OfItsOwn if is_last_chance && finish.tries > LAST_TRIES => finish.give_up(),
                 _ => {}
+            }
+            if finish.fate != Fate::Over && !finish.doubtful {
+                // Its lock stands, and is to be renewed until it is written.
+                finish.job.lease.set_ending(false);
             }
             match finish.fate {
                 Fate::Over => {
@@ -142,6 +143,8 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
                 Fate::OfAll => of_all.push(finish),
             }
         }
+        // One that never can be written keeps no other.
+        of_all.sort_by_key(|finish| finish.is_stuck);
         let now = Instant::now();
         let mut desk = self.desk();
         for finish in of_their_own {

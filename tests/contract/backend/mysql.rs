@@ -112,6 +112,20 @@ pub fn refusal(event: &str, condition: &str, text: &str) -> String {
     )
 }
 
+/// Ends the [`refusal`] of rows of `jobs`.
+pub const REFUSAL_IS_OVER: &str = "DROP TRIGGER refusal";
+
+/// A trigger that refuses updates of jobs as the database does where another
+/// transaction was first, under a condition on `NEW`.
+pub fn conflict(condition: &str) -> String {
+    format!(
+        "CREATE TRIGGER conflict BEFORE UPDATE ON jobs FOR EACH ROW
+         IF {condition} THEN
+             SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = 1213, MESSAGE_TEXT = 'another was first';
+         END IF"
+    )
+}
+
 /// Puts the session into a time zone far from UTC.
 pub fn far_east(conn: &mut TestConnection) {
     conn.batch_execute("SET time_zone = '+09:00'").unwrap();

@@ -172,6 +172,20 @@ pub fn refusal(event: &str, condition: &str, text: &str) -> String {
     )
 }
 
+/// Ends the [`refusal`] of rows of `jobs`.
+pub const REFUSAL_IS_OVER: &str = "DROP TRIGGER refusal ON jobs";
+
+/// A trigger that refuses updates of jobs as the database does where another
+/// transaction was first, under a condition on `NEW`.
+pub fn conflict(condition: &str) -> String {
+    format!(
+        "CREATE FUNCTION conflict() RETURNS trigger LANGUAGE plpgsql
+             AS 'BEGIN RAISE EXCEPTION ''another was first'' USING ERRCODE = ''40001''; END';
+         CREATE TRIGGER conflict BEFORE UPDATE ON jobs FOR EACH ROW WHEN ({condition})
+             EXECUTE FUNCTION conflict()"
+    )
+}
+
 /// Puts the session into a time zone far from UTC.
 pub fn far_east(conn: &mut TestConnection) {
     conn.batch_execute("SET TIME ZONE 'Asia/Tokyo'").unwrap();

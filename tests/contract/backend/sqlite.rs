@@ -82,5 +82,17 @@ pub fn refusal(event: &str, condition: &str, text: &str) -> String {
     )
 }
 
+/// Ends the [`refusal`] of rows of `jobs`.
+pub const REFUSAL_IS_OVER: &str = "DROP TRIGGER refusal";
+
+/// A trigger that refuses updates of jobs as the database does where another
+/// transaction was first, under a condition on `NEW`.
+pub fn conflict(condition: &str) -> String {
+    format!(
+        "CREATE TRIGGER conflict BEFORE UPDATE ON jobs FOR EACH ROW WHEN {condition}
+         BEGIN SELECT RAISE(ABORT, 'database is locked'); END"
+    )
+}
+
 /// Puts the session into a time zone far from UTC, where sessions have one.
 pub fn far_east(_: &mut TestConnection) {}
