@@ -71,6 +71,8 @@ pub(crate) mod sqlite {
         }
         match text.split_once(": ").map_or(text, |(text, _)| text) {
             "database table is locked" | "database schema is locked" => Cause::Conflict,
+            // It does not depend on the statement, and somebody may make room.
+            "database or disk is full" | "disk I/O error" => Cause::Stopped,
             // Opened while the file could not be written to, and so for ever.
             "attempt to write a readonly database" => Cause::Connection,
             _ => Cause::Statement,

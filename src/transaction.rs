@@ -179,6 +179,8 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
                         return Err(DieselError::AlreadyInTransaction);
                     }
                     stage.set(Stage::Marking);
+                    // From here on a renewal may find the lock given up.
+                    self.lease.set_ending(true);
                     let (key, token) = (&self.lease.key, &self.lease.token);
                     let wait = LockWait::Briefly;
                     let marked = J::succeed_row(conn, key, token, &updates, &self.step, wait);

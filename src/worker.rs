@@ -48,7 +48,7 @@ const MOST_THREADS: usize = 10_000;
 /// when their locks expire, as do those that were running.
 ///
 /// It uses a connection for each claim and each group of ends, and none while
-/// a job runs: as many connections as threads, and two, never wait.
+/// a job runs: as many connections as threads, and three, never wait.
 pub struct Worker<S: StatusTracked, C: TrackerConnection> {
     pool: PoolOf<C>,
     settings: Settings,
@@ -305,7 +305,9 @@ where
     // nobody can expire the lock meanwhile.
     job.lease.set_ending(takes_row);
     let outcome = job.transact(takes_row, work);
-    job.lease.set_ending(false);
+    if is_still_held(&outcome) {
+        job.lease.set_ending(false);
+    }
     let (ending, doubtful) = match outcome {
         Outcome::Committed(()) => return Ran::Over(job),
         Outcome::LockLost => {
@@ -334,6 +336,15 @@ where
         job,
         ending,
         doubtful,
+    }
+}
+
+/// Whether the row bears the job's lock for sure, so that it is to be renewed.
+fn is_still_held<T>(outcome: &Outcome<T>) -> bool {
+    match outcome {
+        Outcome::Failed(_) => true,
+        Outcome::MadeWay { doubtful, .. } => !doubtful,
+        Outcome::Committed(_) | Outcome::LockLost | Outcome::Unreached(_) => false,
     }
 }
 

@@ -11,6 +11,10 @@ use crate::bulk;
 /// little to keep jobs from other workers.
 const AHEAD: Duration = Duration::from_millis(10);
 
+/// How long claims and ends make room for a renewal, at the most: its own
+/// connection alone may be at fault.
+const ROOM_FOR_RENEWAL: Duration = Duration::from_secs(1);
+
 /// Ends that are written at a time, at the most: their keys have to find room
 /// among the 32,766 parameters of a statement on SQLite.
 const LARGEST_GROUP: usize = 2_000;
@@ -104,7 +108,8 @@ pub(super) struct Desk<Job, End> {
     looking: bool,
     claim_from: Instant,
     finish_from: Instant,
-    renewing: bool,
+    /// Until then a renewal that is under way has the database for itself.
+    room_until: Option<Instant>,
     /// The first look for dead attempts is under way.
     expiring: bool,
     shutting_down: bool,
@@ -130,7 +135,7 @@ impl<Job, End> Desk<Job, End> {
             looking: false,
             claim_from: now,
             finish_from: now,
-            renewing: false,
+            room_until: None,
             expiring: true,
             shutting_down: false,
         }
@@ -163,9 +168,9 @@ impl<Job, End> Desk<Job, End> {
         if self.is_over() {
             return Task::Stop;
         }
-        let due = (!self.due.is_empty() && !self.renewing && !self.is_at_limit())
-            .then(|| self.finish_from.max(self.overdue_from()));
-        let claim = (is_hand && self.wants_claim()).then_some(self.claim_from);
+        let due = (!self.due.is_empty() && !self.is_at_limit())
+            .then(|| self.with_room(self.finish_from.max(self.overdue_from())));
+        let claim = (is_hand && self.wants_claim()).then(|| self.with_room(self.claim_from));
         let put_off = self.put_off.iter().map(|(at, _)| *at);
         let next = due.into_iter().chain(claim).chain(put_off).min();
         Task::Wait(next.map(|at| at.saturating_duration_since(now)))
@@ -286,11 +291,21 @@ impl<Job, End> Desk<Job, End> {
         self.shutting_down
     }
 
-    /// Keeps claims and ends from being begun while locks are renewed, which
-    /// nothing must delay: not a queue for a connection, nor, on SQLite, one
-    /// for the file.
-    pub fn set_renewing(&mut self, renewing: bool) {
-        self.renewing = renewing;
+    /// Keeps claims and ends from being begun for a while, in which locks are
+    /// renewed, which nothing must delay: not a queue for a connection, nor, on
+    /// SQLite, one for the file.
+    pub fn begin_renewal(&mut self, now: Instant) {
+        self.room_until = Some(after(now, ROOM_FOR_RENEWAL));
+    }
+
+    /// The renewal is over.
+    pub fn end_renewal(&mut self) {
+        self.room_until = None;
+    }
+
+    /// This time, or later where a renewal comes first.
+    fn with_room(&self, at: Instant) -> Instant {
+        self.room_until.map_or(at, |until| at.max(until))
     }
 
     /// No more is going to happen.
@@ -326,7 +341,7 @@ impl<Job, End> Desk<Job, End> {
     }
 
     fn may_finish(&self, now: Instant) -> bool {
-        !self.due.is_empty() && !self.renewing && !self.is_at_limit() && now >= self.finish_from
+        !self.due.is_empty() && !self.is_at_limit() && now >= self.with_room(self.finish_from)
     }
 
     fn should_finish(&self, is_hand: bool, now: Instant) -> bool {
@@ -343,10 +358,10 @@ impl<Job, End> Desk<Job, End> {
     }
 
     fn wants_claim(&self) -> bool {
-        // What another claim brought meanwhile would be missing in the last look.
-        if self.shutting_down || self.blocked || self.renewing {
+        if self.shutting_down || self.blocked {
             return false;
         }
+        // What another claim brought meanwhile would be missing in the last look.
         if self.settings.until_empty && (self.dry || self.looking) {
             return false;
         }
@@ -359,7 +374,7 @@ impl<Job, End> Desk<Job, End> {
     }
 
     fn may_claim(&self, now: Instant) -> bool {
-        now >= self.claim_from && self.wants_claim()
+        now >= self.with_room(self.claim_from) && self.wants_claim()
     }
 }
 

@@ -1,6 +1,7 @@
-//! What a worker does beside its jobs: it renews their locks, and ends the
-//! dead attempts of others.
+//! The locks of the jobs that a worker has in hand, and their renewal.
 
+use std::collections::HashMap;
+use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
@@ -11,6 +12,7 @@ use crate::apart::all_or_each;
 use crate::bulk;
 use crate::connection::{PoolOf, TrackerConnection};
 use crate::error::Result;
+use crate::keys::KeySet;
 use crate::lease::Lease;
 use crate::retry::{self, Kept};
 use crate::statement::LockWait;
@@ -40,7 +42,7 @@ impl<K: PartialEq> Leases<K> {
     /// Those that are to be renewed.
     pub fn standing(&self) -> Vec<Arc<Lease<K>>> {
         let mut leases = self.all();
-        leases.retain(|lease| !lease.is_lost() && !lease.is_ending());
+        leases.retain(stands);
         leases
     }
 
@@ -56,6 +58,19 @@ impl<K: PartialEq> Leases<K> {
         let claims = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         claims.iter().flatten().filter_map(Weak::upgrade).collect()
     }
+}
+
+/// Whether this lock is to be renewed.
+fn stands<K>(lease: &Arc<Lease<K>>) -> bool {
+    !lease.is_lost() && !lease.is_ending()
+}
+
+/// Those that are still to be renewed, after they could not be at an earlier
+/// try.
+pub(super) fn still_standing<K>(mut leases: Vec<Arc<Lease<K>>>) -> Vec<Arc<Lease<K>>> {
+    // Where nobody else has it, the job is over.
+    leases.retain(|lease| stands(lease) && Arc::strong_count(lease) > 1);
+    leases
 }
 
 /// Takes the locks for another `LOCK_EXPIRE`, tells those that are lost, and
@@ -87,12 +102,17 @@ pub(super) fn renew<J: JobStore<C>, C: TrackerConnection>(
                     lease.lose();
                     tracing::warn!(job = %JobName::<J>(&lease.key), "lock lost");
                 }
-                Err(obstacle) => {
+                Err(Obstacle::Held) => {
                     let job = JobName::<J>(&lease.key);
-                    tracing::debug!(%job, ?obstacle, "lock not renewed yet");
-                    if matches!(obstacle, Obstacle::Held) {
-                        held.push(Arc::clone(lease));
-                    }
+                    tracing::debug!(%job, "lock not renewed yet: another transaction holds the row");
+                    held.push(Arc::clone(lease));
+                }
+                Err(obstacle) => {
+                    let error = obstacle.into_error(JobName::<J>(&lease.key).to_string());
+                    tracing::warn!(
+                        %error,
+                        "a lock cannot be renewed: when it expires, the job runs again; mend what refuses the update, such as a trigger"
+                    );
                 }
             }
         }
@@ -110,30 +130,31 @@ fn renew_free<J: JobStore<C>, C: TrackerConnection>(
     leases: &[Arc<Lease<J::Key>>],
 ) -> QueryResult<Told<J::Key>> {
     if C::WRITERS == 1 {
-        let renewed = renew_some::<J, C>(conn, leases)?;
-        let told = leases.iter().map(|lease| Ok(time_of(lease, &renewed)));
+        let times = Times::of(renew_some::<J, C>(conn, leases)?);
+        let told = leases.iter().map(|lease| Ok(times.of_lease(lease)));
         return Ok(told.enumerate().collect());
     }
-    conn.transaction(|conn| {
+    let (free, times) = conn.transaction(|conn| {
         let keys: Vec<J::Key> = leases.iter().map(|lease| lease.key.clone()).collect();
-        let free = J::free_keys(conn, &keys)?;
+        let mut free = KeySet::default();
+        free.extend(J::free_keys(conn, &keys)?);
         let is_free = |lease: &&Arc<Lease<_>>| free.contains(&lease.key);
         let mine: Vec<_> = leases.iter().filter(is_free).cloned().collect();
         let renewed = renew_some::<J, C>(conn, &mine)?;
-        let mut told = Vec::with_capacity(leases.len());
-        for (n, lease) in leases.iter().enumerate() {
-            let is_held = !free.contains(&lease.key) && exists::<J, C>(conn, &lease.key)?;
-            told.push((
-                n,
-                if is_held {
-                    Err(Obstacle::Held)
-                } else {
-                    Ok(time_of(lease, &renewed))
-                },
-            ));
-        }
-        Ok(told)
-    })
+        QueryResult::Ok((free, Times::of(renewed)))
+    })?;
+    let tell = |(n, lease): (usize, &Arc<Lease<J::Key>>)| {
+        // Not before the transaction is over: in one that is serializable,
+        // MySQL would wait for the row.
+        let is_held = !free.contains(&lease.key) && exists::<J, C>(conn, &lease.key)?;
+        let told = if is_held {
+            Err(Obstacle::Held)
+        } else {
+            Ok(times.of_lease(lease))
+        };
+        Ok((n, told))
+    };
+    leases.iter().enumerate().map(tell).collect()
 }
 
 /// Renews these by one statement.
@@ -151,10 +172,20 @@ fn renew_some<J: JobStore<C>, C: TrackerConnection>(
     J::renew_rows(conn, &keys, &tokens, LockWait::Never)
 }
 
-/// The new time of this lease, if it was renewed.
-fn time_of<K: PartialEq + Clone>(lease: &Lease<K>, renewed: &[Renewed<K>]) -> Option<Renewed<K>> {
-    let is_its = |row: &&Renewed<K>| row.lock == *lease.token && row.key == lease.key;
-    renewed.iter().find(is_its).cloned()
+/// The locks that were renewed, by key and token.
+struct Times<K>(HashMap<(String, String), Renewed<K>>);
+
+impl<K: Clone + Debug> Times<K> {
+    fn of(renewed: Vec<Renewed<K>>) -> Self {
+        let named = |row: Renewed<K>| ((format!("{:?}", row.key), row.lock.clone()), row);
+        Self(renewed.into_iter().map(named).collect())
+    }
+
+    /// The new time of this lease, if it was renewed.
+    fn of_lease(&self, lease: &Lease<K>) -> Option<Renewed<K>> {
+        let name = (format!("{:?}", lease.key), lease.token.to_string());
+        self.0.get(&name).cloned()
+    }
 }
 
 fn exists<J: JobStore<C>, C>(conn: &mut C, key: &J::Key) -> QueryResult<bool> {
@@ -191,6 +222,20 @@ mod tests {
             [1, 2, 3, 4].map(|key| leases.hold(&key)),
             [true, true, false, false]
         );
+    }
+
+    #[test]
+    fn a_lock_whose_row_was_held_is_tried_again_only_while_it_stands() {
+        let [running, ending, lost, over] = [1, 2, 3, 4].map(lease);
+        let held = [&running, &ending, &lost, &over].map(Arc::clone).into();
+        ending.set_ending(true);
+        lost.lose();
+        drop(over);
+
+        let left = still_standing(held);
+
+        let keys: Vec<_> = left.iter().map(|lease| lease.key).collect();
+        assert_eq!(keys, [1]);
     }
 
     #[test]

@@ -20,43 +20,51 @@ use crate::worker::observer::Event;
 
 /// How soon a lock is tried again whose row another transaction holds.
 const SOON: Duration = Duration::from_millis(50);
+/// The longest pause between two such tries.
+const NOT_SO_SOON: Duration = Duration::from_secs(1);
 
 impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
     /// The thread that renews locks, until the others are done.
     pub fn renew(&self, mut kept: Kept<C>) {
         let interval = self.interval();
-        // Claims and ends wait while this does.
         kept.patience = interval;
         let mut failures = 0;
         let mut next_round = after(Instant::now(), interval);
         // Those whose rows were held are tried again between the rounds.
         let mut held = Vec::new();
+        let mut tries = 0;
         loop {
             let next = if held.is_empty() {
                 next_round
             } else {
-                next_round.min(Instant::now() + SOON)
+                let pause = backoff::exponential(SOON, NOT_SO_SOON, tries);
+                next_round.min(after(Instant::now(), pause))
             };
             let Some(mut desk) = self.wait_until(next) else {
                 return;
             };
-            let is_round = Instant::now() >= next_round;
+            let now = Instant::now();
+            let is_round = now >= next_round;
+            // Under the desk's lock, where ends are marked as such.
             let leases = if is_round {
+                desk.begin_renewal(now);
                 self.leases.standing()
             } else {
-                std::mem::take(&mut held)
+                leases::still_standing(std::mem::take(&mut held))
             };
-            desk.set_renewing(true);
             drop(desk);
             let renewed = self.tried("a renewal", || {
                 leases::renew::<J, C>(&self.pool, &mut kept, &leases)
             });
             drop(leases);
-            self.desk().set_renewing(false);
-            self.wake_all();
+            if is_round {
+                self.desk().end_renewal();
+                self.wake_all();
+            }
             let pause = match renewed {
                 Ok(left) => {
                     failures = 0;
+                    tries = if left.is_empty() { 0 } else { tries + 1 };
                     held = left;
                     interval
                 }

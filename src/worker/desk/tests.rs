@@ -250,13 +250,29 @@ fn nothing_is_sent_while_locks_are_renewed() {
     for _ in 0..3 {
         run(&mut desk, MS, now);
     }
-    desk.set_renewing(true);
+    desk.begin_renewal(now);
     let late = now + 10 * MS;
-    assert_eq!(keeper(&mut desk, late), Task::Wait(None));
-    assert_eq!(hand(&mut desk, late), Task::Wait(None));
-    desk.set_renewing(false);
+    assert_eq!(keeper(&mut desk, late), Task::Wait(Some(990 * MS)));
+    assert_eq!(hand(&mut desk, late), Task::Wait(Some(990 * MS)));
+    desk.end_renewal();
     assert_eq!(keeper(&mut desk, late), Task::Finish(vec!["a", "b", "c"]));
     assert_eq!(hand(&mut desk, late), BUSY);
+}
+
+#[test]
+fn a_renewal_that_takes_long_does_not_stop_the_worker() {
+    let (mut desk, now) = with_jobs(settings(), &["a", "b", "c"], Found::Enough);
+    for _ in 0..3 {
+        run(&mut desk, MS, now);
+    }
+    desk.begin_renewal(now);
+    let late = now + super::ROOM_FOR_RENEWAL;
+    assert_eq!(keeper(&mut desk, late), Task::Finish(vec!["a", "b", "c"]));
+    assert_eq!(hand(&mut desk, late), BUSY);
+    desk.end_finish(late);
+    desk.end_claim(Found::Nothing, false, late);
+    desk.begin_renewal(late);
+    assert_eq!(hand(&mut desk, late), Task::Wait(Some(1000 * MS)));
 }
 
 #[test]

@@ -111,43 +111,6 @@ fn a_worker_whose_first_look_finds_the_file_locked_does_not_end() {
     assert_eq!(done.unwrap(), summary(|s| s.succeeded = 1));
 }
 
-/// Whoever holds the file keeps all ends from being written, not this one.
-#[test]
-fn while_the_file_is_locked_for_longer_than_the_tries_of_an_end_no_job_is_begun() {
-    let db = Arc::new(TestDb::new());
-    create(&db.pool(1), 2);
-    // As SQLite says it, and for this end alone.
-    let refusal = "SELECT RAISE(ABORT, 'database is locked')";
-    db.sql(&format!(
-        "CREATE TRIGGER locked BEFORE UPDATE ON jobs WHEN NEW.status = 40 BEGIN {refusal}; END"
-    ));
-    let refusals = Arc::new(AtomicUsize::new(0));
-    let pool = {
-        let (db, refusals) = (Arc::clone(&db), Arc::clone(&refusals));
-        pool_with(db.clone().url(), 1, move |conn| {
-            let (db, refusals) = (Arc::clone(&db), Arc::clone(&refusals));
-            Log::default().watch_and(conn, move |event| {
-                let is_refusal = matches!(event, Event::Failed(text) if text.contains("locked"));
-                // The first try of the second round.
-                if is_refusal && refusals.fetch_add(1, Ordering::Relaxed) + 1 == 11 {
-                    db.sql("DROP TRIGGER locked");
-                }
-            });
-        })
-    };
-
-    let runs = AtomicUsize::new(0);
-    let worker = Job::worker(&pool).threads(1).batch(2);
-    let worker = worker.finish_within(Duration::ZERO);
-    let done = worker.run_until_empty(|_, _| {
-        let expected = [0, 11][runs.fetch_add(1, Ordering::Relaxed)];
-        assert_eq!(refusals.load(Ordering::Relaxed), expected);
-        Ok(())
-    });
-
-    assert_eq!(done.unwrap(), summary(|s| s.succeeded = 2));
-}
-
 #[test]
 fn a_lock_time_in_another_format_does_not_make_start_ask_for_ever() {
     struct Hasty;
