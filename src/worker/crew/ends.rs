@@ -126,6 +126,12 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
             }
             match finish.fate {
                 Fate::OfAll if is_last_chance && finish.tries > 1 => finish.give_up(),
+                // It may be the row's own fault, and would keep the worker for ever.
+                Fate::OfAll
+                    if finish.is_stuck && finish.job.lease.age() >= self.step.lock_expire =>
+                {
+                    finish.give_up();
+                }
                 Fate::OfItsOwn if is_last_chance && finish.tries > LAST_TRIES => finish.give_up(),
                 _ => {}
             }

@@ -46,6 +46,30 @@ fn alone_an_end_that_is_always_rolled_back_is_the_jobs_own_failure() {
     assert_that_the_bad_one_fails_and_the_others_land(1);
 }
 
+/// A step whose locks expire soon.
+struct Brief;
+step! { Brief on Job { const LOCK_EXPIRE: Duration = Duration::from_secs(1); } }
+
+#[test]
+fn a_row_that_takes_no_write_at_all_does_not_stop_the_worker() {
+    for batch in [1, 4] {
+        let (db, pool) = drainable(4);
+        let refused = "NEW.id = '1' AND OLD.status = 20";
+        db.sql(&refusal("UPDATE ON jobs", refused, "it is closed"));
+        let runs = Runs::default();
+
+        let worker = Brief::worker(&pool).threads(1).batch(batch);
+        let done = worker.run_until_empty(|job, _| {
+            runs.add(&job.id);
+            Ok(())
+        });
+
+        let done = done.unwrap();
+        assert_eq!((done.succeeded, done.lost), (3, 1), "{done}");
+        runs.assert_once_each(&db);
+    }
+}
+
 #[test]
 fn while_the_database_takes_no_write_nothing_is_begun_and_no_end_is_dropped() {
     const TEXT: &str = "there is no room left";
