@@ -354,6 +354,10 @@ impl<Job, End> Desk<Job, End> {
     }
 
     fn overdue_from(&self) -> Instant {
+        // All work waits for ends that could not be written.
+        if self.blocked {
+            return self.finish_from;
+        }
         after(self.due_since, self.settings.finish_within)
     }
 

@@ -322,6 +322,24 @@ fn a_job_that_was_given_back_is_claimed_after_its_pause_and_the_others_at_once()
 }
 
 #[test]
+fn ends_that_could_not_be_written_do_not_wait_for_more() {
+    let settings = Settings {
+        finish_within: 60 * 60 * 1000 * MS,
+        ..settings()
+    };
+    let (mut desk, now) = with_jobs(settings, &["a", "b"], Found::Nothing);
+    run(&mut desk, MS, now);
+    run(&mut desk, MS, now);
+    assert_eq!(hand(&mut desk, now), Task::Finish(vec!["a", "b"]));
+    desk.fail_finish(vec!["a", "b"], 50 * MS, now);
+    assert_eq!(keeper(&mut desk, now), Task::Wait(Some(50 * MS)));
+    assert_eq!(
+        keeper(&mut desk, now + 50 * MS),
+        Task::Finish(vec!["a", "b"])
+    );
+}
+
+#[test]
 fn while_no_end_can_be_written_nothing_is_begun() {
     let (mut desk, now) = with_jobs(settings(), &["a", "b"], Found::Enough);
     run(&mut desk, MS, now);
