@@ -14,7 +14,7 @@ use super::database::{TestDb, TestPool, pool_at};
 use super::jobs::{Job, JobUpdates, Status, assert_names, row};
 use super::pools::{Event, Log, pool_with};
 use super::sessions::impatient;
-use super::worker::{create, summary};
+use super::worker::summary;
 
 #[test]
 fn a_file_that_is_no_database_is_said_to_be_none() {
