@@ -41,13 +41,18 @@ impl Mode {
 }
 
 /// Changes all rows by `all`. Where one of them may be the reason for that to
-/// fail, changes each of `keys` by `one`, and tells of each what that gave.
+/// fail, and in [`Mode::Alone`], changes each of `keys` by `one`, and tells of
+/// each what that gave.
 pub(crate) fn all_or_each<C: TrackerConnection, K, T>(
     conn: &mut C,
+    mode: Mode,
     keys: impl IntoIterator<Item = K>,
     all: impl FnOnce(&mut C) -> QueryResult<Vec<(K, Result<T, Obstacle>)>>,
     one: impl FnMut(&mut C, &K) -> QueryResult<T>,
 ) -> QueryResult<Vec<(K, Result<T, Obstacle>)>> {
+    if mode == Mode::Alone {
+        return each_alone(conn, keys, one);
+    }
     // In a transaction of the caller's, a statement that fails must not end it.
     let changed = if conn.depth()? > 0 {
         conn.transaction(all)
@@ -62,7 +67,7 @@ pub(crate) fn all_or_each<C: TrackerConnection, K, T>(
 
 /// Changes each of `keys` by `one`, and tells of each what that gave. An error
 /// that may pass, and does not, is the row's own.
-pub(crate) fn each_alone<C: TrackerConnection, K, T>(
+fn each_alone<C: TrackerConnection, K, T>(
     conn: &mut C,
     keys: impl IntoIterator<Item = K>,
     mut one: impl FnMut(&mut C, &K) -> QueryResult<T>,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use diesel::QueryResult;
 
-use crate::apart::all_or_each;
+use crate::apart::{Mode, all_or_each};
 use crate::backoff;
 use crate::connection::TrackerConnection;
 use crate::database::Database;
@@ -37,6 +37,7 @@ struct Changed<K> {
 /// the way.
 fn change<C: TrackerConnection, K: Clone>(
     conn: &mut C,
+    mode: Mode,
     keys: &[K],
     change: impl Fn(&mut C, &[K], LockWait) -> QueryResult<usize>,
 ) -> QueryResult<Changed<K>> {
@@ -46,7 +47,7 @@ fn change<C: TrackerConnection, K: Clone>(
         Ok(Vec::new())
     };
     let each = conn.keeping_lock_wait(|conn| {
-        all_or_each(conn, keys.iter().cloned(), all, |conn, key| {
+        all_or_each(conn, mode, keys.iter().cloned(), all, |conn, key| {
             change(conn, std::slice::from_ref(key), LockWait::Never)
         })
     })?;
@@ -96,8 +97,11 @@ fn reset_chunk<D: Database, J: JobStore<D::Connection>>(
         passed_over: Vec::new(),
     };
     for tries in 1.. {
+        let mut tried = 0;
         let reset = db.run(&J::TABLE, |conn, _| {
-            Ok(change(conn, &keys, |conn, keys, wait| {
+            tried += 1;
+            let mode = Mode::of_try::<D::Connection>(tried);
+            Ok(change(conn, mode, &keys, |conn, keys, wait| {
                 J::reset_rows(conn, keys, step, wait)
             })?)
         })?;
@@ -131,18 +135,22 @@ pub(crate) fn prune<D: Database, J: JobStore<D::Connection>>(
         return Ok(count);
     }
     let mut first = None;
-    // `tried`: rows that were to be deleted since the last one that was. What
-    // is still there of them is not going to be.
-    let (mut past, mut tried) = (KeySet::default(), KeySet::default());
+    // Rows whose deletion was sent since a row was last deleted. Those that are
+    // still there will not be deleted.
+    let mut sent = KeySet::default();
+    let mut past = KeySet::default();
     loop {
+        let mut tries = 0;
         let (keys, dropped, pruned, are_all) = db.run(&J::TABLE, |conn, _| {
+            tries += 1;
+            let mode = Mode::of_try::<D::Connection>(tries);
             let reach = CHUNK + past.len();
             let mut keys = J::stale_keys(conn, reach, statuses, unchanged_for)?;
             let are_all = keys.len() < reach;
             keys.retain(|key| !past.contains(key));
             let (dropped, keys): (Vec<_>, Vec<_>) =
-                keys.into_iter().partition(|key| tried.contains(key));
-            let pruned = change(conn, &keys, |conn, keys, wait| {
+                keys.into_iter().partition(|key| sent.contains(key));
+            let pruned = change(conn, mode, &keys, |conn, keys, wait| {
                 if keys.is_empty() {
                     return Ok(0);
                 }
@@ -152,12 +160,12 @@ pub(crate) fn prune<D: Database, J: JobStore<D::Connection>>(
         })?;
         count += pruned.count;
         if pruned.count > 0 {
-            tried = KeySet::default();
+            sent = KeySet::default();
         }
         let are_done = pruned.count + pruned.passed_over.len() >= keys.len();
         let is_over = are_done && (are_all || keys.is_empty() && dropped.is_empty());
         if !are_done {
-            tried.extend(keys);
+            sent.extend(keys);
         }
         for (key, obstacle) in pruned.passed_over {
             past.insert(&key);

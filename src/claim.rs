@@ -23,10 +23,10 @@ use crate::store::{Claimed, JobName, JobStore, Obstacle, Tracked};
 pub(crate) use next::{Next, next};
 pub use next::{claim_by_key, claim_by_keys, held_by};
 
-/// How often a claim looks at a row that keeps changing under it. Reached
+/// How often a claim or a reset looks at a row that keeps changing under it. Reached
 /// only where the database and this crate read the row differently, as with
 /// a time in a text format that SQLite does not compare rightly.
-const LOOKS: u32 = 100;
+pub(crate) const LOOKS: u32 = 100;
 
 /// How often a claim waits for a transaction that holds its row.
 const WAITS: u32 = 3;

@@ -3,7 +3,7 @@
 use diesel::QueryResult;
 use serde_json::Value;
 
-use crate::apart::{self, Mode, all_or_each, each_alone};
+use crate::apart::{self, Mode, all_or_each};
 use crate::connection::{TrackerConnection, together};
 use crate::database::Database;
 use crate::error::Result;
@@ -131,6 +131,9 @@ fn expire_some<C: TrackerConnection, J: JobStore<C>>(
             Err(error) => changed.push((key, Err(apart::obstacle_of(conn, error)?))),
         }
     }
+    if dead.is_empty() {
+        return Ok(changed);
+    }
     let one = |conn: &mut C, n: &usize| dead[*n].end(conn, step);
     let all = |conn: &mut C| {
         together(conn, dead.len(), |conn| {
@@ -138,11 +141,7 @@ fn expire_some<C: TrackerConnection, J: JobStore<C>>(
             ended.collect()
         })
     };
-    let ended = conn.keeping_lock_wait(|conn| match mode {
-        _ if dead.is_empty() => Ok(Vec::new()),
-        Mode::Together => all_or_each(conn, 0..dead.len(), all, one),
-        Mode::Alone => each_alone(conn, 0..dead.len(), one),
-    })?;
+    let ended = conn.keeping_lock_wait(|conn| all_or_each(conn, mode, 0..dead.len(), all, one))?;
     let ended = ended.into_iter();
     changed.extend(ended.map(|(n, ended)| (dead[n].attempt.key.clone(), ended)));
     Ok(changed)

@@ -488,7 +488,7 @@ pub trait StatusTracked: Sized + 'static {
         let (key, step) = (key.into(), step::<Self>()?);
         let name = JobName::<Self::Job>(&key);
         let reset = |conn: &mut D::Connection| -> Result<Result<()>, Fault> {
-            for _ in 0..LOOKS {
+            for _ in 0..claim::LOOKS {
                 let keys = std::slice::from_ref(&key);
                 if Self::Job::reset_rows(conn, keys, &step, LockWait::Briefly)? > 0 {
                     return Ok(Ok(()));
@@ -638,9 +638,6 @@ pub trait StatusTracked: Sized + 'static {
         }
     }
 }
-
-/// How often a reset looks at a row that is free and yet is not changed.
-const LOOKS: u32 = 100;
 
 /// What SQLite's clock can tell apart.
 const SHORTEST_LOCK: Duration = Duration::from_millis(1);

@@ -7,7 +7,7 @@ use std::time::Instant;
 use diesel::QueryResult;
 use diesel::result::Error as DieselError;
 
-use crate::apart::all_or_each;
+use crate::apart::{Mode, all_or_each};
 use crate::connection::{TrackerConnection, together};
 use crate::ending::{Ending, Landing, landing};
 use crate::error::{BoxError, Error};
@@ -420,6 +420,7 @@ fn write_together<J: JobStore<C>, C: TrackerConnection>(
         tries += 1;
         let written = all_or_each(
             conn,
+            Mode::Together,
             0..group.len(),
             |conn| write_as_planned(conn, group, &plan, step),
             |conn, n| write_one(conn, group, *n, step, LockWait::Never),

@@ -1,6 +1,5 @@
 //! The locks of the jobs that a worker has in hand, and their renewal.
 
-use std::collections::HashMap;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
@@ -8,11 +7,11 @@ use std::time::Instant;
 use diesel::QueryResult;
 use diesel::result::Error::DeserializationError as Undecodable;
 
-use crate::apart::all_or_each;
+use crate::apart::{Mode, all_or_each};
 use crate::bulk;
 use crate::connection::{PoolOf, TrackerConnection};
 use crate::error::Result;
-use crate::keys::KeySet;
+use crate::keys::{KeyMap, KeySet};
 use crate::lease::Lease;
 use crate::retry::{self, Kept};
 use crate::statement::LockWait;
@@ -84,10 +83,13 @@ pub(super) fn renew<J: JobStore<C>, C: TrackerConnection>(
     let mut held = Vec::new();
     for chunk in leases.chunks(bulk::CHUNK) {
         let mut asked_at = Instant::now();
+        let mut tries = 0;
         let renewed = retry::run_on(pool, kept, &J::TABLE, |conn: &mut C, _| {
             asked_at = Instant::now();
+            tries += 1;
+            let mode = Mode::of_try::<C>(tries);
             let all = |conn: &mut C| renew_free::<J, C>(conn, chunk);
-            let renewed = all_or_each(conn, 0..chunk.len(), all, |conn, n| {
+            let renewed = all_or_each(conn, mode, 0..chunk.len(), all, |conn, n| {
                 renew_some::<J, C>(conn, &chunk[*n..=*n]).map(|mut renewed| renewed.pop())
             });
             Ok(renewed?)
@@ -172,19 +174,22 @@ fn renew_some<J: JobStore<C>, C: TrackerConnection>(
     J::renew_rows(conn, &keys, &tokens, LockWait::Never)
 }
 
-/// The locks that were renewed, by key and token.
-struct Times<K>(HashMap<(String, String), Renewed<K>>);
+/// The locks that were renewed.
+struct Times<K>(KeyMap<K, Renewed<K>>);
 
-impl<K: Clone + Debug> Times<K> {
+impl<K: Clone + PartialEq + Debug> Times<K> {
     fn of(renewed: Vec<Renewed<K>>) -> Self {
-        let named = |row: Renewed<K>| ((format!("{:?}", row.key), row.lock.clone()), row);
-        Self(renewed.into_iter().map(named).collect())
+        let mut times = KeyMap::default();
+        for row in renewed {
+            times.insert(row.key.clone(), row);
+        }
+        Self(times)
     }
 
     /// The new time of this lease, if it was renewed.
     fn of_lease(&self, lease: &Lease<K>) -> Option<Renewed<K>> {
-        let name = (format!("{:?}", lease.key), lease.token.to_string());
-        self.0.get(&name).cloned()
+        let row = self.0.get(&lease.key)?;
+        (row.lock == *lease.token).then(|| row.clone())
     }
 }
 

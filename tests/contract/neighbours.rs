@@ -16,7 +16,7 @@ use super::sessions::{
     CHANGES_ARE_UNDONE, check_references, conflict, drop_deletes, drop_updates, refuse,
 };
 use super::tasks::{Task, tasks, with_tasks};
-use super::worker::{NEVER, Runs, summary};
+use super::worker::{NEVER, Runs, summary, until};
 
 /// Keeps the updates of the job "bad" from being made, after which it would be
 /// in progress.
@@ -184,6 +184,27 @@ fn a_worker_counts_a_dead_row_whose_expiry_is_refused_or_dropped() {
 }
 
 #[test]
+fn a_lock_whose_renewal_always_conflicts_keeps_no_other_from_being_renewed() {
+    struct Brief;
+    step! { Brief on Job { const LOCK_EXPIRE: Duration = Duration::from_secs(2); } }
+    let is_renewal = "NEW.id = 'bad' AND NEW.status = 20 AND OLD.status = 20";
+    let (db, pool) = with_a_bad_one(conflict, is_renewal, 1);
+    let lock_at = |id| row(&db, id).lock_at;
+
+    let worker = Brief::worker(&pool).threads(2).batch(2);
+    let done = worker.run_until_empty(|job, _| {
+        // Both wait for it, so that both are to be renewed.
+        let first = lock_at("0");
+        until(format!("{:?} sees a renewal", job.id), || {
+            lock_at("0") != first || row(&db, "0").status == Status::Succeeded
+        });
+        Ok(())
+    });
+
+    assert_eq!(done.unwrap(), summary(|s| s.succeeded = 2));
+}
+
+#[test]
 fn a_row_whose_last_change_has_an_unreadable_time_keeps_no_other() {
     for batch in [1, 2, 100] {
         let (db, pool) = with_a_bad_one(|_, _| (), "", 5);
@@ -256,34 +277,36 @@ fn in_a_transaction_of_the_callers_a_row_that_cannot_be_expired_is_passed_over_t
 
 #[test]
 fn a_row_that_cannot_be_reset_or_deleted_keeps_no_other_and_is_named() {
-    let (db, pool) = with_a_bad_one(refuse, "NEW.id = 'bad' AND NEW.status = 10", 700);
-    db.sql("UPDATE jobs SET status = 50, retry = 3");
-    let keys = || std::iter::once("bad".to_owned()).chain((0..700).map(|n| n.to_string()));
-    let error = Job::reset_many(&pool, keys()).unwrap_err();
-    assert_names(&error, "bad");
-    let counts = |status| {
-        let rows = jobs::table.filter(jobs::status.eq(status)).count();
-        rows.get_result::<i64>(&mut *db.conn()).unwrap()
-    };
-    assert_eq!((counts(Status::Pending), counts(Status::Ignored)), (700, 1));
+    for in_the_way in [refuse as InTheWay, conflict] {
+        let (db, pool) = with_a_bad_one(in_the_way, "NEW.id = 'bad' AND NEW.status = 10", 700);
+        db.sql("UPDATE jobs SET status = 50, retry = 3");
+        let keys = || std::iter::once("bad".to_owned()).chain((0..700).map(|n| n.to_string()));
+        let error = Job::reset_many(&pool, keys()).unwrap_err();
+        assert_names(&error, "bad");
+        let counts = |status| {
+            let rows = jobs::table.filter(jobs::status.eq(status)).count();
+            rows.get_result::<i64>(&mut *db.conn()).unwrap()
+        };
+        assert_eq!((counts(Status::Pending), counts(Status::Ignored)), (700, 1));
 
-    db.sql(
+        db.sql(
         "CREATE TABLE notes (job VARCHAR(255) NOT NULL, FOREIGN KEY (job) REFERENCES jobs (id))",
     );
-    db.sql("INSERT INTO notes VALUES ('7')");
-    diesel::update(jobs::table.filter(jobs::status.eq(Status::Pending)))
-        .set((
-            jobs::status.eq(Status::Succeeded),
-            jobs::update_at.eq(ago(NEVER)),
-        ))
-        .execute(&mut *db.conn())
-        .unwrap();
-    let pool = pool_with(db.url(), 1, check_references);
-    let error = Job::prune(&pool, &[Job::SUCCEEDED], Duration::from_secs(1)).unwrap_err();
-    assert_names(&error, "7");
-    let left = jobs::table.select(jobs::id).order_by(jobs::id);
-    let left: Vec<String> = left.load(&mut *db.conn()).unwrap();
-    assert_eq!(left, ["7", "bad"]);
+        db.sql("INSERT INTO notes VALUES ('7')");
+        diesel::update(jobs::table.filter(jobs::status.eq(Status::Pending)))
+            .set((
+                jobs::status.eq(Status::Succeeded),
+                jobs::update_at.eq(ago(NEVER)),
+            ))
+            .execute(&mut *db.conn())
+            .unwrap();
+        let pool = pool_with(db.url(), 1, check_references);
+        let error = Job::prune(&pool, &[Job::SUCCEEDED], Duration::from_secs(1)).unwrap_err();
+        assert_names(&error, "7");
+        let left = jobs::table.select(jobs::id).order_by(jobs::id);
+        let left: Vec<String> = left.load(&mut *db.conn()).unwrap();
+        assert_eq!(left, ["7", "bad"]);
+    }
 }
 
 #[test]

@@ -103,7 +103,7 @@ pub fn drop_updates(conn: &mut TestConnection, when: &str) {
 
 /// Has the database say of each such update that it is in a deadlock.
 pub fn conflict(conn: &mut TestConnection, when: &str) {
-    trigger(conn, when, "SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = 1213");
+    conn.batch_execute(&super::backend::conflict(when)).unwrap();
 }
 
 fn trigger(conn: &mut TestConnection, when: &str, action: &str) {

@@ -98,11 +98,7 @@ pub fn drop_updates(conn: &mut TestConnection, when: &str) {
 
 /// Has the database say of each such update that it conflicts with another.
 pub fn conflict(conn: &mut TestConnection, when: &str) {
-    trigger(
-        conn,
-        when,
-        "RAISE EXCEPTION 'not now' USING ERRCODE = '40001'",
-    );
+    conn.batch_execute(&super::backend::conflict(when)).unwrap();
 }
 
 fn trigger(conn: &mut TestConnection, when: &str, action: &str) {
