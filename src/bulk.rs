@@ -12,7 +12,7 @@ use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::keys::KeySet;
 use crate::protocol::Step;
-use crate::statement::LockWait;
+use crate::sql::dialect::LockWait;
 use crate::store::{JobName, JobStore, Obstacle};
 
 /// Rows of one statement: below the parameters that it may have on each

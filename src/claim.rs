@@ -17,11 +17,10 @@ use crate::panics::caught;
 use crate::protocol::{Refusal, Start, Step};
 use crate::retry;
 use crate::running::RunningJob;
-use crate::statement::LockWait;
+use crate::sql::dialect::LockWait;
 use crate::store::{Claimed, JobName, JobStore, Obstacle, Tracked};
 
 pub(crate) use next::{Next, next};
-pub use next::{claim_by_key, claim_by_keys, held_by};
 
 /// How often a claim or a reset looks at a row that keeps changing under it. Reached
 /// only where the database and this crate read the row differently, as with
@@ -61,7 +60,7 @@ pub(crate) fn by_key<S: 'static, J: JobStore<C>, C: TrackerConnection>(
             if doubtful {
                 earlier.push(std::mem::replace(&mut token, new_token()));
             }
-            match claim_or_release::<S, C, J>(conn, key, &token, &step, LockWait::Briefly) {
+            match claim_or_release::<C, J>(conn, key, &token, &step, LockWait::Briefly) {
                 Ok(Some(claimed)) => return Ok(Decision::Claimed(token.clone(), claimed)),
                 Err(error) if retry::is_held(conn, &error) => {
                     waits += 1;
@@ -138,14 +137,14 @@ pub(crate) fn by_key<S: 'static, J: JobStore<C>, C: TrackerConnection>(
 
 /// Claims one row. Where the claim may have landed and the row could not be
 /// read, it is given back: nobody is going to work on it.
-fn claim_or_release<S: 'static, C: TrackerConnection, J: JobStore<C>>(
+fn claim_or_release<C: TrackerConnection, J: JobStore<C>>(
     conn: &mut C,
     key: &J::Key,
     token: &str,
     step: &Step<J::Status>,
     wait: LockWait,
 ) -> QueryResult<Option<Claimed<J>>> {
-    let claimed = decoded(|| J::claim_row::<S>(conn, key, token, step, wait));
+    let claimed = decoded(|| J::claim_row(conn, key, token, step, wait));
     let Err(error) = &claimed else {
         return claimed;
     };

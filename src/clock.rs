@@ -17,10 +17,9 @@ use diesel::serialize::ToSql;
 use diesel::sql_types::{BigInt, HasSqlType, SingleValue, SqlType};
 
 use crate::column::TimeColumn;
-
-/// Longer durations are cut to this: 100 years keep every result inside the
-/// range of each database's timestamps.
-const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+use crate::sql::call::micros;
+use crate::sql::dialect;
+use crate::sql::template::Reading;
 
 /// A point in time by the database's clock, in UTC; made by [`now`], [`ago`]
 /// and [`from_now`]. `ST` is the SQL type of the column it is compared with
@@ -28,18 +27,8 @@ const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 #[derive(Debug, Clone, Copy)]
 pub struct Clock<ST> {
     reading: Reading,
+    micros: Option<i64>,
     sql_type: PhantomData<ST>,
-}
-
-/// When the clock is read, and what is added.
-#[derive(Debug, Clone, Copy)]
-enum Reading {
-    /// At the start of the statement.
-    Start,
-    /// So many microseconds from the start of the statement.
-    FromStart(i64),
-    /// When the row is changed, after the statement has waited for it.
-    Change,
 }
 
 /// The database's time at the start of the statement, in UTC.
@@ -60,20 +49,8 @@ enum Reading {
 #[must_use]
 pub fn now<ST>() -> Clock<ST> {
     Clock {
-        reading: Reading::Start,
-        sql_type: PhantomData,
-    }
-}
-
-/// The database's time when the row is changed. An update may wait for a row
-/// that another transaction holds; its start is in the past by then, and a
-/// lock with that time could be expired when it is taken.
-///
-/// For stamps only: PostgreSQL uses no index for a condition on it.
-#[must_use]
-pub fn stamp<ST>() -> Clock<ST> {
-    Clock {
-        reading: Reading::Change,
+        reading: Reading::Now,
+        micros: None,
         sql_type: PhantomData,
     }
 }
@@ -93,7 +70,8 @@ pub fn stamp<ST>() -> Clock<ST> {
 #[must_use]
 pub fn ago<ST>(duration: Duration) -> Clock<ST> {
     Clock {
-        reading: Reading::FromStart(-micros(duration)),
+        reading: Reading::Ago,
+        micros: Some(-micros(duration)),
         sql_type: PhantomData,
     }
 }
@@ -114,13 +92,10 @@ pub fn ago<ST>(duration: Duration) -> Clock<ST> {
 #[must_use]
 pub fn from_now<ST>(duration: Duration) -> Clock<ST> {
     Clock {
-        reading: Reading::FromStart(micros(duration)),
+        reading: Reading::Later,
+        micros: Some(micros(duration)),
         sql_type: PhantomData,
     }
-}
-
-fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.min(LONGEST).as_micros()).unwrap_or(i64::MAX)
 }
 
 impl<ST: SqlType + SingleValue + TypedExpressionType> Expression for Clock<ST> {
@@ -140,84 +115,39 @@ impl<ST> QueryId for Clock<ST> {
     const HAS_STATIC_QUERY_ID: bool = false;
 }
 
-/// Writes a shift of `now`: the SQL before it, the microseconds as a bound
-/// number, the SQL after it. Each part is a constant, for it is written at
-/// every call.
-fn push_shift<'b, DB>(
+/// Writes the time as the dialect does.
+fn write<'b, DB>(
+    clock: &'b Clock<impl TimeColumn>,
+    time: fn(Reading, bool) -> [&'static str; 2],
+    is_zoned: bool,
     mut out: AstPass<'_, 'b, DB>,
-    micros: &'b i64,
-    after: &'static str,
 ) -> QueryResult<()>
 where
     DB: Backend + HasSqlType<BigInt>,
     i64: ToSql<BigInt, DB>,
 {
-    out.push_bind_param::<BigInt, _>(micros)?;
+    let [before, after] = time(clock.reading, is_zoned);
+    out.push_sql(before);
+    if let Some(micros) = &clock.micros {
+        out.push_bind_param::<BigInt, _>(micros)?;
+    }
     out.push_sql(after);
     Ok(())
 }
 
-#[cfg(feature = "postgres")]
-impl<ST: TimeColumn> QueryFragment<diesel::pg::Pg> for Clock<ST> {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, diesel::pg::Pg>) -> QueryResult<()> {
-        // In conditions not clock_timestamp(): it is volatile, and a volatile
-        // bound makes the planner scan the table instead of an index.
-        out.push_sql(match (&self.reading, ST::ZONED) {
-            (Reading::Change, true) => "(clock_timestamp()",
-            (Reading::Change, false) => "(clock_timestamp() AT TIME ZONE 'UTC'",
-            (_, true) => "(statement_timestamp()",
-            (_, false) => "(statement_timestamp() AT TIME ZONE 'UTC'",
-        });
-        if let Reading::FromStart(micros) = &self.reading {
-            out.push_sql(" + ");
-            push_shift(out.reborrow(), micros, " * interval '1 microsecond'")?;
-        }
-        out.push_sql(")");
-        Ok(())
-    }
-}
-
-/// What is added to the start of the statement, since only local time can be
-/// read later than that: what has passed by it. Ten minutes are longer than
-/// any wait; more of it, or less than nothing, is a clock that was set for the
-/// session, or that changed to or from daylight saving time.
-#[cfg(feature = "mysql")]
-const SINCE_START: &str = " + INTERVAL (CASE WHEN TIMESTAMPDIFF(MICROSECOND, NOW(6), SYSDATE(6)) BETWEEN 0 AND 600000000 \
-    THEN TIMESTAMPDIFF(MICROSECOND, NOW(6), SYSDATE(6)) ELSE 0 END) MICROSECOND";
-
-#[cfg(feature = "mysql")]
-impl<ST: TimeColumn> QueryFragment<diesel::mysql::Mysql> for Clock<ST> {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, diesel::mysql::Mysql>) -> QueryResult<()> {
-        out.push_sql("(UTC_TIMESTAMP(6)");
-        match &self.reading {
-            Reading::Start => {}
-            Reading::FromStart(micros) => {
-                out.push_sql(" + INTERVAL ");
-                push_shift(out.reborrow(), micros, " MICROSECOND")?;
+macro_rules! written_by {
+    ($Backend:ty, $dialect:expr) => {
+        impl<ST: TimeColumn> QueryFragment<$Backend> for Clock<ST> {
+            fn walk_ast<'b>(&'b self, out: AstPass<'_, 'b, $Backend>) -> QueryResult<()> {
+                write(self, $dialect.time, ST::ZONED, out)
             }
-            Reading::Change => out.push_sql(SINCE_START),
         }
-        out.push_sql(")");
-        Ok(())
-    }
+    };
 }
 
 #[cfg(feature = "sqlite")]
-impl<ST: TimeColumn> QueryFragment<diesel::sqlite::Sqlite> for Clock<ST> {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, diesel::sqlite::Sqlite>) -> QueryResult<()> {
-        // SQLite compares times as text: this is the format that Diesel
-        // writes, and a 'T' between date and time would sort after it.
-        out.push_sql(if ST::ZONED {
-            "strftime('%Y-%m-%d %H:%M:%f+00:00', 'now'"
-        } else {
-            "strftime('%Y-%m-%d %H:%M:%f', 'now'"
-        });
-        // It reads its clock once a statement, and not before it may write.
-        if let Reading::FromStart(micros) = &self.reading {
-            out.push_sql(", printf('%.6f seconds', ");
-            push_shift(out.reborrow(), micros, " / 1000000.0)")?;
-        }
-        out.push_sql(")");
-        Ok(())
-    }
-}
+written_by!(diesel::sqlite::Sqlite, dialect::SQLITE);
+#[cfg(feature = "postgres")]
+written_by!(diesel::pg::Pg, dialect::POSTGRES);
+#[cfg(feature = "mysql")]
+written_by!(diesel::mysql::Mysql, dialect::MYSQL);

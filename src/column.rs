@@ -4,13 +4,18 @@
 //! how their values are read and written. `Column` is the column's own type,
 //! so that the compiler's message can name it.
 
+use std::any::TypeId;
 use std::marker::PhantomData;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use diesel::backend::Backend;
-use diesel::deserialize::FromSql;
-use diesel::sql_types::{BigInt, Integer, Json, Jsonb, Nullable, SmallInt, Text, Timestamp};
+use diesel::prelude::*;
+use diesel::query_builder::{QueryBuilder, QueryFragment};
+use diesel::sql_types::is_nullable::NotNull;
+use diesel::sql_types::{BigInt, Json, Jsonb, Nullable, SmallInt, SqlType, Text, Timestamp};
 use serde_json::Value;
+
+use crate::table_info::{Document, Integer, Role, TableInfo};
 
 /// The tracked columns of one table, as Diesel's own column values.
 #[derive(Debug, Clone, Copy)]
@@ -27,25 +32,21 @@ pub struct Columns<Status, CreateAt, UpdateAt, Lock, LockAt, Retry, Errors, RunA
     pub key: Key,
 }
 
-/// The types of [`Columns`], by name.
+/// The types of some [`Columns`], by name.
 #[allow(missing_docs)]
 pub trait ColumnTypes {
     type Status;
-    type UpdateAt;
     type LockAt;
     type Retry;
     type Errors;
-    type RunAt;
     type Key;
 }
 
 impl<S, C, U, L, A, R, E, RunAt, K> ColumnTypes for Columns<S, C, U, L, A, R, E, RunAt, K> {
     type Status = S;
-    type UpdateAt = U;
     type LockAt = A;
     type Retry = R;
     type Errors = E;
-    type RunAt = RunAt;
     type Key = K;
 }
 
@@ -57,53 +58,118 @@ pub trait HasColumns {
     const COLUMNS: Self::Columns;
 }
 
+/// A column that the table does not have.
+#[derive(Debug, Clone, Copy)]
+pub struct NoColumn;
+
+/// A column that holds times and that a table need not have.
+pub trait OptionalTime {
+    /// Its name, and whether it has a time zone.
+    const NAMED: Option<(&'static str, bool)>;
+}
+
+impl OptionalTime for NoColumn {
+    const NAMED: Option<(&'static str, bool)> = None;
+}
+
+impl<C: Column<SqlType: TimeColumn>> OptionalTime for C {
+    const NAMED: Option<(&'static str, bool)> = Some((C::NAME, C::SqlType::ZONED));
+}
+
+impl<S, C, U, L, A, R, E, RunAt, K> Columns<S, C, U, L, A, R, E, RunAt, K>
+where
+    S: Column,
+    C: Column<SqlType: TimeColumn>,
+    U: Column<SqlType: TimeColumn>,
+    L: Column,
+    A: Column<SqlType: TimeColumn>,
+    R: Column<SqlType: RetryColumn>,
+    E: Column<SqlType: ErrorsColumn>,
+    RunAt: OptionalTime,
+{
+    /// What is known of the table with these columns, whose key has these
+    /// names, each with whether it is text.
+    pub fn info<T>(table: T, key: &[(&'static str, bool)]) -> TableInfo
+    where
+        T: QuerySource<FromClause: QueryFragment<SomeBackend>>,
+    {
+        let mut columns = vec![
+            (Role::Status, S::NAME, false),
+            (Role::CreateAt, C::NAME, C::SqlType::ZONED),
+            (Role::UpdateAt, U::NAME, U::SqlType::ZONED),
+            (Role::Lock, L::NAME, false),
+            (Role::LockAt, A::NAME, A::SqlType::ZONED),
+            (Role::Retry, R::NAME, false),
+            (Role::Errors, E::NAME, false),
+        ];
+        if let Some((name, is_zoned)) = RunAt::NAMED {
+            columns.push((Role::RunAt, name, is_zoned));
+        }
+        TableInfo::new(
+            &path_of(table),
+            key,
+            &columns,
+            R::SqlType::KIND,
+            E::SqlType::KIND,
+        )
+    }
+}
+
+/// The table's path as Diesel writes it. That cannot fail: the names are
+/// constants.
+fn path_of<T>(table: T) -> String
+where
+    T: QuerySource<FromClause: QueryFragment<SomeBackend>>,
+{
+    let mut path = <SomeBackend as Backend>::QueryBuilder::default();
+    let written = table
+        .from_clause()
+        .to_sql(&mut path, &SomeBackend::default());
+    written.map(|()| path.finish()).unwrap_or_default()
+}
+
+/// A backend whose feature is on: each writes the same names.
+#[cfg(feature = "sqlite")]
+type SomeBackend = diesel::sqlite::Sqlite;
+#[cfg(all(feature = "postgres", not(feature = "sqlite")))]
+type SomeBackend = diesel::pg::Pg;
+#[cfg(all(feature = "mysql", not(any(feature = "sqlite", feature = "postgres"))))]
+type SomeBackend = diesel::mysql::Mysql;
+
+/// The name of a column of the key, and whether it is text to Diesel.
+#[must_use]
+pub fn key_column<C: Column<SqlType: 'static>>() -> (&'static str, bool) {
+    (C::NAME, TypeId::of::<C::SqlType>() == TypeId::of::<Text>())
+}
+
 /// A SQL type that holds a point in time.
 pub trait TimeColumn {
     /// What Diesel reads it as.
     type Value;
     /// Whether the type has a time zone.
     const ZONED: bool;
-    /// The time in UTC, `None` for NULL.
-    fn read(value: Self::Value) -> Option<DateTime<Utc>>;
-    /// A time in UTC as the column's value.
-    fn write(time: DateTime<Utc>) -> Self::Value;
     /// What a `lock_at` holds before the first lock: NULL, or a time long ago where NULL is not allowed.
     fn never() -> Self::Value;
-}
-
-/// A value of a column, `None` where it cannot be read: one bad value is not to
-/// keep a whole list from being read.
-#[derive(Debug, diesel::deserialize::FromSqlRow)]
-pub struct Lenient<T>(pub Option<T>);
-
-impl<T: FromSql<ST, DB>, ST, DB: Backend> FromSql<ST, DB> for Lenient<T> {
-    fn from_sql(bytes: DB::RawValue<'_>) -> diesel::deserialize::Result<Self> {
-        Ok(Self(T::from_sql(bytes).ok()))
-    }
-
-    fn from_nullable_sql(bytes: Option<DB::RawValue<'_>>) -> diesel::deserialize::Result<Self> {
-        Ok(Self(T::from_nullable_sql(bytes).ok()))
-    }
 }
 
 /// A SQL type that counts retries.
 pub trait RetryColumn {
     /// What Diesel reads it as.
     type Value;
-    /// The count, cut to what an `i32` holds.
-    fn read(value: Self::Value) -> i32;
-    /// The count, cut to what the column holds.
-    fn write(retry: i32) -> Self::Value;
+    /// Its size.
+    const KIND: Integer;
+    /// The count of a new row.
+    fn zero() -> Self::Value;
 }
 
 /// A SQL type that holds a JSON document.
 pub trait ErrorsColumn {
     /// What Diesel reads it as.
     type Value;
-    /// The document; `Null` for NULL, a JSON string for text that is no JSON.
-    fn read(value: Self::Value) -> Value;
-    /// The document as the column's value.
-    fn write(document: Value) -> Self::Value;
+    /// How it holds the document.
+    const KIND: Document;
+    /// The document of a new row.
+    fn empty() -> Self::Value;
 }
 
 /// A time long ago, for a `lock_at` that may not be NULL: a day after the
@@ -111,39 +177,29 @@ pub trait ErrorsColumn {
 const NEVER: DateTime<Utc> = DateTime::from_timestamp(24 * 60 * 60, 0).unwrap();
 
 macro_rules! time_column {
-    ($($(#[$cfg:meta])* $sql_type:ty, $value:ty, zoned: $zoned:literal, |$time:ident| $utc:expr, |$utc_time:ident| $written:expr, never: $never:expr;)*) => {$(
+    ($($(#[$cfg:meta])* $sql_type:ty, $value:ty, zoned: $zoned:literal, never: $never:expr;)*) => {$(
         $(#[$cfg])*
         impl TimeColumn for $sql_type {
             type Value = $value;
             const ZONED: bool = $zoned;
-            fn read($time: $value) -> Option<DateTime<Utc>> { Some($utc) }
-            fn write($utc_time: DateTime<Utc>) -> $value { $written }
             fn never() -> $value { $never }
         }
     )*};
 }
 
 time_column! {
-    Timestamp, NaiveDateTime, zoned: false, |time| time.and_utc(), |time| time.naive_utc(), never: NEVER.naive_utc();
+    Timestamp, NaiveDateTime, zoned: false, never: NEVER.naive_utc();
     #[cfg(feature = "postgres")]
-    diesel::sql_types::Timestamptz, DateTime<Utc>, zoned: true, |time| time, |time| time, never: NEVER;
+    diesel::sql_types::Timestamptz, DateTime<Utc>, zoned: true, never: NEVER;
     #[cfg(feature = "sqlite")]
-    diesel::sql_types::TimestamptzSqlite, DateTime<Utc>, zoned: true, |time| time, |time| time, never: NEVER;
+    diesel::sql_types::TimestamptzSqlite, DateTime<Utc>, zoned: true, never: NEVER;
     #[cfg(feature = "mysql")]
-    diesel::sql_types::Datetime, NaiveDateTime, zoned: false, |time| time.and_utc(), |time| time.naive_utc(), never: NEVER.naive_utc();
+    diesel::sql_types::Datetime, NaiveDateTime, zoned: false, never: NEVER.naive_utc();
 }
 
-impl<ST: TimeColumn + diesel::sql_types::SqlType<IsNull = diesel::sql_types::is_nullable::NotNull>>
-    TimeColumn for Nullable<ST>
-{
+impl<ST: TimeColumn + SqlType<IsNull = NotNull>> TimeColumn for Nullable<ST> {
     type Value = Option<ST::Value>;
     const ZONED: bool = ST::ZONED;
-    fn read(value: Self::Value) -> Option<DateTime<Utc>> {
-        value.and_then(ST::read)
-    }
-    fn write(time: DateTime<Utc>) -> Self::Value {
-        Some(ST::write(time))
-    }
     fn never() -> Self::Value {
         None
     }
@@ -154,22 +210,15 @@ macro_rules! retry_column {
         $(#[$cfg])*
         impl RetryColumn for $sql_type {
             type Value = $value;
-            fn read(value: $value) -> i32 {
-                // What is too small is below zero, which an unsigned type never is.
-                #[allow(unused_comparisons)]
-                let end = if value < 0 { i32::MIN } else { i32::MAX };
-                i32::try_from(value).unwrap_or(end)
-            }
-            fn write(retry: i32) -> $value {
-                <$value>::try_from(retry).unwrap_or(<$value>::MAX)
-            }
+            const KIND: Integer = Integer { bits: <$value>::BITS as u8, is_signed: <$value>::MIN != 0 };
+            fn zero() -> $value { 0 }
         }
     )*};
 }
 
 retry_column! {
     SmallInt, i16;
-    Integer, i32;
+    diesel::sql_types::Integer, i32;
     BigInt, i64;
     #[cfg(feature = "mysql")]
     diesel::sql_types::TinyInt, i8;
@@ -178,51 +227,32 @@ retry_column! {
     #[cfg(feature = "mysql")]
     diesel::sql_types::Unsigned<SmallInt>, u16;
     #[cfg(feature = "mysql")]
-    diesel::sql_types::Unsigned<Integer>, u32;
+    diesel::sql_types::Unsigned<diesel::sql_types::Integer>, u32;
     #[cfg(feature = "mysql")]
     diesel::sql_types::Unsigned<BigInt>, u64;
 }
 
-impl ErrorsColumn for Json {
-    type Value = Value;
-    fn read(value: Value) -> Value {
-        value
-    }
-    fn write(document: Value) -> Value {
-        document
-    }
+macro_rules! errors_column {
+    ($($sql_type:ty, $kind:expr, $value:ty, $empty:expr;)*) => {$(
+        impl ErrorsColumn for $sql_type {
+            type Value = $value;
+            const KIND: Document = $kind;
+            fn empty() -> $value { $empty }
+        }
+    )*};
 }
 
-impl ErrorsColumn for Jsonb {
-    type Value = Value;
-    fn read(value: Value) -> Value {
-        value
-    }
-    fn write(document: Value) -> Value {
-        document
-    }
+errors_column! {
+    Json, Document::Json, Value, Value::Object(serde_json::Map::new());
+    Jsonb, Document::Jsonb, Value, Value::Object(serde_json::Map::new());
+    Text, Document::Text, String, "{}".into();
 }
 
-impl ErrorsColumn for Text {
-    type Value = String;
-    fn read(value: String) -> Value {
-        serde_json::from_str(&value).unwrap_or(Value::String(value))
-    }
-    fn write(document: Value) -> String {
-        document.to_string()
-    }
-}
-
-impl<
-    ST: ErrorsColumn + diesel::sql_types::SqlType<IsNull = diesel::sql_types::is_nullable::NotNull>,
-> ErrorsColumn for Nullable<ST>
-{
+impl<ST: ErrorsColumn + SqlType<IsNull = NotNull>> ErrorsColumn for Nullable<ST> {
     type Value = Option<ST::Value>;
-    fn read(value: Self::Value) -> Value {
-        value.map_or(Value::Null, ST::read)
-    }
-    fn write(document: Value) -> Self::Value {
-        Some(ST::write(document))
+    const KIND: Document = ST::KIND;
+    fn empty() -> Self::Value {
+        Some(ST::empty())
     }
 }
 

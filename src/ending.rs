@@ -8,7 +8,7 @@ use crate::lease::Lease;
 use crate::panics::Discarded;
 use crate::protocol::{Setback, Step, Trace};
 use crate::retry::Fault;
-use crate::statement::LockWait;
+use crate::sql::dialect::LockWait;
 use crate::store::{JobStore, Tracked};
 use crate::transition::Transition;
 

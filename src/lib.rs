@@ -7,6 +7,7 @@ mod apart;
 pub mod backoff;
 mod bulk;
 mod causes;
+mod check;
 mod claim;
 pub mod clock;
 mod column;
@@ -18,13 +19,9 @@ mod ending;
 mod error;
 mod expiry;
 mod failure;
-mod guard;
 mod job_table;
-#[cfg(feature = "postgres")]
-mod key;
 mod keys;
 mod lease;
-mod next;
 mod panics;
 #[cfg(feature = "postgres")]
 pub mod postgres;
@@ -32,13 +29,13 @@ mod protocol;
 mod retry;
 mod running;
 mod signal;
+mod sql;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
-mod statement;
 mod status;
 mod status_codes;
 mod store;
-mod texts;
+mod table_info;
 mod transaction;
 mod transition;
 mod worker;
@@ -52,33 +49,30 @@ pub use signal::Retry;
 pub use status::{KeyOf, StatusOf, StatusTracked, UpdatesOf};
 pub use status_codes::UnknownCode;
 pub use store::{JobStore, Order, ShowsStatus, Tracked};
+pub use table_info::{Role, TableInfo};
 pub use transition::Transition;
 pub use worker::{Event, Observer, Summary, Worker, WorkerHandle};
 
 /// What the generated code names. Not part of the API.
 #[doc(hidden)]
 pub mod __private {
-    pub mod guard {
-        pub use crate::guard::*;
+    pub mod check {
+        pub use crate::check::*;
     }
-    pub use crate::claim::{claim_by_key, claim_by_keys, held_by};
-    pub use crate::clock::{ago, from_now, now, stamp};
+    pub use crate::clock::{ago, from_now, now};
     pub use crate::column::{
-        ColumnTypes, Columns, ErrorsColumn, HasColumns, IsNoNumber, IsNumber, Lenient, Probe,
-        RetryColumn, TimeColumn,
+        ColumnTypes, Columns, ErrorsColumn, HasColumns, IsNoNumber, IsNumber, NoColumn, Probe,
+        RetryColumn, TimeColumn, key_column,
     };
-    #[cfg(feature = "postgres")]
-    pub use crate::key::{key_value, read_key};
-    #[cfg(feature = "mysql")]
-    pub use crate::next::first_ready;
-    #[cfg(feature = "postgres")]
-    pub use crate::next::{Place, Since, update_next};
     pub use crate::protocol::{Refusal, RowState, Setback, Start, Step, Trace};
-    pub use crate::statement::{
-        Code, LimitsLockWait, LockWait, any_of, bound, delete, kept, narrowed, one_of, padded,
-        unvarying, update,
-    };
+    pub use crate::sql::call::Call;
+    pub use crate::sql::dialect::{Dialect, LockWait};
+    pub use crate::sql::insert::{after_insert, insert_each, insert_new_rows, kept};
+    pub use crate::sql::record::Record;
+    pub use crate::sql::run::{Sends, execute, read, sets_nothing};
+    pub use crate::sql::template::Statement;
+    pub use crate::sql::texts::TableTexts;
+    pub use crate::sql::typed::{Fragments, TableOn, read_column, read_row};
     pub use crate::store::{Batch, Claimed, DeadAttempt, Obstacle, Ready, Renewed, Search};
-    pub use crate::texts::Texts;
     pub use {chrono, diesel, serde_json};
 }

@@ -21,7 +21,7 @@ use crate::panics::{Discarded, caught, discard};
 use crate::protocol::Step;
 use crate::retry;
 use crate::signal::{Wish, wish_of};
-use crate::statement::LockWait;
+use crate::sql::dialect::LockWait;
 use crate::store::{Claimed, JobName, JobStore};
 use crate::transition::Transition;
 

@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::protocol::Step;
 use crate::retry::Fault;
 use crate::running::RunningJob;
-use crate::statement::LockWait;
+use crate::sql::dialect::LockWait;
 use crate::store::{JobName, JobStore, Obstacle, Order, Search, ShowsStatus, Tracked};
 use crate::worker::Worker;
 

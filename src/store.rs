@@ -1,16 +1,22 @@
-//! The seam between the calls and the SQL: one method a statement. The code
-//! that `job_table!` generates implements it, per connection.
+//! The seam between the calls and the SQL: one method a statement, which says
+//! what goes in and what comes out.
 
 use std::fmt::{self, Debug, Display};
+use std::slice::from_ref;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use diesel::result::Error::QueryBuilderError;
 use serde_json::Value;
 
 use crate::error::Error;
 use crate::keys::KeySet;
 use crate::protocol::{RowState, Setback, Step};
-use crate::statement::LockWait;
+use crate::sql::call::{Call, Document, Plain, micros};
+use crate::sql::dialect::{Dialect, LockWait};
+use crate::sql::record::Record;
+use crate::sql::statements::{self, Statement};
+use crate::table_info::TableInfo;
 
 /// A row type whose table is tracked; implemented by `job_table!` alone.
 #[diagnostic::on_unimplemented(
@@ -27,6 +33,11 @@ pub trait Tracked: Sized {
     type Updates: Default;
     /// The table's name, for people.
     const TABLE: &'static str;
+    /// What is known of the table.
+    fn info() -> &'static TableInfo;
+    /// A status code as a number, where the column holds numbers.
+    #[doc(hidden)]
+    fn number(status: Self::Status) -> Option<i64>;
     /// Whether `job_table!` names a `run_at` column, which makes a job wait.
     const HAS_RUN_AT: bool;
     /// Whether the job that has not changed for the longest time is the next,
@@ -194,6 +205,19 @@ type Query<T> = diesel::QueryResult<T>;
 )]
 #[allow(missing_docs)]
 pub trait JobStore<C>: Tracked {
+    /// What the connection speaks.
+    #[doc(hidden)]
+    fn dialect(conn: &C) -> &'static Dialect;
+    /// Sends a statement, and tells how many rows it changed.
+    #[doc(hidden)]
+    fn execute(conn: &mut C, statement: &'static Statement, call: &Call<'_, Self>) -> Query<usize>;
+    /// Sends a statement, and reads the rows that it returns or changed.
+    #[doc(hidden)]
+    fn read(
+        conn: &mut C,
+        statement: &'static Statement,
+        call: &Call<'_, Self>,
+    ) -> Query<Vec<Record<Self>>>;
     /// A new row, `None` where the key exists.
     fn insert_row(
         conn: &mut C,
@@ -208,24 +232,80 @@ pub trait JobStore<C>: Tracked {
         step: &Step<Self::Status>,
     ) -> Query<usize>;
 
-    /// Locks one row if it is ready. `S` is the type whose constants `step`
-    /// holds: it makes the statement's text.
-    fn claim_row<S: 'static>(
+    /// Locks one row if it is ready.
+    fn claim_row(
         conn: &mut C,
         key: &Self::Key,
         token: &str,
         step: &Step<Self::Status>,
         wait: LockWait,
-    ) -> Query<Option<Claimed<Self>>>;
-    /// Locks up to `limit` of the rows that `search` looks for, in order. Waits
-    /// for none that another transaction holds.
-    fn claim_rows<S: 'static>(
+    ) -> Query<Option<Claimed<Self>>> {
+        let call = Call {
+            step: Some(step),
+            ..held(from_ref(key), from_ref(&token), wait)
+        };
+        first(Self::read(conn, &statements::CLAIM_ROW, &call)?, claimed)
+    }
+
+    /// Locks up to `limit` of the rows that `search` looks for, in order, by
+    /// one statement. Waits for none that another transaction holds.
+    fn claim_next(
         conn: &mut C,
         limit: usize,
         token: &str,
         step: &Step<Self::Status>,
         search: &Search<Self::Key>,
-    ) -> Query<Batch<Self>>;
+    ) -> Query<Batch<Self>> {
+        let tokens = [token];
+        let call = Call {
+            step: Some(step),
+            past: search.past.some().unwrap_or_default(),
+            plain: Plain {
+                tokens: &tokens,
+                since: search.since.map(Into::into),
+                limit: Some(rows(limit)),
+                ..Plain::default()
+            },
+            ..Call::default()
+        };
+        let mut records = Self::read(conn, &statements::CLAIM_NEXT, &call)?;
+        records.sort_by_key(|record| record.plain.place);
+        Ok(Batch {
+            reached: records.iter().filter_map(|record| record.plain.since).max(),
+            claimed: all(records, claimed)?,
+            ..Batch::default()
+        })
+    }
+
+    /// Locks those of `keys` that are ready and that no other transaction
+    /// holds; in a transaction, for the rows are read before and after.
+    fn claim_free_rows(
+        conn: &mut C,
+        keys: &[Self::Key],
+        token: &str,
+        step: &Step<Self::Status>,
+    ) -> Query<Vec<Self::Key>> {
+        let tokens = [token];
+        let call = |keys| Call {
+            step: Some(step),
+            ..held(keys, &tokens, LockWait::Never)
+        };
+        let locked = all(
+            Self::read(conn, &statements::LOCK_READY_ROWS, &call(keys))?,
+            key,
+        )?;
+        if !locked.is_empty() {
+            Self::execute(conn, &statements::CLAIM_ROWS, &call(&locked))?;
+        }
+        Ok(locked)
+    }
+
+    /// Reads back the rows that `token` holds.
+    fn claimed_rows(conn: &mut C, keys: &[Self::Key], token: &str) -> Query<Vec<Claimed<Self>>> {
+        let call = held(keys, from_ref(&token), LockWait::Never);
+        all(Self::read(conn, &statements::CLAIMED_ROWS, &call)?, claimed)
+    }
+
     /// The first `limit` ready rows, in order, read without locks; none that
     /// has changed before `since`.
     fn ready_rows(
@@ -233,18 +313,72 @@ pub trait JobStore<C>: Tracked {
         limit: usize,
         step: &Step<Self::Status>,
         since: Option<DateTime<Utc>>,
-    ) -> Query<Vec<Ready<Self::Key>>>;
+    ) -> Query<Vec<Ready<Self::Key>>> {
+        let statement = Self::dialect(conn).ready_rows();
+        let call = Call {
+            step: Some(step),
+            plain: Plain {
+                since: since.map(Into::into),
+                limit: Some(rows(limit)),
+                ..Plain::default()
+            },
+            ..Call::default()
+        };
+        all(Self::read(conn, statement, &call)?, |record| {
+            Ok(Ready {
+                update_at: record.plain.update_at,
+                key: key(record)?,
+            })
+        })
+    }
+
     /// Those of `keys` whose rows no other transaction holds, and none can
     /// take before this one ends. Waits for none.
-    fn free_keys(conn: &mut C, keys: &[Self::Key]) -> Query<Vec<Self::Key>>;
+    fn free_keys(conn: &mut C, keys: &[Self::Key]) -> Query<Vec<Self::Key>> {
+        if !Self::dialect(conn).locks_rows() || keys.is_empty() {
+            return Ok(keys.to_vec());
+        }
+        let call = held(keys, &[], LockWait::Never);
+        all(Self::read(conn, &statements::FREE_KEYS, &call)?, key)
+    }
+
     /// The failures in a row of one row, which may be unreadable otherwise.
-    fn retries(conn: &mut C, key: &Self::Key) -> Query<Option<i32>>;
+    fn retries(conn: &mut C, key: &Self::Key) -> Query<Option<i32>> {
+        let records = Self::read(conn, &statements::RETRIES, &of(key))?;
+        first(records, |record| Ok(record.plain.retry))
+    }
+
     /// Reads back a row that `token` holds.
-    fn claimed_row(conn: &mut C, key: &Self::Key, token: &str) -> Query<Option<Claimed<Self>>>;
+    fn claimed_row(conn: &mut C, key: &Self::Key, token: &str) -> Query<Option<Claimed<Self>>> {
+        let call = held(from_ref(key), from_ref(&token), LockWait::Never);
+        first(Self::read(conn, &statements::CLAIMED_ROW, &call)?, claimed)
+    }
+
     /// The rows that `token` holds.
-    fn claimed_keys(conn: &mut C, token: &str, step: &Step<Self::Status>) -> Query<Vec<Self::Key>>;
+    fn claimed_keys(conn: &mut C, token: &str, step: &Step<Self::Status>) -> Query<Vec<Self::Key>> {
+        let call = Call {
+            step: Some(step),
+            ..held(&[], from_ref(&token), LockWait::Never)
+        };
+        all(Self::read(conn, &statements::CLAIMED_KEYS, &call)?, key)
+    }
+
     /// What decides whether a job may start.
-    fn row_state(conn: &mut C, key: &Self::Key) -> Query<Option<RowState<Self::Status>>>;
+    fn row_state(conn: &mut C, key: &Self::Key) -> Query<Option<RowState<Self::Status>>> {
+        first(
+            Self::read(conn, &statements::ROW_STATE, &of(key))?,
+            |record| {
+                Ok(RowState {
+                    status: read(record.status)?,
+                    lock: record.plain.lock,
+                    lock_at: record.plain.lock_at,
+                    retry: record.plain.retry,
+                    run_at: record.plain.run_at,
+                    now: record.plain.now.unwrap_or_default(),
+                })
+            },
+        )
+    }
 
     fn succeed_row(
         conn: &mut C,
@@ -253,15 +387,15 @@ pub trait JobStore<C>: Tracked {
         updates: &Self::Updates,
         step: &Step<Self::Status>,
         wait: LockWait,
-    ) -> Query<usize>;
-    fn fail_row(
-        conn: &mut C,
-        key: &Self::Key,
-        token: &str,
-        setback: Setback<Self::Status>,
-        errors: Value,
-        wait: LockWait,
-    ) -> Query<usize>;
+    ) -> Query<usize> {
+        let call = Call {
+            step: Some(step),
+            updates: Some(updates),
+            ..held(from_ref(key), from_ref(&token), wait)
+        };
+        Self::execute(conn, &statements::SUCCEED_ROW, &call)
+    }
+
     /// Marks rows as succeeded that set nothing else; an error where another
     /// transaction holds one of them.
     fn succeed_rows(
@@ -269,9 +403,30 @@ pub trait JobStore<C>: Tracked {
         keys: &[Self::Key],
         token: &str,
         step: &Step<Self::Status>,
-    ) -> Query<usize>;
+    ) -> Query<usize> {
+        let call = Call {
+            step: Some(step),
+            ..held(keys, from_ref(&token), LockWait::Briefly)
+        };
+        Self::execute(conn, &statements::SUCCEED_ROWS, &call)
+    }
+
     /// Whether `updates` would not set any column.
     fn sets_nothing(updates: &Self::Updates) -> Query<bool>;
+
+    fn fail_row(
+        conn: &mut C,
+        key: &Self::Key,
+        token: &str,
+        setback: Setback<Self::Status>,
+        errors: Value,
+        wait: LockWait,
+    ) -> Query<usize> {
+        let keys = from_ref(key);
+        let call = failed(held(keys, from_ref(&token), wait), setback, errors);
+        Self::execute(conn, &statements::FAIL_ROW, &call)
+    }
+
     /// Gives claimed rows back unworked, with this status.
     fn release_rows(
         conn: &mut C,
@@ -279,10 +434,26 @@ pub trait JobStore<C>: Tracked {
         token: &str,
         status: Self::Status,
         wait: LockWait,
-    ) -> Query<usize>;
+    ) -> Query<usize> {
+        let call = Call {
+            new_status: Some(status),
+            ..held(keys, from_ref(&token), wait)
+        };
+        Self::execute(conn, &statements::RELEASE_ROWS, &call)
+    }
+
     /// Takes the row for this transaction, if the lock on it still stands: from
     /// then on nobody else can change it.
-    fn take_row(conn: &mut C, key: &Self::Key, token: &str) -> Query<bool>;
+    fn take_row(conn: &mut C, key: &Self::Key, token: &str) -> Query<bool> {
+        let keys = from_ref(key);
+        if Self::dialect(conn).locks_rows() {
+            let call = held(keys, from_ref(&token), LockWait::Never);
+            return Ok(!Self::read(conn, &statements::TAKE_ROW, &call)?.is_empty());
+        }
+        // The transaction has the file. A write finds out whether it can be written to.
+        Ok(!Self::renew_rows(conn, keys, from_ref(&token), LockWait::Never)?.is_empty())
+    }
+
     /// Renews all locks on `keys` that are one of `tokens`, and tells which
     /// those are, with their new times.
     fn renew_rows(
@@ -290,7 +461,20 @@ pub trait JobStore<C>: Tracked {
         keys: &[Self::Key],
         tokens: &[&str],
         wait: LockWait,
-    ) -> Query<Vec<Renewed<Self::Key>>>;
+    ) -> Query<Vec<Renewed<Self::Key>>> {
+        let call = held(keys, tokens, wait);
+        all(
+            Self::read(conn, &statements::RENEW_ROWS, &call)?,
+            |mut record| {
+                Ok(Renewed {
+                    lock: record.plain.lock.take().unwrap_or_default(),
+                    lock_at: record.plain.lock_at,
+                    key: key(record)?,
+                })
+            },
+        )
+    }
+
     /// Writes updates in mid-run, and renews the lock: its new time, `None`
     /// when the fence refused.
     fn save_row(
@@ -298,17 +482,41 @@ pub trait JobStore<C>: Tracked {
         key: &Self::Key,
         token: &str,
         updates: &Self::Updates,
-    ) -> Query<Option<Option<DateTime<Utc>>>>;
+    ) -> Query<Option<Option<DateTime<Utc>>>> {
+        let call = Call {
+            updates: Some(updates),
+            ..held(from_ref(key), from_ref(&token), LockWait::Briefly)
+        };
+        let records = Self::read(conn, &statements::SAVE_ROW, &call)?;
+        first(records, |record| Ok(record.plain.lock_at))
+    }
 
     /// The keys of up to `limit` rows of the step whose lock has expired, the
     /// oldest lock first.
-    fn dead_keys(conn: &mut C, limit: usize, step: &Step<Self::Status>) -> Query<Vec<Self::Key>>;
+    fn dead_keys(conn: &mut C, limit: usize, step: &Step<Self::Status>) -> Query<Vec<Self::Key>> {
+        let mut call = expired(Call::default(), step);
+        call.plain.limit = Some(rows(limit));
+        all(Self::read(conn, &statements::DEAD_KEYS, &call)?, key)
+    }
+
     /// The expired lock on one row of the step, if there is one.
     fn dead_attempt(
         conn: &mut C,
         key: &Self::Key,
         step: &Step<Self::Status>,
-    ) -> Query<Option<DeadAttempt<Self>>>;
+    ) -> Query<Option<DeadAttempt<Self>>> {
+        let records = Self::read(conn, &statements::DEAD_ATTEMPT, &expired(of(key), step))?;
+        first(records, |record| {
+            Ok(DeadAttempt {
+                key: read(record.key)?,
+                lock: record.plain.lock.unwrap_or_default(),
+                retry: record.plain.retry,
+                errors: record.plain.errors,
+                now: record.plain.now.unwrap_or_default(),
+            })
+        })
+    }
+
     /// Ends a dead attempt, unless it was renewed or finished meanwhile.
     fn expire_row(
         conn: &mut C,
@@ -316,14 +524,22 @@ pub trait JobStore<C>: Tracked {
         setback: Setback<Self::Status>,
         errors: Value,
         step: &Step<Self::Status>,
-    ) -> Query<usize>;
+    ) -> Query<usize> {
+        let (keys, tokens) = (from_ref(&dead.key), [&*dead.lock]);
+        let call = failed(held(keys, &tokens, LockWait::Never), setback, errors);
+        Self::execute(conn, &statements::EXPIRE_ROW, &expired(call, step))
+    }
+
     /// Back to pending, but for rows that somebody holds or that are another step's.
     fn reset_rows(
         conn: &mut C,
         keys: &[Self::Key],
         step: &Step<Self::Status>,
         wait: LockWait,
-    ) -> Query<usize>;
+    ) -> Query<usize> {
+        let call = expired(held(keys, &[], wait), step);
+        Self::execute(conn, &statements::RESET_ROWS, &call)
+    }
 
     /// The keys of up to `limit` rows that nobody holds, with one of
     /// `statuses`, and that have not changed for the time `unchanged_for`.
@@ -332,7 +548,12 @@ pub trait JobStore<C>: Tracked {
         limit: usize,
         statuses: &[Self::Status],
         unchanged_for: Duration,
-    ) -> Query<Vec<Self::Key>>;
+    ) -> Query<Vec<Self::Key>> {
+        let mut call = stale(Call::default(), statuses, unchanged_for);
+        call.plain.limit = Some(rows(limit));
+        all(Self::read(conn, &statements::STALE_KEYS, &call)?, key)
+    }
+
     /// Deletes those of the rows that are still as [`stale_keys`](Self::stale_keys) found them.
     fn delete_stale_rows(
         conn: &mut C,
@@ -340,14 +561,135 @@ pub trait JobStore<C>: Tracked {
         statuses: &[Self::Status],
         unchanged_for: Duration,
         wait: LockWait,
-    ) -> Query<usize>;
+    ) -> Query<usize> {
+        let call = stale(held(keys, &[], wait), statuses, unchanged_for);
+        Self::execute(conn, &statements::DELETE_STALE_ROWS, &call)
+    }
 
-    fn row(conn: &mut C, key: &Self::Key) -> Query<Option<Self>>;
+    fn row(conn: &mut C, key: &Self::Key) -> Query<Option<Self>> {
+        let records = Self::read(conn, &statements::ROW, &of(key))?;
+        first(records, |record| read(record.row))
+    }
+
+    /// Whether there is such a row.
+    fn exists(conn: &mut C, key: &Self::Key) -> Query<bool> {
+        Ok(!Self::read(conn, &statements::ROW_KEY, &of(key))?.is_empty())
+    }
+
+    /// The same as others have committed it, whatever this transaction has
+    /// read before.
+    fn exists_now(conn: &mut C, key: &Self::Key) -> Query<bool> {
+        Ok(!Self::read(conn, &statements::ROW_NOW, &of(key))?.is_empty())
+    }
+
     fn rows_by_status(
         conn: &mut C,
         status: Self::Status,
         limit: i64,
         order: Order,
-    ) -> Query<Vec<Self>>;
-    fn status_counts(conn: &mut C) -> Query<Vec<(Self::Status, i64)>>;
+    ) -> Query<Vec<Self>> {
+        let call = Call {
+            statuses: &[status],
+            plain: Plain {
+                limit: Some(limit),
+                ..Plain::default()
+            },
+            ..Call::default()
+        };
+        let statement = match order {
+            Order::OldestFirst => &statements::OLDEST_ROWS,
+            Order::NewestFirst => &statements::NEWEST_ROWS,
+        };
+        all(Self::read(conn, statement, &call)?, |record| {
+            read(record.row)
+        })
+    }
+
+    fn status_counts(conn: &mut C) -> Query<Vec<(Self::Status, i64)>> {
+        let records = Self::read(conn, &statements::STATUS_COUNTS, &Call::default())?;
+        all(records, |record| {
+            Ok((read(record.status)?, record.plain.count))
+        })
+    }
+}
+
+fn rows(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+fn of<J: Tracked>(key: &J::Key) -> Call<'_, J> {
+    held(from_ref(key), &[], LockWait::Never)
+}
+
+fn held<'a, J: Tracked>(keys: &'a [J::Key], tokens: &'a [&'a str], wait: LockWait) -> Call<'a, J> {
+    Call {
+        keys,
+        plain: Plain {
+            tokens,
+            wait,
+            ..Plain::default()
+        },
+        ..Call::default()
+    }
+}
+
+fn failed<J: Tracked>(
+    mut call: Call<'_, J>,
+    setback: Setback<J::Status>,
+    errors: Value,
+) -> Call<'_, J> {
+    call.new_status = Some(setback.status);
+    call.plain.count = Some(J::info().retry().cut(setback.retry));
+    call.plain.document = Some(Document::of(errors, J::info()));
+    call.plain.later = setback.delay.map(micros);
+    call
+}
+
+fn expired<'a, J: Tracked>(mut call: Call<'a, J>, step: &'a Step<J::Status>) -> Call<'a, J> {
+    call.step = Some(step);
+    call.plain.ago = Some(-micros(step.lock_expire));
+    call
+}
+
+fn stale<'a, J: Tracked>(
+    mut call: Call<'a, J>,
+    statuses: &'a [J::Status],
+    unchanged_for: Duration,
+) -> Call<'a, J> {
+    call.statuses = statuses;
+    call.plain.ago = Some(-micros(unchanged_for));
+    call
+}
+
+/// A field that the statement reads.
+fn read<T>(field: Option<T>) -> Query<T> {
+    field.ok_or_else(|| QueryBuilderError("the statement does not read this field".into()))
+}
+
+fn key<J: Tracked>(record: Record<J>) -> Query<J::Key> {
+    read(record.key)
+}
+
+fn claimed<J: Tracked>(record: Record<J>) -> Query<Claimed<J>> {
+    Ok(Claimed {
+        key: read(record.key)?,
+        job: read(record.row)?,
+        lock_at: record.plain.lock_at,
+        retry: record.plain.retry,
+        errors: record.plain.errors,
+    })
+}
+
+fn all<J: Tracked, T>(
+    records: Vec<Record<J>>,
+    made: impl FnMut(Record<J>) -> Query<T>,
+) -> Query<Vec<T>> {
+    records.into_iter().map(made).collect()
+}
+
+fn first<J: Tracked, T>(
+    records: Vec<Record<J>>,
+    made: impl FnOnce(Record<J>) -> Query<T>,
+) -> Query<Option<T>> {
+    records.into_iter().next().map(made).transpose()
 }

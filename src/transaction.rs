@@ -15,7 +15,7 @@ use crate::panics::Discarded;
 use crate::retry::{self, Fault, Verdict};
 use crate::running::{RunningJob, Trouble};
 use crate::signal::wish_of;
-use crate::statement::LockWait;
+use crate::sql::dialect::LockWait;
 use crate::store::{JobName, JobStore};
 use crate::transition::Transition;
 

@@ -15,7 +15,8 @@ use crate::error::Result;
 use crate::protocol::Step;
 use crate::retry::{self, Verdict};
 use crate::running::RunningJob;
-use crate::statement::{LockWait, round_up};
+use crate::sql::dialect::{Claims, LockWait};
+use crate::sql::texts::round_up;
 use crate::store::{Batch, Claimed, JobStore, Obstacle, Ready, Search};
 
 /// Rows that one statement claims: for far more, PostgreSQL may choose a plan
@@ -50,7 +51,7 @@ pub(crate) fn next<S: 'static, J: JobStore<C>, C: TrackerConnection>(
     while next.jobs.len() < wanted {
         let limit = (wanted - next.jobs.len()).min(LARGEST_CLAIM);
         let more = claim::<S, J, C>(pool, step, |conn, token, mode| {
-            together_or_alone::<S, C, J>(conn, limit, token, &step, &search, mode)
+            together_or_alone::<C, J>(conn, limit, token, &step, &search, mode)
         });
         match more {
             Ok(more) => {
@@ -113,7 +114,7 @@ pub(super) fn claim<S: 'static, J: JobStore<C>, C: TrackerConnection>(
 /// Claims the rows by as few statements as can be. Where that gives none, though
 /// there may be some, one by one: a row that cannot be claimed may be in front
 /// of others that can.
-fn together_or_alone<S: 'static, C: TrackerConnection, J: JobStore<C>>(
+fn together_or_alone<C: TrackerConnection, J: JobStore<C>>(
     conn: &mut C,
     limit: usize,
     token: &str,
@@ -122,9 +123,9 @@ fn together_or_alone<S: 'static, C: TrackerConnection, J: JobStore<C>>(
     mode: Mode,
 ) -> QueryResult<Batch<J>> {
     if mode == Mode::Alone {
-        return one_by_one::claim::<S, C, J>(conn, limit, token, step, search.clone());
+        return one_by_one::claim::<C, J>(conn, limit, token, step, search.clone());
     }
-    let claimed = decoded(|| J::claim_rows::<S>(conn, limit, token, step, search));
+    let claimed = decoded(|| claim_several::<C, J>(conn, limit, token, step, search));
     let (mut batch, is_refused) = match claimed {
         // Which of the rows it was is found one by one.
         Err(Undecodable(_)) => (held_by(conn, token, step)?, false),
@@ -142,12 +143,30 @@ fn together_or_alone<S: 'static, C: TrackerConnection, J: JobStore<C>>(
         let mut search = search.clone();
         let passed_over = batch.passed_over.iter().map(|(key, _)| key.clone());
         search.past.extend(passed_over);
-        let alone = one_by_one::claim::<S, C, J>(conn, limit, token, step, search)?;
+        let alone = one_by_one::claim::<C, J>(conn, limit, token, step, search)?;
         batch.claimed = alone.claimed;
         batch.reached = alone.reached;
         batch.passed_over.extend(alone.passed_over);
     }
     Ok(batch)
+}
+
+/// Claims several rows in the way of the database.
+fn claim_several<C: TrackerConnection, J: JobStore<C>>(
+    conn: &mut C,
+    limit: usize,
+    token: &str,
+    step: &Step<J::Status>,
+    search: &Search<J::Key>,
+) -> QueryResult<Batch<J>> {
+    match J::dialect(conn).claims {
+        Claims::AtOnce => match J::claim_next(conn, limit, token, step, search) {
+            Err(Undecodable(_)) => held_by(conn, token, step),
+            other => other,
+        },
+        Claims::ByKeys => claim_by_keys::<C, J>(conn, limit, token, step, search),
+        Claims::OneByOne => claim_by_key::<C, J>(conn, limit, token, step, search),
+    }
 }
 
 /// Candidates that are read to spare: others read the same list at the same time.
@@ -174,7 +193,7 @@ pub(super) fn candidates<C, J: JobStore<C>>(
 
 /// Claims the first `limit` ready rows by key; several of them in one
 /// transaction.
-pub fn claim_by_key<S: 'static, C: TrackerConnection, J: JobStore<C>>(
+fn claim_by_key<C: TrackerConnection, J: JobStore<C>>(
     conn: &mut C,
     limit: usize,
     token: &str,
@@ -184,7 +203,7 @@ pub fn claim_by_key<S: 'static, C: TrackerConnection, J: JobStore<C>>(
     together(conn, limit, |conn| {
         let (rows, _) = candidates::<C, J>(conn, limit + spare(limit), step, search)?;
         let none_is_ready = rows.is_empty();
-        let batch = claim_each::<S, C, J>(conn, rows, limit, token, step)?;
+        let batch = claim_each::<C, J>(conn, rows, limit, token, step)?;
         Ok(Batch {
             none_is_ready,
             ..batch
@@ -192,18 +211,19 @@ pub fn claim_by_key<S: 'static, C: TrackerConnection, J: JobStore<C>>(
     })
 }
 
-/// Claims the first `limit` ready rows; several of them by `claim`, in one go,
-/// which returns those that it got without waiting.
-pub fn claim_by_keys<S: 'static, C: TrackerConnection, J: JobStore<C>>(
+/// Claims the first `limit` ready rows; several of them in one go, those that
+/// it gets without waiting. Read without locks, then claimed by key, past those
+/// that others write to: locks on ranges of rows deadlock, and so does who
+/// waits while holding some.
+fn claim_by_keys<C: TrackerConnection, J: JobStore<C>>(
     conn: &mut C,
     limit: usize,
     token: &str,
     step: &Step<J::Status>,
     search: &Search<J::Key>,
-    mut claim: impl FnMut(&mut C, &[J::Key]) -> QueryResult<Vec<Claimed<J>>>,
 ) -> QueryResult<Batch<J>> {
     if limit == 1 {
-        return claim_by_key::<S, C, J>(conn, limit, token, step, search);
+        return claim_by_key::<C, J>(conn, limit, token, step, search);
     }
     let mut reach = limit + spare(limit);
     loop {
@@ -216,7 +236,7 @@ pub fn claim_by_keys<S: 'static, C: TrackerConnection, J: JobStore<C>>(
             let wanted = (limit - batch.claimed.len()).min(candidates.len());
             let rows: Vec<_> = candidates.drain(..wanted).collect();
             let keys: Vec<_> = rows.iter().map(|row| row.key.clone()).collect();
-            let mut got = match claim(conn, &keys) {
+            let mut got = match claim_free::<C, J>(conn, &keys, token, step) {
                 Err(Undecodable(_)) => return held_by(conn, token, step),
                 other => other?,
             };
@@ -234,10 +254,24 @@ pub fn claim_by_keys<S: 'static, C: TrackerConnection, J: JobStore<C>>(
     }
 }
 
+/// Claims those of the rows that are ready and that nobody else holds.
+fn claim_free<C: TrackerConnection, J: JobStore<C>>(
+    conn: &mut C,
+    keys: &[J::Key],
+    token: &str,
+    step: &Step<J::Status>,
+) -> QueryResult<Vec<Claimed<J>>> {
+    let keys = conn.write_transaction(|conn| J::claim_free_rows(conn, keys, token, step))?;
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
+    J::claimed_rows(conn, &keys, token)
+}
+
 /// Claims the first `limit` of `candidates` that can still be had. The first
 /// try goes to the first; a claimer that lost it goes on elsewhere, so that
 /// claimers of one list do not run into each other row by row.
-fn claim_each<S: 'static, C: TrackerConnection, J: JobStore<C>>(
+fn claim_each<C: TrackerConnection, J: JobStore<C>>(
     conn: &mut C,
     mut candidates: VecDeque<Ready<J::Key>>,
     limit: usize,
@@ -250,7 +284,7 @@ fn claim_each<S: 'static, C: TrackerConnection, J: JobStore<C>>(
         let Some(Ready { key, update_at }) = candidates.pop_front() else {
             break;
         };
-        match claim_or_release::<S, C, J>(conn, &key, token, step, LockWait::Never) {
+        match claim_or_release::<C, J>(conn, &key, token, step, LockWait::Never) {
             Ok(Some(claimed)) => {
                 batch.claimed.push(claimed);
                 batch.reached = batch.reached.max(update_at);
@@ -271,7 +305,7 @@ fn claim_each<S: 'static, C: TrackerConnection, J: JobStore<C>>(
 }
 
 /// What `token` holds. Rows that cannot be read are given back.
-pub fn held_by<C, J: JobStore<C>>(
+pub(super) fn held_by<C, J: JobStore<C>>(
     conn: &mut C,
     token: &str,
     step: &Step<J::Status>,

@@ -8,7 +8,7 @@ use super::next::candidates;
 use crate::apart;
 use crate::connection::TrackerConnection;
 use crate::protocol::{Start, Step};
-use crate::statement::LockWait;
+use crate::sql::dialect::LockWait;
 use crate::store::{Batch, Claimed, JobStore, Obstacle, Ready, Search};
 
 /// Rows that are looked at in one go.
@@ -20,7 +20,7 @@ const TRIES: u32 = 3;
 
 /// Claims up to `wanted` of the ready rows that `search` looks for, each by a
 /// statement of its own, however many cannot be claimed before them.
-pub(super) fn claim<S: 'static, C: TrackerConnection, J: JobStore<C>>(
+pub(super) fn claim<C: TrackerConnection, J: JobStore<C>>(
     conn: &mut C,
     wanted: usize,
     token: &str,
@@ -43,7 +43,7 @@ pub(super) fn claim<S: 'static, C: TrackerConnection, J: JobStore<C>>(
                 batch.passed_over.push((key, Obstacle::Held));
                 continue;
             }
-            match alone::<S, C, J>(conn, &key, token, step)? {
+            match alone::<C, J>(conn, &key, token, step)? {
                 Ok(None) => {}
                 Ok(Some(claimed)) => {
                     batch.claimed.push(claimed);
@@ -59,7 +59,7 @@ pub(super) fn claim<S: 'static, C: TrackerConnection, J: JobStore<C>>(
 }
 
 /// Claims one row: `None` where it is not ready any more.
-fn alone<S: 'static, C: TrackerConnection, J: JobStore<C>>(
+fn alone<C: TrackerConnection, J: JobStore<C>>(
     conn: &mut C,
     key: &J::Key,
     token: &str,
@@ -67,7 +67,7 @@ fn alone<S: 'static, C: TrackerConnection, J: JobStore<C>>(
 ) -> QueryResult<std::result::Result<Option<Claimed<J>>, Obstacle>> {
     for _ in 0..TRIES {
         let claimed = apart::alone(conn, |conn| {
-            claim_or_release::<S, C, J>(conn, key, token, step, LockWait::Never)
+            claim_or_release::<C, J>(conn, key, token, step, LockWait::Never)
         })?;
         match claimed {
             Ok(Some(claimed)) => return Ok(Ok(Some(claimed))),

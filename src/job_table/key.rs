@@ -47,11 +47,29 @@ macro_rules! __job_table_key {
 
         #[allow(non_camel_case_types)]
         impl<$($column: $crate::__private::diesel::Expression),+> JobTableKeyColumns<$($column),+> {
-            const fn guard<JobTableBackend>()
+            const fn check<JobTableBackend>()
             where
-                $($Key: $crate::__private::guard::FitsColumn<$column, <$column as $crate::__private::diesel::Expression>::SqlType, JobTableBackend>,)+
+                $($Key: $crate::__private::check::FitsColumn<$column, <$column as $crate::__private::diesel::Expression>::SqlType, JobTableBackend>,)+
             {
             }
+        }
+
+        #[allow(non_camel_case_types)]
+        impl<$($column: $crate::__private::diesel::Column<SqlType: 'static>),+> JobTableKeyColumns<$($column),+> {
+            fn names() -> [(&'static ::core::primitive::str, ::core::primitive::bool); [$(::core::stringify!($column)),+].len()] {
+                [$($crate::__private::key_column::<$column>()),+]
+            }
+        }
+
+        /// Their SQL types, by name.
+        #[allow(non_camel_case_types)]
+        trait JobTableKeyTypes {
+            $(type $column;)+
+        }
+
+        #[allow(non_camel_case_types)]
+        impl<$($column: $crate::__private::diesel::Expression),+> JobTableKeyTypes for JobTableKeyColumns<$($column),+> {
+            $(type $column = <$column as $crate::__private::diesel::Expression>::SqlType;)+
         }
     };
 
@@ -65,57 +83,58 @@ macro_rules! __job_table_key {
         ::core::compile_error! { "job_table!: a key has eight columns at the most" }
     };
 
-    // A value as it is compared with a column of the key.
-    (@value postgres $column:expr, $value:expr) => { $crate::__private::key_value($column, $value) };
-    (@value $backend:ident $column:expr, $value:expr) => { $crate::__private::bound($column, $value) };
+    // Binding, writing and reading it.
+    (@bind $key:ident, $at:ident, $out:ident, ($column:ident : $Key:ty $(,)?)) => {
+        $out.push_bind_param::<<KeyTypes as JobTableKeyTypes>::$column, _>($key)
+    };
+    (@bind $key:ident, $at:ident, $out:ident, ($($column:ident : $Key:ty),+ $(,)?)) => {{
+        let mut before_ = 0;
+        $(
+            if $at == before_ {
+                return $out.push_bind_param::<<KeyTypes as JobTableKeyTypes>::$column, _>(&$key.$column);
+            }
+            before_ += 1;
+        )+
+        ::core::debug_assert!($at < before_);
+        Ok(())
+    }};
+    (@write $key:ident, $at:ident, $out:ident, ($column:ident : $Key:ty $(,)?)) => {
+        serialize::ToSql::<<KeyTypes as JobTableKeyTypes>::$column, Backend>::to_sql($key, $out)
+    };
+    (@write $key:ident, $at:ident, $out:ident, ($($column:ident : $Key:ty),+ $(,)?)) => {{
+        let mut before_ = 0;
+        $(
+            if $at == before_ {
+                return serialize::ToSql::<<KeyTypes as JobTableKeyTypes>::$column, Backend>::to_sql(&$key.$column, $out);
+            }
+            before_ += 1;
+        )+
+        ::core::debug_assert!($at < before_);
+        Ok(serialize::IsNull::Yes)
+    }};
+    (@bind_array postgres $keys:ident, $out:ident, ($column:ident : $Key:ty $(,)?)) => {
+        $out.push_bind_param::<diesel::sql_types::Array<<KeyTypes as JobTableKeyTypes>::$column>, [Key]>($keys)
+    };
+    (@bind_array $backend:ident $keys:ident, $out:ident, $columns:tt) => {{
+        let _ = ($keys, &mut $out);
+        Ok(())
+    }};
+    (@read $row:ident, $first:ident, ($column:ident : $Key:ty $(,)?)) => {
+        __private::read_column::<<KeyTypes as JobTableKeyTypes>::$column, _, Backend>($row, $first)
+    };
+    (@read $row:ident, $first:ident, ($($column:ident : $Key:ty),+ $(,)?)) => {{
+        let mut next_ = $first..;
+        Ok(JobTableKey {
+            $($column: __private::read_column::<<KeyTypes as JobTableKeyTypes>::$column, _, Backend>(
+                $row, ::core::iter::Iterator::next(&mut next_).unwrap_or_default(),
+            )?,)+
+        })
+    }};
 
-    // Is this the row with this key?
-    (@is $backend:ident $columns:expr, $key:expr, ($column:ident : $Key:ty $(,)?)) => {
-        $columns.key.$column.eq($crate::__job_table_key!(@value $backend $columns.key.$column, $key))
-    };
-    (@is $backend:ident $columns:expr, $key:expr, ($first:ident : $First:ty, $($column:ident : $Key:ty),+ $(,)?)) => {
-        $columns.key.$first.eq($crate::__job_table_key!(@value $backend $columns.key.$first, &$key.$first))
-            $(.and($columns.key.$column.eq($crate::__job_table_key!(@value $backend $columns.key.$column, &$key.$column))))+
-    };
-
-    // Is this one of the rows with these keys, which were read? PostgreSQL
-    // takes them as one array; the others need a list, whose length the text shows.
-    (@is_any postgres $columns:expr, $keys:expr, ($column:ident : $Key:ty $(,)?)) => { $columns.key.$column.eq_any($keys) };
-    (@is_any $backend:ident $columns:expr, $keys:expr, $key_columns:tt) => {
-        $crate::__job_table_key!(@is_any_given $backend $columns, $keys, $key_columns)
-    };
-
-    // The same of keys that the user gave, who may have written them otherwise.
-    (@is_any_given $backend:ident $columns:expr, $keys:expr, ($column:ident : $Key:ty $(,)?)) => {
-        $crate::__private::one_of(
-            $columns.key.$column,
-            ::core::iter::Iterator::collect(::core::iter::Iterator::map(
-                ::core::iter::IntoIterator::into_iter($crate::__private::padded($keys)),
-                |key_| $crate::__job_table_key!(@value $backend $columns.key.$column, key_),
-            )),
-        )
-    };
-    (@is_any_given $backend:ident $columns:expr, $keys:expr, ($($columns_of_key:tt)+)) => {
-        $crate::__private::any_of(::core::iter::Iterator::collect(::core::iter::Iterator::map(
-            ::core::iter::IntoIterator::into_iter($crate::__private::padded($keys)),
-            |key_| $crate::__job_table_key!(@is $backend $columns, key_, ($($columns_of_key)+)),
-        )))
-    };
-
-    // The values of a new row.
+    // The values of a new row, and the columns.
     (@values $columns:expr, $key:expr, ($column:ident : $Key:ty $(,)?)) => { ($columns.key.$column.eq($key),) };
     (@values $columns:expr, $key:expr, ($($column:ident : $Key:ty),+ $(,)?)) => {
         ($($columns.key.$column.eq(&$key.$column),)+)
     };
-
-    // What is selected, what it is read as, and the key made of it.
-    (@read postgres $columns:expr, ($($column:ident : $Key:ty),+ $(,)?)) => {
-        ($($crate::__private::read_key($columns.key.$column),)+)
-    };
-    (@read $backend:ident $columns:expr, $key_columns:tt) => { $crate::__job_table_key!(@columns $columns, $key_columns) };
     (@columns $columns:expr, ($($column:ident : $Key:ty),+ $(,)?)) => { ($($columns.key.$column,)+) };
-    (@names ($($column:ident : $Key:ty),+ $(,)?)) => { &[$(::core::stringify!($column)),+] };
-    (@row ($($column:ident : $Key:ty),+ $(,)?)) => { ($($Key,)+) };
-    (@of $row:expr, ($column:ident : $Key:ty $(,)?)) => { $row.0 };
-    (@of $row:expr, ($($columns:tt)+)) => { <JobTableKey as ::core::convert::From<_>>::from($row) };
 }

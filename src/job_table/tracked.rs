@@ -1,6 +1,6 @@
 //! What is generated once, whatever the connections.
 
-/// The columns, their guards, the key and `Tracked`; then a store for each
+/// The columns, their checks, the key and `Tracked`; then a store for each
 /// connection.
 ///
 /// The user's types are named in the outer block only, whose own names begin
@@ -17,10 +17,9 @@ macro_rules! __job_table_tracked {
             type JobTableRow = $Job;
             type JobTableStatus = $Status;
             type JobTableUpdates = <
-                $crate::__private::guard::Passed<{ $crate::__private::guard::updates::<$Updates, $crate::__job_table_of!($table)>(); true }>
-                as $crate::__private::guard::Checked<$Updates>
+                $crate::__private::check::Passed<{ $crate::__private::check::updates::<$Updates, $crate::__job_table_of!($table)>(); true }>
+                as $crate::__private::check::Checked<$Updates>
             >::Type;
-            type JobTableKeyRow = $crate::__job_table_key!(@row $key);
             $crate::__job_table_key! { @struct $key }
             $crate::__job_table_key! { @struct_of_columns $key }
 
@@ -31,6 +30,22 @@ macro_rules! __job_table_tracked {
                 const TABLE: &'static str = $crate::__job_table_name!($table);
                 const HAS_RUN_AT: ::core::primitive::bool = $crate::__job_table_or_unit!(@is_named $run_at);
                 const OLDEST_FIRST: ::core::primitive::bool = !$crate::__job_table_or_unit!(@is_named $order_by);
+
+                fn info() -> &'static $crate::TableInfo {
+                    static INFO: ::std::sync::OnceLock<$crate::TableInfo> = ::std::sync::OnceLock::new();
+                    INFO.get_or_init(|| {
+                        <JobTableRow as $crate::__private::HasColumns>::Columns::info(
+                            $crate::__job_table_of!($table),
+                            &<<JobTableRow as $crate::__private::HasColumns>::Columns as $crate::__private::ColumnTypes>::Key::names(),
+                        )
+                    })
+                }
+
+                fn number(status_: Self::Status) -> ::core::option::Option<::core::primitive::i64> {
+                    use $crate::__private::{IsNoNumber as _, IsNumber as _};
+                    type Column = <<JobTableRow as $crate::__private::HasColumns>::Columns as $crate::__private::ColumnTypes>::Status;
+                    (&$crate::__private::Probe::<JobTableStatus, <Column as $crate::__private::diesel::Expression>::SqlType>::new(status_)).number()
+                }
 
                 fn tracked_column_in_updates() -> ::core::option::Option<&'static str> {
                     static FOUND: ::std::sync::OnceLock<::core::option::Option<&'static str>> = ::std::sync::OnceLock::new();
@@ -48,14 +63,14 @@ macro_rules! __job_table_tracked {
             $(
                 $($only)*
                 $crate::__job_table_backend! {
-                    $Connection { $table $key $run_at $order_by }
+                    $Connection { $table $key $order_by }
                 }
             )+
         };
     };
 }
 
-/// The tracked columns as values, and the guards.
+/// The tracked columns as values, and the checks.
 ///
 /// A missing column is found by name shadowing: the outer block defines a
 /// unit struct of each column's name, and the columns of the table, imported
@@ -88,19 +103,19 @@ macro_rules! __job_table_has_columns {
                 type Retry = $crate::__job_table_column!(retry $retry, $($table)+);
                 type Errors = $crate::__job_table_column!(errors $errors, $($table)+);
                 type RunAt = $crate::__job_table_or_unit!(@type [$($table)+] $($run_at)?);
-                type Fitting = $crate::__private::guard::Passed<{
-                    $crate::__private::guard::time::<CreateAt>();
-                    $crate::__private::guard::time::<UpdateAt>();
-                    $crate::__private::guard::lock::<Lock>();
-                    $crate::__private::guard::nullable_time::<LockAt>();
-                    $crate::__private::guard::retry::<Retry>();
-                    $crate::__private::guard::errors::<Errors>();
-                    $crate::__job_table_or_unit!(@guard RunAt $($run_at)?);
+                type Fitting = $crate::__private::check::Passed<{
+                    $crate::__private::check::time::<CreateAt>();
+                    $crate::__private::check::time::<UpdateAt>();
+                    $crate::__private::check::lock::<Lock>();
+                    $crate::__private::check::nullable_time::<LockAt>();
+                    $crate::__private::check::retry::<Retry>();
+                    $crate::__private::check::errors::<Errors>();
+                    $crate::__job_table_or_unit!(@check RunAt $($run_at)?);
                     true
                 }>;
 
                 impl $crate::__private::HasColumns for JobTableRow {
-                    type Columns = <Fitting as $crate::__private::guard::Checked<$crate::__private::Columns<
+                    type Columns = <Fitting as $crate::__private::check::Checked<$crate::__private::Columns<
                         Status, CreateAt, UpdateAt, Lock, LockAt, Retry, Errors, RunAt,
                         $crate::__job_table_key_columns!([$($table)+] $($key)+),
                     >>>::Type;
@@ -133,12 +148,12 @@ macro_rules! __job_table_column {
     ) };
     (@existing $column:ident, $message:expr) => {
         <
-            $crate::__private::guard::Passed<{
-                use $crate::__private::guard::Missing as _;
-                ::core::assert!(<$crate::__private::guard::Existence<$column>>::KNOWN, $message);
+            $crate::__private::check::Passed<{
+                use $crate::__private::check::Missing as _;
+                ::core::assert!(<$crate::__private::check::Existence<$column>>::KNOWN, $message);
                 true
             }>
-            as $crate::__private::guard::Checked<$column>
+            as $crate::__private::check::Checked<$column>
         >::Type
     };
 }
@@ -150,18 +165,18 @@ macro_rules! __job_table_key_columns {
     ($table:tt $($key:ident)+) => { JobTableKeyColumns<$($crate::__job_table_column!(@key $key, $table)),+> };
 }
 
-/// A column that need not be named, its guard and its value.
+/// A column that need not be named, its check and its value.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __job_table_or_unit {
     (@is_named []) => { false };
     (@is_named [$name:tt]) => { true };
-    (@type $table:tt) => { () };
-    (@value) => { () };
-    (@guard $Column:ident) => { () };
+    (@type $table:tt) => { $crate::__private::NoColumn };
+    (@value) => { $crate::__private::NoColumn };
+    (@check $Column:ident) => { () };
     (@type [$($table:tt)+] $column:ident) => { $crate::__job_table_column!(run_at $column, $($table)+) };
     (@value $column:ident) => { $column };
-    (@guard $Column:ident $column:ident) => { $crate::__private::guard::nullable_time::<$Column>() };
+    (@check $Column:ident $column:ident) => { $crate::__private::check::nullable_time::<$Column>() };
 }
 
 /// Diesel's type of the table.
@@ -191,8 +206,8 @@ macro_rules! __job_table_status {
         const _: () = {
             // Outside the impl, where `status` would be taken for its method.
             fn status_of(row_: &JobTableRow) -> JobTableStatus {
-                let row_ = $crate::__private::guard::RowNeedsThisFieldOrStatusFieldNone::of(row_);
-                $crate::__private::guard::StatusField(&row_.$field).get::<JobTableStatus>()
+                let row_ = $crate::__private::check::RowNeedsThisFieldOrStatusFieldNone::of(row_);
+                $crate::__private::check::StatusField(&row_.$field).get::<JobTableStatus>()
             }
 
             impl $crate::ShowsStatus for JobTableRow {

@@ -15,7 +15,7 @@ use crate::panics::{caught, discard};
 use crate::protocol::Step;
 use crate::retry::{self, Fault, Verdict};
 use crate::running::{RunningJob, Trouble};
-use crate::statement::LockWait;
+use crate::sql::dialect::LockWait;
 use crate::store::{JobStore, Obstacle};
 use crate::transition::Transition;
 

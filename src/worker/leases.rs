@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::keys::{KeyMap, KeySet};
 use crate::lease::Lease;
 use crate::retry::{self, Kept};
-use crate::statement::LockWait;
+use crate::sql::dialect::LockWait;
 use crate::store::{JobName, JobStore, Obstacle, Renewed};
 
 /// The leases of all jobs in hand, claim by claim.

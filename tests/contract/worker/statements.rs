@@ -67,7 +67,7 @@ pub fn is_look_for_the_dead(event: &Event) -> bool {
         Event::Started(sql) => sql.replace(['`', '"'], ""),
         _ => return false,
     };
-    text.starts_with("SELECT") && text.contains("ORDER BY jobs.lock_at")
+    text.starts_with("SELECT") && text.contains("ORDER BY lock_at")
 }
 
 fn is_statement(word: &str) -> bool {

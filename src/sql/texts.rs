@@ -3,7 +3,6 @@
 //! Diesel keeps each text that a connection has prepared, for as long as the
 //! connection lives. An update with twelve optional columns has 4,096.
 
-use std::any::TypeId;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,8 +11,6 @@ use std::sync::{Mutex, PoisonError};
 use diesel::QueryResult;
 use diesel::backend::Backend;
 use diesel::query_builder::{QueryBuilder, QueryFragment};
-
-use crate::statement::round_up;
 
 /// Texts of one statement that are kept.
 const MOST: usize = 32;
@@ -47,13 +44,12 @@ impl Texts {
         }
     }
 
-    /// Whether the statement with this part, the only one that varies, stays
+    /// Whether a statement with this part, the only one that varies, stays
     /// prepared. One that is empty does, and is not counted.
-    pub fn keeps_part<DB, Q>(&self, part: &Q) -> QueryResult<bool>
+    pub fn keeps_part<DB>(&self, part: &dyn QueryFragment<DB>) -> QueryResult<bool>
     where
         DB: Backend + Default,
         DB::QueryBuilder: Default,
-        Q: QueryFragment<DB>,
     {
         let backend = DB::default();
         if part.is_noop(&backend)? {
@@ -64,10 +60,10 @@ impl Texts {
         Ok(self.keeps(text.finish()))
     }
 
-    /// Whether the statement of step `S` with this limit stays prepared. With
-    /// those that people choose it does, and is not counted.
-    pub fn keeps_limit<S: 'static>(&self, limit: usize) -> bool {
-        limit <= SMALL || round_up(limit) == limit || self.keeps((TypeId::of::<S>(), limit))
+    /// Whether a statement with this limit stays prepared. With those that
+    /// people choose it does, and is not counted.
+    pub(super) fn keeps_limit(&self, limit: usize) -> bool {
+        limit <= SMALL || round_up(limit) == limit || self.keeps(limit)
     }
 
     /// Whether the statement with this text stays prepared.
@@ -117,6 +113,42 @@ impl Texts {
     }
 }
 
+/// The texts of one table on one backend, by what varies them.
+#[derive(Debug)]
+#[allow(missing_docs)]
+pub struct TableTexts {
+    pub inserts: Texts,
+    pub(super) successes: Texts,
+    pub(super) saves: Texts,
+    pub(super) limits: Texts,
+}
+
+impl TableTexts {
+    /// None yet.
+    #[allow(clippy::new_without_default)]
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            inserts: Texts::new(),
+            successes: Texts::new(),
+            saves: Texts::new(),
+            limits: Texts::new(),
+        }
+    }
+}
+
+/// The next of the lengths that people choose for a batch: 1, 2, 5, 10, 20, 50, …
+pub(crate) fn round_up(length: usize) -> usize {
+    let mut round = 1_usize;
+    while round < length {
+        round = match round.to_string().as_bytes()[0] {
+            b'2' => (round / 2).saturating_mul(5),
+            _ => round.saturating_mul(2),
+        };
+    }
+    round
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,16 +186,14 @@ mod tests {
     #[test]
     fn the_limits_that_people_choose_are_kept_beside_a_few_others() {
         let texts = Texts::new();
-        let limits = (1..=1000).filter(|n| texts.keeps_limit::<()>(*n));
+        let limits = (1..=1000).filter(|n| texts.keeps_limit(*n));
         let round = [20, 50, 100, 200, 500, 1000];
         assert_eq!(limits.count(), SMALL + round.len() + AT_ONCE);
         for _ in 0..OFTEN {
-            round
-                .iter()
-                .for_each(|n| assert!(texts.keeps_limit::<()>(*n)));
-            texts.keeps_limit::<()>(777);
+            round.iter().for_each(|n| assert!(texts.keeps_limit(*n)));
+            texts.keeps_limit(777);
         }
-        assert!(texts.keeps_limit::<()>(777) && !texts.keeps_limit::<u8>(777));
+        assert!(texts.keeps_limit(777));
     }
 
     #[test]

@@ -1,0 +1,18 @@
+//! All SQL, and how it becomes a query of Diesel's.
+//!
+//! A reader begins with [`statements`]: every text, with named parts.
+//! [`template`] finds the parts in a text, [`query`] writes them for one
+//! table and binds the values, [`record`] reads what comes back, and
+//! [`dialect`] holds what differs from one database to the other.
+
+pub mod backend;
+pub mod call;
+pub mod dialect;
+pub mod insert;
+pub mod query;
+pub mod record;
+pub mod run;
+pub mod statements;
+pub mod template;
+pub mod texts;
+pub mod typed;

@@ -1,0 +1,260 @@
+//! What a call gives a statement to fill in.
+
+use chrono::{DateTime, NaiveDateTime, Utc};
+use diesel::QueryResult;
+use diesel::backend::Backend;
+use diesel::query_builder::AstPass;
+use serde_json::Value;
+use std::fmt;
+use std::time::Duration;
+
+use super::backend::Binds;
+use super::dialect::{Dialect, LockWait};
+use super::typed::TableOn;
+use crate::protocol::Step;
+use crate::store::Tracked;
+use crate::table_info::{self, TableInfo};
+
+/// Longer durations are cut to this: 100 years keep every result inside the
+/// range of each database's timestamps.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+/// A duration as the database gets it.
+pub(crate) fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.min(LONGEST).as_micros()).unwrap_or(i64::MAX)
+}
+
+/// The values of one call, none of them by default.
+pub struct Call<'a, J: Tracked> {
+    pub(crate) keys: &'a [J::Key],
+    pub(crate) past: &'a [J::Key],
+    pub(crate) step: Option<&'a Step<J::Status>>,
+    pub(crate) statuses: &'a [J::Status],
+    pub(crate) new_status: Option<J::Status>,
+    pub(crate) updates: Option<&'a J::Updates>,
+    pub(crate) plain: Plain<'a>,
+}
+
+impl<J: Tracked> Default for Call<'_, J> {
+    fn default() -> Self {
+        Self {
+            keys: &[],
+            past: &[],
+            step: None,
+            statuses: &[],
+            new_status: None,
+            updates: None,
+            plain: Plain::default(),
+        }
+    }
+}
+
+/// The values that are of the same type whatever the table.
+#[derive(Debug, Default)]
+pub(crate) struct Plain<'a> {
+    pub tokens: &'a [&'a str],
+    pub count: Option<i32>,
+    pub document: Option<Document>,
+    pub ago: Option<i64>,
+    pub later: Option<i64>,
+    pub since: Option<Since>,
+    pub limit: Option<i64>,
+    pub wait: LockWait,
+}
+
+/// A JSON document as its column takes it.
+#[derive(Debug)]
+#[allow(missing_docs)]
+pub enum Document {
+    Json(Value),
+    Text(String),
+}
+
+impl Document {
+    pub(crate) fn of(value: Value, info: &TableInfo) -> Self {
+        match info.errors() {
+            table_info::Document::Text => Self::Text(value.to_string()),
+            _ => Self::Json(value),
+        }
+    }
+}
+
+/// A time as a column with a time zone takes it, and as one without.
+#[derive(Debug)]
+#[allow(missing_docs)]
+pub struct Since {
+    pub zoned: DateTime<Utc>,
+    pub plain: NaiveDateTime,
+}
+
+impl From<DateTime<Utc>> for Since {
+    fn from(time: DateTime<Utc>) -> Self {
+        Self {
+            zoned: time,
+            plain: time.naive_utc(),
+        }
+    }
+}
+
+/// Which keys are meant.
+#[derive(Debug, Clone, Copy)]
+pub enum Keys {
+    /// Those that the call is about.
+    These,
+    /// Those that a search leaves out.
+    Past,
+}
+
+/// Which status code is meant.
+#[derive(Debug, Clone, Copy)]
+#[allow(missing_docs)]
+pub enum Code {
+    Pending,
+    InProgress,
+    Failed,
+    Succeeded,
+    Ignored,
+    /// One of `MORE_PENDING`.
+    More(usize),
+    /// One of those that the call gives.
+    Given(usize),
+    /// That which the call writes.
+    New,
+}
+
+/// The values whose type depends on the table, for a query that does not.
+pub trait Values<DB: Backend> {
+    /// How many keys there are.
+    fn count_keys(&self, keys: Keys) -> usize;
+    /// Binds one column of one key.
+    fn bind_key<'b>(
+        &'b self,
+        keys: Keys,
+        n: usize,
+        column: usize,
+        out: AstPass<'_, 'b, DB>,
+    ) -> QueryResult<()>;
+    /// Binds all keys, which have one column, as an array.
+    fn bind_keys<'b>(&'b self, keys: Keys, out: AstPass<'_, 'b, DB>) -> QueryResult<()>;
+    /// How many codes `MORE_PENDING` has.
+    fn count_more(&self) -> usize;
+    /// How many codes the call gives.
+    fn count_given(&self) -> usize;
+    /// Whether there is such a code.
+    fn has_code(&self, code: Code) -> bool;
+    /// The code as a number, where the column holds numbers.
+    fn number(&self, code: Code) -> Option<i64>;
+    /// Binds a code.
+    fn bind_code<'b>(&'b self, code: Code, out: AstPass<'_, 'b, DB>) -> QueryResult<()>;
+}
+
+impl<J: Tracked> Call<'_, J> {
+    fn keys(&self, keys: Keys) -> &[J::Key] {
+        match keys {
+            Keys::These => self.keys,
+            Keys::Past => self.past,
+        }
+    }
+
+    fn code(&self, code: Code) -> Option<&J::Status> {
+        Some(match code {
+            Code::Pending => &self.step?.pending,
+            Code::InProgress => &self.step?.in_progress,
+            Code::Failed => &self.step?.failed,
+            Code::Succeeded => &self.step?.succeeded,
+            Code::Ignored => &self.step?.ignored,
+            Code::More(n) => self.step?.more_pending.get(n)?,
+            Code::Given(n) => self.statuses.get(n)?,
+            Code::New => self.new_status.as_ref()?,
+        })
+    }
+}
+
+/// One column of a key, for a parameter that takes the column's own type.
+pub struct KeyColumn<'a, J: Tracked> {
+    pub(super) key: &'a J::Key,
+    pub(super) column: usize,
+}
+
+impl<J: Tracked> fmt::Debug for KeyColumn<'_, J> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.key)
+    }
+}
+
+/// A call on a table of one backend.
+pub(super) struct TypedCall<'a, J: Tracked> {
+    call: &'a Call<'a, J>,
+    /// The columns of the keys, one after the other, where text is inferred.
+    columns: [Vec<KeyColumn<'a, J>>; 2],
+}
+
+impl<'a, J: Tracked> TypedCall<'a, J> {
+    pub fn new(call: &'a Call<'a, J>, dialect: &Dialect) -> Self {
+        let key = J::info().key_columns();
+        let has_text = dialect.infers_text && key.iter().any(|column| column.is_text);
+        let columns = |keys: &'a [J::Key]| {
+            let keys = if has_text { keys } else { &[] };
+            let columns = |key| {
+                (0..J::info().key_columns().len()).map(move |column| KeyColumn { key, column })
+            };
+            keys.iter().flat_map(columns).collect()
+        };
+        Self {
+            call,
+            columns: [columns(call.keys), columns(call.past)],
+        }
+    }
+}
+
+impl<J: TableOn<DB>, DB: Binds> Values<DB> for TypedCall<'_, J> {
+    fn count_keys(&self, keys: Keys) -> usize {
+        self.call.keys(keys).len()
+    }
+
+    fn bind_key<'b>(
+        &'b self,
+        keys: Keys,
+        n: usize,
+        column: usize,
+        out: AstPass<'_, 'b, DB>,
+    ) -> QueryResult<()> {
+        let key = J::info().key_columns();
+        let inferred = &self.columns[keys as usize];
+        match (
+            inferred.get(n * key.len() + column),
+            self.call.keys(keys).get(n),
+        ) {
+            (Some(inferred), _) if key[column].is_text => DB::bind_key_text(inferred, out),
+            (_, Some(key)) => J::bind_key(key, column, out),
+            _ => Ok(()),
+        }
+    }
+
+    fn bind_keys<'b>(&'b self, keys: Keys, out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
+        J::bind_keys(self.call.keys(keys), out)
+    }
+
+    fn count_more(&self) -> usize {
+        self.call.step.map_or(0, |step| step.more_pending.len())
+    }
+
+    fn count_given(&self) -> usize {
+        self.call.statuses.len()
+    }
+
+    fn has_code(&self, code: Code) -> bool {
+        self.call.code(code).is_some()
+    }
+
+    fn number(&self, code: Code) -> Option<i64> {
+        J::number(*self.call.code(code)?)
+    }
+
+    fn bind_code<'b>(&'b self, code: Code, out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
+        match self.call.code(code) {
+            Some(status) => J::bind_status(status, out),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! What differs from one database to the other, as a value.
+
+#[cfg(feature = "mysql")]
+mod mysql;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
+use super::statements;
+use super::template::{Reading, Statement};
+
+/// The dialects that a statement can be parsed for.
+pub(super) const DIALECTS: usize = 3;
+
+/// How a database writes what is not the same everywhere.
+#[derive(Debug)]
+pub struct Dialect {
+    /// Its place among all.
+    pub(super) number: usize,
+    /// What stands around a name.
+    pub(crate) quote: char,
+    /// Whether a change can return the rows that it changed.
+    pub(super) has_returning: bool,
+    /// How several rows are claimed.
+    pub(crate) claims: Claims,
+    /// Whether keys that were read are bound as one array. Elsewhere they are a
+    /// list, whose length the text shows.
+    pub(super) has_arrays: bool,
+    /// Whether text in a key is compared as the column compares it, padding and
+    /// all, which Diesel's `Text` does not tell.
+    pub(super) infers_text: bool,
+    /// Whether the row bears a token.
+    bears_token: &'static str,
+    /// What locks the rows that a SELECT reads.
+    pub(crate) lock_rows: &'static str,
+    /// A time in a column with or without a time zone: what stands before and
+    /// after the microseconds, or the first alone where there are none.
+    pub(crate) time: fn(Reading, bool) -> [&'static str; 2],
+    /// How long a change waits for a row.
+    pub(super) wait: fn(LockWait) -> Wait,
+}
+
+/// How several rows are claimed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claims {
+    /// By one statement.
+    AtOnce,
+    /// Their keys are read, then those that nobody else holds are claimed.
+    ByKeys,
+    /// Their keys are read, then claimed one by one: one writer at a time, so
+    /// nobody comes in between.
+    OneByOne,
+}
+
+/// How long an update waits for a row that another transaction holds. What
+/// waits for longer keeps its connection from all others.
+///
+/// Claims hold rows for a moment that they do not get, so a statement on many
+/// rows that never waits would often fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LockWait {
+    /// A moment, in which most transactions end: a quarter of a second on
+    /// PostgreSQL, a second on MariaDB, which counts in seconds.
+    #[default]
+    Briefly,
+    /// Not at all. PostgreSQL's least is a millisecond.
+    Never,
+}
+
+/// The limit in the text of a change, since a setting of the session would be
+/// one more statement, and the user's too.
+#[derive(Debug)]
+pub(super) struct Wait {
+    /// What stands before the statement.
+    pub before: &'static str,
+    /// A condition, which holds for all rows.
+    pub condition: &'static str,
+}
+
+impl Wait {
+    const EMPTY: Self = Self {
+        before: "",
+        condition: "",
+    };
+}
+
+impl Dialect {
+    /// Whether a read can lock rows.
+    pub(crate) fn locks_rows(&self) -> bool {
+        !self.lock_rows.is_empty()
+    }
+
+    /// What finds the first ready rows.
+    pub(crate) fn ready_rows(&self) -> &'static Statement {
+        match self.claims {
+            Claims::ByKeys => &statements::READY_ROWS_BY_STATUS,
+            Claims::AtOnce | Claims::OneByOne => &statements::READY_ROWS,
+        }
+    }
+
+    /// A part of a statement that this dialect writes in its own way.
+    pub(super) fn part(&self, name: &str) -> Option<&'static str> {
+        match name {
+            "bears_token" => Some(self.bears_token),
+            "lock_rows" => Some(self.lock_rows),
+            _ => None,
+        }
+    }
+}
+
+/// The dialect that each connection speaks.
+#[cfg(feature = "mysql")]
+pub(crate) use mysql::MYSQL;
+#[cfg(feature = "postgres")]
+pub(crate) use postgres::POSTGRES;
+#[cfg(feature = "sqlite")]
+pub(crate) use sqlite::SQLITE;
+
+impl Dialect {
+    /// Those whose feature is on.
+    #[cfg(test)]
+    pub(crate) const ALL: &[&Self] = &[
+        #[cfg(feature = "sqlite")]
+        &SQLITE,
+        #[cfg(feature = "postgres")]
+        &POSTGRES,
+        #[cfg(feature = "mysql")]
+        &MYSQL,
+    ];
+}

@@ -1,0 +1,43 @@
+//! MySQL and MariaDB.
+
+use super::{Claims, Dialect, LockWait, Reading, Wait};
+
+pub(crate) static MYSQL: Dialect = Dialect {
+    number: 2,
+    quote: '`',
+    has_returning: false,
+    claims: Claims::ByKeys,
+    has_arrays: false,
+    infers_text: false,
+    bears_token: ":lock = :token",
+    lock_rows: "FOR UPDATE",
+    time,
+    wait,
+};
+
+/// What has passed since the start of the statement is the difference of local
+/// times, since only local time can be read later than that. Ten minutes are
+/// longer than any wait; more of it, or less than nothing, is a clock that was
+/// set for the session, or that changed to or from daylight saving time.
+fn time(reading: Reading, _is_zoned: bool) -> [&'static str; 2] {
+    match reading {
+        Reading::Now => ["(UTC_TIMESTAMP(6))", ""],
+        Reading::Stamp => [
+            "(UTC_TIMESTAMP(6) + INTERVAL (CASE WHEN TIMESTAMPDIFF(MICROSECOND, NOW(6), SYSDATE(6)) BETWEEN 0 AND 600000000 \
+             THEN TIMESTAMPDIFF(MICROSECOND, NOW(6), SYSDATE(6)) ELSE 0 END) MICROSECOND)",
+            "",
+        ],
+        Reading::Ago | Reading::Later => ["(UTC_TIMESTAMP(6) + INTERVAL ", " MICROSECOND)"],
+    }
+}
+
+/// A comment to MySQL, which waits for `innodb_lock_wait_timeout`.
+fn wait(wait: LockWait) -> Wait {
+    Wait {
+        before: match wait {
+            LockWait::Briefly => "/*M! SET STATEMENT innodb_lock_wait_timeout = 1 FOR */ ",
+            LockWait::Never => "/*M! SET STATEMENT innodb_lock_wait_timeout = 0 FOR */ ",
+        },
+        ..Wait::EMPTY
+    }
+}

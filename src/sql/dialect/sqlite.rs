@@ -1,0 +1,37 @@
+//! SQLite.
+
+use super::{Claims, Dialect, Reading, Wait};
+
+pub(crate) static SQLITE: Dialect = Dialect {
+    number: 0,
+    // In double quotes a name that no column has would be a string.
+    quote: '`',
+    has_returning: true,
+    claims: Claims::OneByOne,
+    has_arrays: false,
+    infers_text: false,
+    bears_token: ":lock = :token",
+    // It locks the file.
+    lock_rows: "",
+    time,
+    // Its busy timeout limits the wait for the file.
+    wait: |_| Wait::EMPTY,
+};
+
+/// SQLite compares times as text: this is the format that Diesel writes, and
+/// a 'T' between date and time would sort after it. It reads its clock once a
+/// statement, and not before it may write.
+fn time(reading: Reading, is_zoned: bool) -> [&'static str; 2] {
+    match (reading, is_zoned) {
+        (Reading::Now | Reading::Stamp, true) => ["strftime('%Y-%m-%d %H:%M:%f+00:00', 'now')", ""],
+        (Reading::Now | Reading::Stamp, false) => ["strftime('%Y-%m-%d %H:%M:%f', 'now')", ""],
+        (Reading::Ago | Reading::Later, true) => [
+            "strftime('%Y-%m-%d %H:%M:%f+00:00', 'now', printf('%.6f seconds', ",
+            " / 1000000.0))",
+        ],
+        (Reading::Ago | Reading::Later, false) => [
+            "strftime('%Y-%m-%d %H:%M:%f', 'now', printf('%.6f seconds', ",
+            " / 1000000.0))",
+        ],
+    }
+}

@@ -1,0 +1,159 @@
+//! Sends a statement on one of Diesel's connections.
+//!
+//! `LoadConnection::load` is Diesel's own way to the rows of a query that it
+//! has not typed; it is meant for those who build another DSL on Diesel.
+
+use diesel::QueryResult;
+use diesel::connection::{Connection, DefaultLoadingMode, LoadConnection};
+use diesel::deserialize;
+use diesel::result::Error::DeserializationError;
+
+use super::backend::Binds;
+use super::call::{Call, TypedCall};
+use super::dialect::Dialect;
+use super::query::Query;
+use super::record::{Plain, Record};
+use super::statements::SAVE_ROW;
+use super::template::Statement;
+use super::typed::TableOn;
+
+/// A row as a connection returns it.
+type RowOf<'c, 'q, C> = <C as LoadConnection>::Row<'c, 'q>;
+
+/// What is done with each row, whose plain fields are read already.
+type ReadRow<'f, C> =
+    dyn for<'c, 'q> FnMut(&RowOf<'c, 'q, C>, Plain) -> deserialize::Result<()> + 'f;
+
+/// One of Diesel's connections. Its methods are compiled once, in this crate,
+/// and not anew for each table.
+pub trait Sends: Connection<Backend: Binds> + LoadConnection + 'static {
+    /// What it speaks.
+    fn dialect(&self) -> &'static Dialect;
+    /// Sends a statement, and tells how many rows it changed.
+    fn send(&mut self, query: &Query<'_, Self::Backend>) -> QueryResult<usize>;
+    /// Sends a statement that returns rows.
+    fn load_rows(
+        &mut self,
+        query: Query<'_, Self::Backend>,
+        read: &mut ReadRow<'_, Self>,
+    ) -> QueryResult<()>;
+}
+
+macro_rules! sends {
+    ($Connection:ty, $dialect:expr) => {
+        impl Sends for $Connection {
+            fn dialect(&self) -> &'static Dialect {
+                &$dialect
+            }
+
+            fn send(&mut self, query: &Query<'_, Self::Backend>) -> QueryResult<usize> {
+                self.execute_returning_count(query)
+            }
+
+            fn load_rows(
+                &mut self,
+                query: Query<'_, Self::Backend>,
+                read: &mut ReadRow<'_, Self>,
+            ) -> QueryResult<()> {
+                let (fields, info) = (query.statement.fields, query.info);
+                for row in LoadConnection::<DefaultLoadingMode>::load(self, query)? {
+                    let row = row?;
+                    Self::Backend::read_plain(&row, fields, info)
+                        .and_then(|plain| read(&row, plain))
+                        .map_err(DeserializationError)?;
+                }
+                Ok(())
+            }
+        }
+    };
+}
+
+#[cfg(feature = "sqlite")]
+sends!(diesel::SqliteConnection, super::dialect::SQLITE);
+#[cfg(feature = "postgres")]
+sends!(diesel::PgConnection, super::dialect::POSTGRES);
+#[cfg(feature = "mysql")]
+sends!(diesel::MysqlConnection, super::dialect::MYSQL);
+
+/// Sends a statement with the values of `call`, and tells how many rows it changed.
+pub fn execute<J: TableOn<C::Backend>, C: Sends>(
+    conn: &mut C,
+    statement: &'static Statement,
+    call: &Call<'_, J>,
+) -> QueryResult<usize> {
+    let mut changed = 0;
+    with_query(conn.dialect(), statement, call, &mut |query| {
+        changed = conn.send(&query)?;
+        Ok(())
+    })?;
+    Ok(changed)
+}
+
+/// Sends a statement with the values of `call`, and reads the rows that it
+/// returns, or those that it changed.
+pub fn read<J: TableOn<C::Backend>, C: Sends>(
+    conn: &mut C,
+    statement: &'static Statement,
+    call: &Call<'_, J>,
+) -> QueryResult<Vec<Record<J>>> {
+    let dialect = conn.dialect();
+    if statement.is_change() && !dialect.has_returning {
+        if let Some(again) = statement.read_again {
+            return match execute(conn, statement, call)? {
+                0 => Ok(Vec::new()),
+                _ => read(conn, again, call),
+            };
+        }
+    }
+    let mut records = Vec::new();
+    with_query(dialect, statement, call, &mut |query| {
+        conn.load_rows(query, &mut |row, plain| {
+            records.push(Record::read(row, statement.fields, plain)?);
+            Ok(())
+        })
+    })?;
+    Ok(records)
+}
+
+fn with_query<J: TableOn<DB>, DB: Binds>(
+    dialect: &'static Dialect,
+    statement: &'static Statement,
+    call: &Call<'_, J>,
+    run: &mut dyn FnMut(Query<'_, DB>) -> QueryResult<()>,
+) -> QueryResult<()> {
+    let values = TypedCall::new(call, dialect);
+    J::with_fragments(call.updates, &mut |fragments| {
+        let texts = J::texts();
+        let is_kept = match (fragments.changes, call.plain.limit) {
+            (Some(changes), _) if std::ptr::eq(statement, &SAVE_ROW) => {
+                texts.saves.keeps_part(changes)?
+            }
+            (Some(changes), _) => texts.successes.keeps_part(changes)?,
+            (None, Some(limit)) if statement.has_limit_in_text() => texts
+                .limits
+                .keeps_limit(usize::try_from(limit).unwrap_or(usize::MAX)),
+            _ => true,
+        };
+        run(Query {
+            statement,
+            dialect,
+            info: J::info(),
+            plain: &call.plain,
+            values: &values,
+            fragments,
+            is_kept,
+        })
+    })
+}
+
+/// Whether `updates` would not set any column.
+pub fn sets_nothing<J: TableOn<DB>, DB: Binds>(updates: &J::Updates) -> QueryResult<bool> {
+    let mut sets_nothing = true;
+    J::with_fragments(Some(updates), &mut |fragments| {
+        if let Some(changes) = fragments.changes {
+            sets_nothing = changes.is_noop(&DB::default())?;
+        }
+        Ok(())
+    })?;
+    Ok(sets_nothing)
+}

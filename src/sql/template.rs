@@ -1,0 +1,261 @@
+//! The named parts in a text.
+
+use std::sync::OnceLock;
+
+use super::dialect::{DIALECTS, Dialect};
+use super::record::Field;
+use super::statements::PARTS;
+use crate::table_info::Role;
+
+/// One SQL statement, for all tables.
+#[derive(Debug)]
+pub struct Statement {
+    /// What messages and tests call it.
+    pub name: &'static str,
+    text: &'static str,
+    /// What it reads of each row, or returns of each row that it changes.
+    pub fields: &'static [Field],
+    /// What reads the same where the database returns nothing from a change.
+    pub read_again: Option<&'static Statement>,
+    parsed: [OnceLock<Vec<Piece>>; DIALECTS],
+}
+
+impl Statement {
+    pub(super) const fn new(name: &'static str, text: &'static str) -> Self {
+        Self {
+            name,
+            text,
+            fields: &[],
+            read_again: None,
+            parsed: [const { OnceLock::new() }; DIALECTS],
+        }
+    }
+
+    pub(super) const fn reads(mut self, fields: &'static [Field]) -> Self {
+        self.fields = fields;
+        self
+    }
+
+    pub(super) const fn or_else_by(mut self, read_again: &'static Self) -> Self {
+        self.read_again = Some(read_again);
+        self
+    }
+
+    /// The text in pieces; it is parsed once for each dialect.
+    pub(super) fn pieces(&self, dialect: &Dialect) -> &[Piece] {
+        self.parsed[dialect.number].get_or_init(|| {
+            let mut parser = Parser {
+                dialect,
+                column: Role::UpdateAt,
+            };
+            parser.parse(self.text)
+        })
+    }
+
+    /// Whether it may have to wait for a row.
+    pub(super) fn waits(&self) -> bool {
+        self.text.contains(":wait")
+    }
+
+    /// Whether the limit varies its text.
+    pub(super) fn has_limit_in_text(&self) -> bool {
+        self.text.contains(":limit_text")
+    }
+
+    /// Whether it is a change, whose fields are returned.
+    pub(super) fn is_change(&self) -> bool {
+        !self.text.contains(":fields") && !self.fields.is_empty()
+    }
+}
+
+/// A piece of a text.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Piece {
+    Text(&'static str),
+    Column(Role),
+    Slot(Slot),
+    /// A time, as the column holds it.
+    Time(Reading, Role),
+    /// Left out where one of these does not exist.
+    Optional(Vec<Piece>),
+    /// Repeated for each ready status, with a text between.
+    EachReady(Vec<Piece>, &'static str),
+}
+
+/// What a table or a call fills in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Slot {
+    Table,
+    Key,
+    TableKey,
+    PickedKey,
+    OnlyKey,
+    Is,
+    Any,
+    AnyGiven,
+    Past,
+    Pending,
+    InProgress,
+    Succeeded,
+    ReadyCodes,
+    OwnCodes,
+    Code,
+    Statuses,
+    NewStatus,
+    Token,
+    Tokens,
+    Count,
+    Document,
+    Changes,
+    Since,
+    Limit,
+    LimitText,
+    Order,
+    Fields,
+    Wait,
+}
+
+const SLOTS: &[(&str, Slot)] = &[
+    ("table", Slot::Table),
+    ("key", Slot::Key),
+    ("table_key", Slot::TableKey),
+    ("picked_key", Slot::PickedKey),
+    ("only_key", Slot::OnlyKey),
+    ("is", Slot::Is),
+    ("any", Slot::Any),
+    ("any_given", Slot::AnyGiven),
+    ("past", Slot::Past),
+    ("pending", Slot::Pending),
+    ("in_progress", Slot::InProgress),
+    ("succeeded", Slot::Succeeded),
+    ("ready_codes", Slot::ReadyCodes),
+    ("own_codes", Slot::OwnCodes),
+    ("code", Slot::Code),
+    ("statuses", Slot::Statuses),
+    ("new_status", Slot::NewStatus),
+    ("token", Slot::Token),
+    ("tokens", Slot::Tokens),
+    ("count", Slot::Count),
+    ("document", Slot::Document),
+    ("changes", Slot::Changes),
+    ("since", Slot::Since),
+    ("limit", Slot::Limit),
+    ("limit_text", Slot::LimitText),
+    ("order", Slot::Order),
+    ("fields", Slot::Fields),
+    ("wait", Slot::Wait),
+];
+
+/// When the database's clock is read, and what is added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// At the start of the statement.
+    Now,
+    /// When the row is changed, after the statement has waited for it.
+    Stamp,
+    /// So many microseconds before the start of the statement.
+    Ago,
+    /// So many microseconds after the start of the statement.
+    Later,
+}
+
+const READINGS: &[(&str, Reading)] = &[
+    ("now", Reading::Now),
+    ("stamp", Reading::Stamp),
+    ("ago", Reading::Ago),
+    ("later", Reading::Later),
+];
+
+fn named<T: Copy>(list: &[(&str, T)], name: &str) -> Option<T> {
+    let found = list.iter().find(|(other, _)| *other == name);
+    found.map(|(_, value)| *value)
+}
+
+struct Parser<'a> {
+    dialect: &'a Dialect,
+    /// The column that was named last.
+    column: Role,
+}
+
+impl Parser<'_> {
+    fn parse(&mut self, mut text: &'static str) -> Vec<Piece> {
+        let mut pieces = Vec::new();
+        while let Some(at) = text.find([':', '[', '{']) {
+            if at > 0 {
+                pieces.push(Piece::Text(&text[..at]));
+            }
+            let (sign, rest) = text[at..].split_at(1);
+            text = match sign {
+                ":" => {
+                    let end = rest
+                        .find(|c: char| !c.is_ascii_lowercase() && c != '_')
+                        .unwrap_or(rest.len());
+                    self.part(&rest[..end], &mut pieces);
+                    &rest[end..]
+                }
+                "[" => {
+                    let (inner, rest) = rest.split_once(']').unwrap_or((rest, ""));
+                    pieces.push(Piece::Optional(self.parse(inner)));
+                    rest
+                }
+                _ => {
+                    let (inner, rest) = rest.split_once('}').unwrap_or((rest, ""));
+                    let (repeated, between) = inner.split_once('|').unwrap_or((inner, ""));
+                    pieces.push(Piece::EachReady(self.parse(repeated), between));
+                    rest
+                }
+            };
+        }
+        if !text.is_empty() {
+            pieces.push(Piece::Text(text));
+        }
+        pieces
+    }
+
+    fn part(&mut self, name: &'static str, pieces: &mut Vec<Piece>) {
+        if let Some(role) = Role::named(name) {
+            self.column = role;
+            pieces.push(Piece::Column(role));
+        } else if let Some(reading) = named(READINGS, name) {
+            pieces.push(Piece::Time(reading, self.column));
+        } else if let Some(slot) = named(SLOTS, name) {
+            pieces.push(Piece::Slot(slot));
+        } else if let Some(text) = named(PARTS, name).or_else(|| self.dialect.part(name)) {
+            pieces.extend(self.parse(text));
+        } else {
+            // The database's error names it; a test finds it before.
+            pieces.push(Piece::Text(name));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_found_and_a_time_has_the_type_of_the_column_before_it() {
+        let mut parser = Parser {
+            dialect: &Dialect::ALL[0],
+            column: Role::UpdateAt,
+        };
+        let pieces = parser.parse("SET :lock_at = :stamp[, :run_at = :later]{(:code)| OR }");
+        let expected = [
+            Piece::Text("SET "),
+            Piece::Column(Role::LockAt),
+            Piece::Text(" = "),
+            Piece::Time(Reading::Stamp, Role::LockAt),
+            Piece::Optional(vec![
+                Piece::Text(", "),
+                Piece::Column(Role::RunAt),
+                Piece::Text(" = "),
+                Piece::Time(Reading::Later, Role::RunAt),
+            ]),
+            Piece::EachReady(
+                vec![Piece::Text("("), Piece::Slot(Slot::Code), Piece::Text(")")],
+                " OR ",
+            ),
+        ];
+        assert_eq!(pieces, expected);
+    }
+}

@@ -1,0 +1,85 @@
+//! What of a table's statements depends on the user's types.
+
+use diesel::QueryResult;
+use diesel::Selectable;
+use diesel::backend::Backend;
+use diesel::deserialize::{self, FromSqlRow};
+use diesel::dsl::SqlTypeOf;
+use diesel::expression::Expression;
+use diesel::query_builder::{AstPass, QueryFragment};
+use diesel::row::Row;
+use diesel::serialize::{self, Output};
+
+use super::texts::TableTexts;
+use crate::store::Tracked;
+
+/// A tracked table on one backend: how its key, its status and its rows are
+/// bound and read. Implemented by `job_table!` alone.
+pub trait TableOn<DB: Backend>: Tracked {
+    /// Binds one column of a key.
+    fn bind_key<'b>(key: &'b Self::Key, column: usize, out: AstPass<'_, 'b, DB>)
+    -> QueryResult<()>;
+    /// Writes one column of a key as its type is written.
+    fn write_key<'b>(
+        key: &'b Self::Key,
+        column: usize,
+        out: &mut Output<'b, '_, DB>,
+    ) -> serialize::Result;
+    /// Binds keys of one column as an array, where the database has arrays.
+    fn bind_keys<'b>(keys: &'b [Self::Key], out: AstPass<'_, 'b, DB>) -> QueryResult<()>;
+    /// Reads a key, whose first column is this one.
+    fn read_key<'a>(row: &impl Row<'a, DB>, first: usize) -> deserialize::Result<Self::Key>;
+    /// Binds a status code.
+    fn bind_status<'b>(status: &'b Self::Status, out: AstPass<'_, 'b, DB>) -> QueryResult<()>;
+    /// Reads a status code.
+    fn read_status<'a>(row: &impl Row<'a, DB>, column: usize) -> deserialize::Result<Self::Status>;
+    /// Reads the user's row, whose columns are the first ones.
+    fn read_row<'a>(row: &impl Row<'a, DB>) -> deserialize::Result<Self>;
+    /// Gives `run` what the user's own types write into a statement.
+    fn with_fragments(
+        updates: Option<&Self::Updates>,
+        run: &mut dyn FnMut(Fragments<'_, DB>) -> QueryResult<()>,
+    ) -> QueryResult<()>;
+    /// Which of the table's texts stay prepared.
+    fn texts() -> &'static TableTexts;
+}
+
+/// What the user's types write into a statement.
+pub struct Fragments<'a, DB: Backend> {
+    /// The columns of the row.
+    pub row: &'a dyn QueryFragment<DB>,
+    /// The order in which jobs are taken; `None` is the oldest change first.
+    pub order: Option<&'a dyn QueryFragment<DB>>,
+    /// The assignments of the updates.
+    pub changes: Option<&'a dyn QueryFragment<DB>>,
+}
+
+impl<DB: Backend> Clone for Fragments<'_, DB> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<DB: Backend> Copy for Fragments<'_, DB> {}
+
+/// Reads one column as a type of the user's. A type that only derives
+/// `Queryable` is read from a row, so it gets a row of this column alone:
+/// Diesel hides `partial_row` from its documentation, and its own tuples use it.
+pub fn read_column<'a, ST, T, DB>(row: &impl Row<'a, DB>, column: usize) -> deserialize::Result<T>
+where
+    DB: Backend,
+    T: FromSqlRow<ST, DB>,
+{
+    T::build_from_row(&row.partial_row(column..column + 1))
+}
+
+/// Reads the user's row, as the columns that it selects. They are the first of
+/// the row, so that it may be wider.
+pub fn read_row<'a, J, DB>(row: &impl Row<'a, DB>) -> deserialize::Result<J>
+where
+    DB: Backend,
+    J: Selectable<DB> + FromSqlRow<SqlTypeOf<<J as Selectable<DB>>::SelectExpression>, DB>,
+    J::SelectExpression: Expression,
+{
+    J::build_from_row(row)
+}

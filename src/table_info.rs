@@ -1,0 +1,297 @@
+//! What is known of a tracked table: names, columns by role, and their types
+//! as far as the statements depend on them.
+
+use std::fmt::{self, Display};
+
+/// A tracked table: its name, its key, and its columns by role.
+///
+/// ```
+/// # mod schema { diesel::table! { #[sql_name = "Invoices"] invoices (id) { id -> Text, state -> Integer,
+/// #     create_at -> Timestamp, update_at -> Timestamp, lock -> Nullable<Text>, lock_at -> Nullable<Timestamp>,
+/// #     retry -> Integer, errors -> Json, sent_to -> Nullable<Text>, } } }
+/// # use schema::invoices; use diesel::prelude::*; use diesel_status_tracker::{job_table, StatusTracked};
+/// # #[derive(Queryable, Selectable)] #[diesel(table_name = invoices)] struct Invoice { id: String }
+/// # #[derive(Default, Insertable, AsChangeset)] #[diesel(table_name = invoices)] struct InvoiceUpdates { sent_to: Option<String> }
+/// # impl StatusTracked for Invoice { type Job = Invoice; const PENDING: i32 = 10; const IN_PROGRESS: i32 = 20; const FAILED: i32 = 30; const SUCCEEDED: i32 = 40; const IGNORED: i32 = 50; }
+/// # #[cfg(feature = "sqlite")]
+/// job_table! {
+///     Invoice in invoices {
+///         key: (id: String), status: i32, updates: InvoiceUpdates, connections: [SqliteConnection],
+///         columns: { status: state }, status_field: none,
+///     }
+/// }
+/// # fn main() {
+/// # #[cfg(feature = "sqlite")] {
+/// use diesel_status_tracker::{Role, Tracked};
+///
+/// let info = Invoice::info();
+/// assert_eq!(info.to_string(), "Invoices");
+/// assert_eq!(info.column(Role::Status), Some("state"));
+/// assert_eq!(info.column(Role::RunAt), None);
+/// # } }
+/// ```
+#[derive(Debug, Clone)]
+pub struct TableInfo {
+    schema: Option<String>,
+    name: String,
+    key: Vec<KeyColumn>,
+    columns: Vec<TrackedColumn>,
+    retry: Integer,
+    errors: Document,
+    quoted: [Names; 2],
+}
+
+/// What a tracked column is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Role {
+    /// The status code.
+    Status,
+    /// When the row was created.
+    CreateAt,
+    /// When the row last changed.
+    UpdateAt,
+    /// The token of the attempt that holds the row.
+    Lock,
+    /// When that attempt took or renewed its lock.
+    LockAt,
+    /// The failures in a row.
+    Retry,
+    /// The last errors.
+    Errors,
+    /// Before when the job does not start.
+    RunAt,
+}
+
+impl Role {
+    /// All roles, with the names that columns have by default.
+    pub const ALL: [(&'static str, Self); 8] = [
+        ("status", Self::Status),
+        ("create_at", Self::CreateAt),
+        ("update_at", Self::UpdateAt),
+        ("lock", Self::Lock),
+        ("lock_at", Self::LockAt),
+        ("retry", Self::Retry),
+        ("errors", Self::Errors),
+        ("run_at", Self::RunAt),
+    ];
+
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        let found = Self::ALL.iter().find(|(other, _)| *other == name);
+        found.map(|(_, role)| *role)
+    }
+}
+
+/// One column of the key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KeyColumn {
+    pub name: String,
+    /// Whether it is `Text` to Diesel.
+    pub is_text: bool,
+}
+
+/// One tracked column.
+#[derive(Debug, Clone)]
+struct TrackedColumn {
+    role: Role,
+    name: String,
+    /// Whether it holds times with a time zone.
+    is_zoned: bool,
+}
+
+/// An integer type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Integer {
+    pub bits: u8,
+    pub is_signed: bool,
+}
+
+impl Integer {
+    /// A count, cut to what the column holds.
+    pub(crate) fn cut(self, count: i32) -> i32 {
+        match (self.bits, self.is_signed) {
+            (8, true) => count.min(i8::MAX.into()),
+            (8, false) => count.min(u8::MAX.into()),
+            (16, true) => count.min(i16::MAX.into()),
+            (16, false) => count.min(u16::MAX.into()),
+            _ => count,
+        }
+    }
+}
+
+/// A type that holds a JSON document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Document {
+    Json,
+    Jsonb,
+    Text,
+}
+
+/// Names as they stand in SQL, quoted.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Names {
+    pub table: String,
+    /// By the number of the role; empty where the table has no such column.
+    pub columns: [Name; Role::ALL.len()],
+    pub key: Vec<Name>,
+}
+
+/// One column.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Name {
+    pub alone: String,
+    /// After the table's name.
+    pub qualified: String,
+}
+
+impl TableInfo {
+    /// A table named `path` in SQL as some database quotes it. Of each column of
+    /// the key it is said whether it is text, of the others whether they hold
+    /// times with a time zone.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn new(
+        path: &str,
+        key: &[(&str, bool)],
+        columns: &[(Role, &str, bool)],
+        retry: Integer,
+        errors: Document,
+    ) -> Self {
+        let mut path = unquoted(path);
+        let name = path.pop().unwrap_or_default();
+        let mut info = Self {
+            schema: path.pop(),
+            name,
+            key: key
+                .iter()
+                .map(|(name, is_text)| KeyColumn {
+                    name: (*name).into(),
+                    is_text: *is_text,
+                })
+                .collect(),
+            columns: columns
+                .iter()
+                .map(|(role, name, is_zoned)| TrackedColumn {
+                    role: *role,
+                    name: (*name).into(),
+                    is_zoned: *is_zoned,
+                })
+                .collect(),
+            retry,
+            errors,
+            quoted: Default::default(),
+        };
+        info.quoted = ['"', '`'].map(|quote| info.names(quote));
+        info
+    }
+
+    /// The schema, where the table is not in the default one.
+    #[must_use]
+    pub fn schema(&self) -> Option<&str> {
+        self.schema.as_deref()
+    }
+
+    /// The table's name, without its schema.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The columns of the key, in order.
+    pub fn key(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.key.iter().map(|column| &*column.name)
+    }
+
+    /// The column with this role, `None` where the table has none.
+    #[must_use]
+    pub fn column(&self, role: Role) -> Option<&str> {
+        self.tracked(role).map(|column| &*column.name)
+    }
+
+    fn tracked(&self, role: Role) -> Option<&TrackedColumn> {
+        self.columns.iter().find(|column| column.role == role)
+    }
+
+    pub(crate) fn key_columns(&self) -> &[KeyColumn] {
+        &self.key
+    }
+
+    /// Whether the column with this role holds times with a time zone.
+    pub(crate) fn is_zoned(&self, role: Role) -> bool {
+        self.tracked(role).is_some_and(|column| column.is_zoned)
+    }
+
+    pub(crate) fn retry(&self) -> Integer {
+        self.retry
+    }
+
+    pub(crate) fn errors(&self) -> Document {
+        self.errors
+    }
+
+    /// The names, quoted so.
+    pub(crate) fn quoted(&self, quote: char) -> &Names {
+        &self.quoted[usize::from(quote == '`')]
+    }
+
+    fn names(&self, quote: char) -> Names {
+        let quoted = |name: &str| {
+            let doubled = name.replace(quote, &format!("{quote}{quote}"));
+            format!("{quote}{doubled}{quote}")
+        };
+        let path = self.schema.iter().chain([&self.name]);
+        let table = path.map(|name| quoted(name)).collect::<Vec<_>>().join(".");
+        let name = |column: &str| Name {
+            alone: quoted(column),
+            qualified: format!("{table}.{}", quoted(column)),
+        };
+        Names {
+            columns: Role::ALL.map(|(_, role)| self.column(role).map(name).unwrap_or_default()),
+            key: self.key().map(name).collect(),
+            table,
+        }
+    }
+}
+
+impl Display for TableInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(schema) = &self.schema {
+            write!(f, "{schema}.")?;
+        }
+        f.write_str(&self.name)
+    }
+}
+
+/// The names in a path as SQL quotes them, with a dot between.
+fn unquoted(path: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut chars = path.chars().peekable();
+    while let Some(quote) = chars.next() {
+        let mut name = String::new();
+        while let Some(c) = chars.next() {
+            if c == quote && chars.next_if_eq(&quote).is_none() {
+                break;
+            }
+            name.push(c);
+        }
+        names.push(name);
+        chars.next_if_eq(&'.');
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_in_a_path_whatever_they_hold() {
+        assert_eq!(unquoted("`jobs`"), ["jobs"]);
+        assert_eq!(
+            unquoted(r#""my.own"."a ""b"" `c`""#),
+            ["my.own", r#"a "b" `c`"#]
+        );
+    }
+}
