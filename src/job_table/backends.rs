@@ -80,7 +80,7 @@ macro_rules! __job_table_insert_row {
     // KEY tell nothing: so a plain insert, and a look on a duplicate.
     (mysql $insert:expr, $key_columns:expr, $conn:expr, $key:expr, $values:expr) => {{
         let inserted_ = $crate::__private::diesel::RunQueryDsl::execute($insert, $conn);
-        $crate::__private::after_insert($conn, $key, inserted_)
+        $crate::__private::after_insert::<Self, Connection>($conn, $key, inserted_)
     }};
     // The others write DEFAULT for a column that is not set, and Diesel keeps
     // none of their texts. SQLite leaves the column out.
@@ -123,7 +123,7 @@ macro_rules! __job_table_insert_rows {
         )
     };
     (mysql $table:expr, $values:ident, $key_columns:expr, $conn:ident, ($rows:ident, $step:ident)) => {
-        $crate::__private::insert_new_rows(
+        $crate::__private::insert_new_rows::<Self, Connection>(
             $conn,
             $rows,
             $step,
