@@ -72,7 +72,7 @@ pub mod __private {
     pub use crate::sql::run::{Sends, execute, read, sets_nothing};
     pub use crate::sql::template::Statement;
     pub use crate::sql::texts::TableTexts;
-    pub use crate::sql::typed::{Fragments, TableOn, read_column, read_row};
+    pub use crate::sql::typed::{Fragments, TableOn, WithFragments, read_column, read_row};
     pub use crate::store::{Batch, Claimed, DeadAttempt, Obstacle, Ready, Renewed, Search};
     pub use {chrono, diesel, serde_json};
 }

@@ -16,3 +16,6 @@ pub mod statements;
 pub mod template;
 pub mod texts;
 pub mod typed;
+
+#[cfg(test)]
+mod tests;

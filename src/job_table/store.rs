@@ -67,7 +67,7 @@ macro_rules! __job_table_store {
                 fn read_row<'a>(row_: &impl diesel::row::Row<'a, Backend>) -> deserialize::Result<Row> {
                     __private::read_row::<Row, Backend>(row_)
                 }
-                fn with_fragments(updates_: Option<&Updates>, run_: &mut dyn FnMut(Fragments<'_, Backend>) -> QueryResult<()>) -> QueryResult<()> {
+                fn with_fragments(updates_: Option<&Updates>, run_: &mut __private::WithFragments<'_, Backend>) -> QueryResult<()> {
                     let row_ = <Row as diesel::Selectable<Backend>>::construct_selection();
                     let changes_ = updates_.map(diesel::query_builder::AsChangeset::as_changeset);
                     run_(Fragments {

@@ -57,6 +57,68 @@ impl<DB: Backend> DieselQuery for Query<'_, DB> {
 }
 
 impl<DB: Binds> Query<'_, DB> {
+    /// A value that the call gives and the statement does not take.
+    pub(super) fn unused(&self) -> Option<&'static str> {
+        use Slot::{
+            Any, AnyGiven, Changes, Count, Document, Is, Limit, LimitText, NewStatus, Past, Since,
+            Statuses, Token, Tokens,
+        };
+        let pieces = self.statement.pieces(self.dialect);
+        let takes = |slots: &[Slot]| {
+            let slots: Vec<_> = slots.iter().map(|slot| Piece::Slot(*slot)).collect();
+            pieces.iter().any(|piece| piece.holds(&slots))
+        };
+        let takes_time = |reading, role| {
+            let time = [Piece::Time(reading, role)];
+            pieces.iter().any(|piece| piece.holds(&time))
+        };
+        let (plain, values) = (self.plain, self.values);
+        let given = [
+            (
+                values.count_keys(Keys::These) > 0,
+                takes(&[Is, Any, AnyGiven]),
+                "keys",
+            ),
+            (
+                values.count_keys(Keys::Past) > 0,
+                takes(&[Past]),
+                "past keys",
+            ),
+            (values.count_given() > 0, takes(&[Statuses]), "statuses"),
+            (
+                values.has_code(Code::New),
+                takes(&[NewStatus]),
+                "new status",
+            ),
+            (!plain.tokens.is_empty(), takes(&[Token, Tokens]), "tokens"),
+            (plain.count.is_some(), takes(&[Count]), "count"),
+            (plain.document.is_some(), takes(&[Document]), "document"),
+            (plain.since.is_some(), takes(&[Since]), "since"),
+            (plain.limit.is_some(), takes(&[Limit, LimitText]), "limit"),
+            (
+                self.fragments.changes.is_some(),
+                takes(&[Changes]),
+                "changes",
+            ),
+            (
+                plain.ago.is_some(),
+                [Role::LockAt, Role::UpdateAt]
+                    .iter()
+                    .any(|role| takes_time(Reading::Ago, *role)),
+                "ago",
+            ),
+            (
+                plain.later.is_some(),
+                takes_time(Reading::Later, Role::RunAt),
+                "later",
+            ),
+        ];
+        let unused = given
+            .iter()
+            .find(|(is_given, is_taken, _)| *is_given && !is_taken);
+        unused.map(|(_, _, value)| *value)
+    }
+
     fn names(&self) -> &Names {
         self.info.quoted(self.dialect.quote)
     }

@@ -115,7 +115,7 @@ pub fn read<J: TableOn<C::Backend>, C: Sends>(
     Ok(records)
 }
 
-fn with_query<J: TableOn<DB>, DB: Binds>(
+pub(super) fn with_query<J: TableOn<DB>, DB: Binds>(
     dialect: &'static Dialect,
     statement: &'static Statement,
     call: &Call<'_, J>,
@@ -134,7 +134,7 @@ fn with_query<J: TableOn<DB>, DB: Binds>(
                 .keeps_limit(usize::try_from(limit).unwrap_or(usize::MAX)),
             _ => true,
         };
-        run(Query {
+        let query = Query {
             statement,
             dialect,
             info: J::info(),
@@ -142,7 +142,9 @@ fn with_query<J: TableOn<DB>, DB: Binds>(
             values: &values,
             fragments,
             is_kept,
-        })
+        };
+        debug_assert_eq!(query.unused(), None, "in `{}`", statement.name);
+        run(query)
     })
 }
 

@@ -57,6 +57,24 @@ impl Statement {
         self.text.contains(":wait")
     }
 
+    /// Whether it has the part with this name.
+    #[cfg(test)]
+    pub(super) fn takes(&self, name: &str) -> bool {
+        let slot = named(SLOTS, name).map(Piece::Slot);
+        let pieces = self.pieces(Dialect::ALL[0]);
+        let is_it = |piece: &Piece| {
+            slot.iter()
+                .any(|slot| piece.holds(std::slice::from_ref(slot)))
+        };
+        match named(READINGS, name) {
+            None => pieces.iter().any(is_it),
+            Some(reading) => {
+                let times = Role::ALL.map(|(_, role)| Piece::Time(reading, role));
+                pieces.iter().any(|piece| piece.holds(&times))
+            }
+        }
+    }
+
     /// Whether the limit varies its text.
     pub(super) fn has_limit_in_text(&self) -> bool {
         self.text.contains(":limit_text")
@@ -80,6 +98,18 @@ pub(super) enum Piece {
     Optional(Vec<Piece>),
     /// Repeated for each ready status, with a text between.
     EachReady(Vec<Piece>, &'static str),
+}
+
+impl Piece {
+    /// Whether it is one of `sought`, or holds one.
+    pub fn holds(&self, sought: &[Self]) -> bool {
+        match self {
+            Self::Optional(pieces) | Self::EachReady(pieces, _) => {
+                pieces.iter().any(|piece| piece.holds(sought))
+            }
+            _ => sought.contains(self),
+        }
+    }
 }
 
 /// What a table or a call fills in.

@@ -38,11 +38,14 @@ pub trait TableOn<DB: Backend>: Tracked {
     /// Gives `run` what the user's own types write into a statement.
     fn with_fragments(
         updates: Option<&Self::Updates>,
-        run: &mut dyn FnMut(Fragments<'_, DB>) -> QueryResult<()>,
+        run: &mut WithFragments<'_, DB>,
     ) -> QueryResult<()>;
     /// Which of the table's texts stay prepared.
     fn texts() -> &'static TableTexts;
 }
+
+/// What is done with them while they live.
+pub type WithFragments<'f, DB> = dyn FnMut(Fragments<'_, DB>) -> QueryResult<()> + 'f;
 
 /// What the user's types write into a statement.
 pub struct Fragments<'a, DB: Backend> {

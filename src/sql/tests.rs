@@ -1,0 +1,306 @@
+//! Each statement as each database gets it: the page that a reviewer reads.
+//!
+//! `INSTA_UPDATE=always cargo test --all-features --lib` writes the pages anew.
+
+#![cfg(all(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+// In another crate the compiler says nothing of what a macro leaves unused.
+#![allow(unused_imports, unused_macros, unused_variables)]
+
+use std::slice::from_ref;
+use std::time::Duration;
+
+use chrono::DateTime;
+use diesel::prelude::*;
+use diesel::query_builder::{QueryBuilder, QueryFragment};
+use serde_json::json;
+
+use super::backend::Binds;
+use super::call::{Call, Document, Plain, micros};
+use super::dialect::{Claims, Dialect, LockWait};
+use super::run::with_query;
+use super::statements::{self, Statement};
+use super::typed::TableOn;
+use crate::protocol::Step;
+use crate::{StatusTracked, Tracked};
+
+diesel::table! {
+    /// The usual names.
+    jobs (id) {
+        id -> Text,
+        status -> Integer,
+        create_at -> Timestamp,
+        update_at -> Timestamp,
+        lock -> Nullable<Text>,
+        lock_at -> Nullable<Timestamp>,
+        retry -> Integer,
+        errors -> Json,
+        data -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    /// A schema, names of its own, a key of two columns, `run_at`, an order,
+    /// statuses that are text.
+    billing.own_orders (tenant, number) {
+        tenant -> BigInt,
+        number -> Text,
+        state -> Text,
+        created -> Timestamp,
+        changed -> Timestamp,
+        #[sql_name = "lease token"]
+        lease -> Nullable<Text>,
+        lease_at -> Timestamp,
+        failures -> SmallInt,
+        problems -> Nullable<Text>,
+        not_before -> Nullable<Timestamp>,
+        priority -> Integer,
+        data -> Nullable<Text>,
+    }
+}
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = jobs)]
+struct Job {
+    #[allow(dead_code)]
+    id: String,
+}
+
+#[derive(Default, Insertable, AsChangeset)]
+#[diesel(table_name = jobs)]
+struct JobUpdates {
+    data: Option<String>,
+}
+
+crate::job_table! {
+    Job in jobs {
+        key: (id: String),
+        status: i32,
+        updates: JobUpdates,
+        connections: [SqliteConnection, PgConnection, MysqlConnection],
+        status_field: none,
+    }
+}
+
+impl StatusTracked for Job {
+    type Job = Self;
+    const PENDING: i32 = 10;
+    const IN_PROGRESS: i32 = 20;
+    const FAILED: i32 = 30;
+    const SUCCEEDED: i32 = 40;
+    const IGNORED: i32 = 50;
+}
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = own_orders)]
+struct Order {
+    #[allow(dead_code)]
+    number: String,
+}
+
+#[derive(Default, Insertable, AsChangeset)]
+#[diesel(table_name = own_orders)]
+struct OrderUpdates {
+    data: Option<String>,
+}
+
+#[derive(
+    Debug, Clone, Copy, PartialEq, diesel::expression::AsExpression, diesel::deserialize::FromSqlRow,
+)]
+#[diesel(sql_type = diesel::sql_types::Text)]
+struct State(&'static str);
+
+impl<DB: diesel::backend::Backend> diesel::serialize::ToSql<diesel::sql_types::Text, DB> for State
+where
+    str: diesel::serialize::ToSql<diesel::sql_types::Text, DB>,
+{
+    fn to_sql<'b>(
+        &'b self,
+        out: &mut diesel::serialize::Output<'b, '_, DB>,
+    ) -> diesel::serialize::Result {
+        self.0.to_sql(out)
+    }
+}
+
+impl<DB: diesel::backend::Backend> diesel::deserialize::FromSql<diesel::sql_types::Text, DB>
+    for State
+{
+    fn from_sql(_: DB::RawValue<'_>) -> diesel::deserialize::Result<Self> {
+        Ok(Self("new"))
+    }
+}
+
+crate::job_table! {
+    Order in own_orders {
+        key: (tenant: i64, number: String),
+        status: State,
+        updates: OrderUpdates,
+        connections: [SqliteConnection, PgConnection, MysqlConnection],
+        columns: {
+            status: state, create_at: created, update_at: changed, lock: lease,
+            lock_at: lease_at, retry: failures, errors: problems, run_at: not_before,
+        },
+        order_by: (own_orders::priority.desc(), own_orders::created.asc()),
+        status_field: none,
+    }
+}
+
+impl StatusTracked for Order {
+    type Job = Self;
+    const PENDING: State = State("new");
+    const IN_PROGRESS: State = State("sending");
+    const FAILED: State = State("failed");
+    const SUCCEEDED: State = State("sent");
+    const IGNORED: State = State("dropped");
+}
+
+/// A call that gives all that the statement takes, and nothing else.
+fn full_call<'a, J: Tracked>(
+    statement: &Statement,
+    keys: &'a [J::Key],
+    step: &'a Step<J::Status>,
+    updates: &'a J::Updates,
+) -> Call<'a, J> {
+    let has = |slot: &str| statement.takes(slot);
+    Call {
+        keys: match has("is") {
+            true => &keys[..1],
+            false if has("any") || has("any_given") => keys,
+            false => &[],
+        },
+        past: if has("past") { keys } else { &[] },
+        step: Some(step),
+        statuses: if has("statuses") {
+            from_ref(&step.succeeded)
+        } else {
+            &[]
+        },
+        new_status: has("new_status").then_some(step.failed),
+        updates: has("changes").then_some(updates),
+        plain: Plain {
+            tokens: match has("tokens") {
+                true => &["a", "b"],
+                false if has("token") => &["a"],
+                false => &[],
+            },
+            count: has("count").then_some(1),
+            document: has("document").then(|| Document::of(json!({}), J::info())),
+            ago: has("ago").then(|| -micros(Duration::from_secs(1))),
+            later: has("later").then(|| micros(Duration::from_secs(1))),
+            since: has("since").then(|| DateTime::UNIX_EPOCH.into()),
+            limit: (has("limit") || has("limit_text")).then_some(10),
+            wait: LockWait::Briefly,
+        },
+    }
+}
+
+fn text<J: TableOn<DB>, DB: Binds>(
+    dialect: &'static Dialect,
+    statement: &'static Statement,
+    call: &Call<'_, J>,
+) -> QueryResult<String> {
+    let mut text = DB::QueryBuilder::default();
+    with_query::<J, DB>(dialect, statement, call, &mut |query| {
+        query.to_sql(&mut text, &DB::default())
+    })?;
+    Ok(text.finish())
+}
+
+/// Some statements are the way of some databases alone.
+fn is_sent(dialect: &Dialect, name: &str) -> bool {
+    match name {
+        "claim_next" => dialect.claims == Claims::AtOnce,
+        "ready_rows" => dialect.claims != Claims::ByKeys,
+        "ready_rows_by_status" | "lock_ready_rows" | "claim_rows" | "claimed_rows" => {
+            dialect.claims == Claims::ByKeys
+        }
+        "free_keys" | "take_row" => dialect.locks_rows(),
+        "lock_time" | "renewed_rows" => !dialect.has_returning,
+        // After an insert that returns nothing.
+        "row_now" | "row_key" => !dialect.has_returning,
+        _ => true,
+    }
+}
+
+fn page<J: TableOn<DB>, DB: Binds>(
+    dialect: &'static Dialect,
+    keys: &[J::Key],
+    step: &Step<J::Status>,
+    updates: &J::Updates,
+) -> String {
+    let mut page = String::new();
+    let is_sent = |statement: &&&Statement| is_sent(dialect, statement.name);
+    for statement in statements::ALL.iter().filter(is_sent) {
+        let call = full_call::<J>(statement, keys, step, updates);
+        let text = text::<J, DB>(dialect, statement, &call).unwrap();
+        assert!(!text.contains(':') || text.contains("%H:%M"), "{text}");
+        page += &format!("{}\n    {text}\n", statement.name);
+    }
+    page
+}
+
+#[test]
+fn each_statement_is_written_as_this_page_has_it() {
+    use super::dialect::{MYSQL, POSTGRES, SQLITE};
+    let keys = ["1".to_owned(), "2".to_owned()];
+    let updates = JobUpdates {
+        data: Some("x".into()),
+    };
+    let step = crate::status::step::<Job>().unwrap();
+    insta::assert_snapshot!(
+        "sqlite",
+        page::<Job, diesel::sqlite::Sqlite>(&SQLITE, &keys, &step, &updates)
+    );
+    insta::assert_snapshot!(
+        "postgres",
+        page::<Job, diesel::pg::Pg>(&POSTGRES, &keys, &step, &updates)
+    );
+    insta::assert_snapshot!(
+        "mysql",
+        page::<Job, diesel::mysql::Mysql>(&MYSQL, &keys, &step, &updates)
+    );
+
+    let keys = [(1, "a").into(), (2, "b").into()];
+    let updates = OrderUpdates {
+        data: Some("x".into()),
+    };
+    let step = crate::status::step::<Order>().unwrap();
+    insta::assert_snapshot!(
+        "sqlite_own_names",
+        page::<Order, diesel::sqlite::Sqlite>(&SQLITE, &keys, &step, &updates)
+    );
+    insta::assert_snapshot!(
+        "postgres_own_names",
+        page::<Order, diesel::pg::Pg>(&POSTGRES, &keys, &step, &updates)
+    );
+    insta::assert_snapshot!(
+        "mysql_own_names",
+        page::<Order, diesel::mysql::Mysql>(&MYSQL, &keys, &step, &updates)
+    );
+}
+
+#[test]
+fn a_value_that_is_missing_or_not_taken_is_an_error() {
+    use super::dialect::POSTGRES;
+    for statement in statements::ALL {
+        let written = text::<Job, diesel::pg::Pg>(&POSTGRES, statement, &Call::default());
+        let takes_nothing = *statement.name == *"status_counts";
+        assert_eq!(
+            written.is_ok(),
+            takes_nothing,
+            "{}: {written:?}",
+            statement.name
+        );
+    }
+    let call = Call {
+        new_status: Some(Job::FAILED),
+        ..Call::default()
+    };
+    let mut unused = None;
+    let silent = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        text::<Job, diesel::pg::Pg>(&POSTGRES, &statements::STATUS_COUNTS, &call)
+    }));
+    if let Err(message) = silent {
+        unused = message.downcast_ref::<String>().cloned();
+    }
+    assert!(unused.unwrap().contains("new status"));
+}
