@@ -6,14 +6,14 @@ use std::time::Duration;
 use diesel::QueryResult;
 
 use crate::apart::{Mode, all_or_each};
-use crate::backoff;
 use crate::connection::TrackerConnection;
 use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::keys::KeySet;
-use crate::protocol::Step;
 use crate::statement::LockWait;
 use crate::store::{JobName, JobStore, Obstacle};
+use status_protocol::Step;
+use status_protocol::backoff;
 
 /// Rows of one statement: below the parameters that it may have on each
 /// database (32,766 on SQLite), with a key of eight columns, and few enough

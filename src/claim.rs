@@ -13,12 +13,12 @@ use diesel::result::Error::DeserializationError as Undecodable;
 use crate::connection::{PoolOf, TrackerConnection};
 use crate::error::{Error, Result};
 use crate::expiry;
-use crate::panics::caught;
-use crate::protocol::{Refusal, Start, Step};
 use crate::retry;
 use crate::running::RunningJob;
 use crate::statement::LockWait;
 use crate::store::{Claimed, JobName, JobStore, Obstacle, Tracked};
+use status_protocol::panics::caught;
+use status_protocol::{Refusal, Start, Step};
 
 pub(crate) use next::{Next, next};
 pub use next::{claim_by_key, claim_by_keys, held_by};
@@ -100,8 +100,8 @@ pub(crate) fn by_key<S: 'static, J: JobStore<C>, C: TrackerConnection>(
                     expires_at: None,
                 }),
                 Start::Expired => match expiry::expire::<J, C>(conn, key, &step) {
-                    Ok(Some(setback)) => {
-                        expiry::log::<J>(key, &setback, &step);
+                    Ok(Some(outcome)) => {
+                        expiry::log::<J>(key, &outcome, &step);
                         Decision::Again
                     }
                     Err(error) if retry::is_held(conn, &error) => Decision::Not(Obstacle::Held),

@@ -3,9 +3,9 @@
 use crate::connection::TrackerConnection;
 use crate::database::Database;
 use crate::error::Result;
-use crate::protocol::Step;
 use crate::retry::Fault;
 use crate::store::{JobName, JobStore};
+use status_protocol::Step;
 
 /// Rows of one insert: below the parameters that one statement may have on
 /// each database (65,535), with up to 131 columns.

@@ -1,25 +1,18 @@
 //! How an attempt ends, and that its end is written once.
 
-use serde_json::Value;
-
 use crate::connection::TrackerConnection;
-use crate::failure::Failure;
 use crate::lease::Lease;
 use crate::panics::Discarded;
-use crate::protocol::{Setback, Step, Trace};
 use crate::retry::Fault;
 use crate::statement::LockWait;
 use crate::store::{JobStore, Tracked};
 use crate::transition::Transition;
+use status_protocol::{FailedAttempt, LostAnswer, Step};
 
 /// What is to be written at the end of an attempt.
 pub(crate) enum Ending<J: Tracked> {
     Success(Discarded<J::Updates>),
-    Failure {
-        failure: Failure,
-        setback: Setback<J::Status>,
-        errors: Value,
-    },
+    Failure(FailedAttempt<J::Status>),
     /// Ready again with this status, no attempt counted.
     Release(J::Status),
 }
@@ -36,13 +29,11 @@ impl<J: Tracked> Ending<J> {
     pub fn transition(&self, step: &Step<J::Status>) -> Transition {
         match self {
             Self::Success(_) => Transition::Succeeded,
-            Self::Failure { setback, .. } if setback.status == step.ignored => {
-                Transition::Ignored {
-                    retry: setback.retry,
-                }
-            }
-            Self::Failure { setback, .. } => Transition::Failed {
-                retry: setback.retry,
+            Self::Failure(failed) if failed.outcome.status == step.ignored => Transition::Ignored {
+                retry: failed.outcome.retry,
+            },
+            Self::Failure(failed) => Transition::Failed {
+                retry: failed.outcome.retry,
             },
             Self::Release(_) => Transition::Released,
         }
@@ -51,7 +42,7 @@ impl<J: Tracked> Ending<J> {
     /// What failed, for logs.
     pub fn why(&self) -> String {
         match self {
-            Self::Failure { failure, .. } => failure.summary(),
+            Self::Failure(failed) => failed.failure.summary(),
             Self::Success(_) | Self::Release(_) => String::new(),
         }
     }
@@ -59,7 +50,7 @@ impl<J: Tracked> Ending<J> {
     fn status(&self, step: &Step<J::Status>) -> J::Status {
         match self {
             Self::Success(_) => step.succeeded,
-            Self::Failure { setback, .. } => setback.status,
+            Self::Failure(failed) => failed.outcome.status,
             Self::Release(status) => *status,
         }
     }
@@ -78,9 +69,14 @@ impl<J: Tracked> Ending<J> {
         let (key, token) = (&lease.key, &*lease.token);
         match self {
             Self::Success(updates) => J::succeed_row(conn, key, token, updates, step, wait),
-            Self::Failure {
-                setback, errors, ..
-            } => J::fail_row(conn, key, token, *setback, errors.clone(), wait),
+            Self::Failure(failed) => J::fail_row(
+                conn,
+                key,
+                token,
+                failed.outcome,
+                failed.errors.clone(),
+                wait,
+            ),
             Self::Release(status) => {
                 J::release_rows(conn, std::slice::from_ref(key), token, *status, wait)
             }
@@ -129,10 +125,10 @@ pub(crate) fn landing<J: JobStore<C>, C: TrackerConnection>(
     let Some(row) = J::row_state(conn, &lease.key)? else {
         return Err(Fault::Untraceable);
     };
-    match step.trace(&row, &lease.token, lease.lock_at(), status) {
-        Trace::Landed => Ok(Some(Landing::Landed)),
-        Trace::StillHeld => Ok(None),
-        Trace::Overtaken => Ok(Some(Landing::Lost)),
-        Trace::Gone => Err(Fault::Untraceable),
+    match step.after_lost_answer(&row, &lease.token, lease.lock_at(), status) {
+        LostAnswer::Written => Ok(Some(Landing::Landed)),
+        LostAnswer::StillHeld => Ok(None),
+        LostAnswer::ExpiredFirst => Ok(Some(Landing::Lost)),
+        LostAnswer::Unknown => Err(Fault::Untraceable),
     }
 }

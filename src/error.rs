@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use crate::causes::chain;
+use status_protocol::causes::chain;
 
-/// Any error of the business logic; `?` converts every error type into it.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub use status_protocol::BoxError;
 
 /// What every call of this crate returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

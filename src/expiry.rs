@@ -1,16 +1,15 @@
 //! The end of attempts whose worker is presumed dead.
 
 use diesel::QueryResult;
-use serde_json::Value;
 
 use crate::apart::{self, Mode, all_or_each};
 use crate::connection::{TrackerConnection, together};
 use crate::database::Database;
 use crate::error::Result;
-use crate::failure::Failure;
 use crate::keys::KeySet;
-use crate::protocol::{Setback, Step};
 use crate::store::{DeadAttempt, JobName, JobStore, Obstacle, Tracked};
+use status_protocol::Failure;
+use status_protocol::{FailedAttempt, FailureOutcome, Step};
 
 /// Dead attempts that are ended at once.
 const CHUNK: usize = 100;
@@ -54,7 +53,7 @@ pub(crate) fn passed_over<J: Tracked>(key: &J::Key, obstacle: &Obstacle) {
 /// to end.
 type Changed<J> = Vec<(
     <J as Tracked>::Key,
-    std::result::Result<Option<Setback<<J as Tracked>::Status>>, Obstacle>,
+    std::result::Result<Option<FailureOutcome<<J as Tracked>::Status>>, Obstacle>,
 )>;
 
 /// Ends all attempts of the step whose lock has expired, and counts them. A row
@@ -93,9 +92,9 @@ pub(crate) fn expire_all<D: Database, J: JobStore<D::Connection>>(
                 other => other,
             };
             match changed {
-                Ok(Some(setback)) => {
-                    log::<J>(&key, &setback, step);
-                    who.expired(&key, setback.retry);
+                Ok(Some(outcome)) => {
+                    log::<J>(&key, &outcome, step);
+                    who.expired(&key, outcome.retry);
                     done.insert(&key);
                     expired += 1;
                 }
@@ -153,7 +152,7 @@ pub(crate) fn expire<J: JobStore<C>, C: TrackerConnection>(
     conn: &mut C,
     key: &J::Key,
     step: &Step<J::Status>,
-) -> QueryResult<Option<Setback<J::Status>>> {
+) -> QueryResult<Option<FailureOutcome<J::Status>>> {
     match Dead::<J>::read(conn, key, step)? {
         Some(dead) => dead.end(conn, step),
         None => Ok(None),
@@ -163,8 +162,7 @@ pub(crate) fn expire<J: JobStore<C>, C: TrackerConnection>(
 /// A dead attempt, and what follows from its end.
 struct Dead<J: Tracked> {
     attempt: DeadAttempt<J>,
-    setback: Setback<J::Status>,
-    errors: Value,
+    failed: FailedAttempt<J::Status>,
 }
 
 impl<J: Tracked> Dead<J> {
@@ -176,18 +174,12 @@ impl<J: Tracked> Dead<J> {
         let Some(mut attempt) = J::dead_attempt(conn, key, step)? else {
             return Ok(None);
         };
-        let (setback, panic) = step.after_failure(attempt.retry, None);
         let failure = Failure::because(
             "the lock expired: the worker died, or ran for longer than LOCK_EXPIRE without renewing",
-        )
-        .and_of_delay(panic, step.redact);
-        let earlier = std::mem::take(&mut attempt.errors);
-        let errors = failure.document(earlier, setback.retry, attempt.now);
-        Ok(Some(Self {
-            attempt,
-            setback,
-            errors,
-        }))
+        );
+        let errors = std::mem::take(&mut attempt.errors);
+        let failed = step.fail(failure, None, attempt.retry, errors, attempt.now);
+        Ok(Some(Self { attempt, failed }))
     }
 
     /// Ends it, unless it was renewed or finished meanwhile, and tells what that
@@ -196,22 +188,26 @@ impl<J: Tracked> Dead<J> {
         &self,
         conn: &mut C,
         step: &Step<J::Status>,
-    ) -> QueryResult<Option<Setback<J::Status>>>
+    ) -> QueryResult<Option<FailureOutcome<J::Status>>>
     where
         J: JobStore<C>,
     {
-        let errors = self.errors.clone();
-        let ended = J::expire_row(conn, &self.attempt, self.setback, errors, step)? > 0;
-        Ok(ended.then_some(self.setback))
+        let (outcome, errors) = (self.failed.outcome, self.failed.errors.clone());
+        let ended = J::expire_row(conn, &self.attempt, outcome, errors, step)? > 0;
+        Ok(ended.then_some(outcome))
     }
 }
 
 /// Says that the attempt on this row has ended.
-pub(crate) fn log<J: Tracked>(key: &J::Key, setback: &Setback<J::Status>, step: &Step<J::Status>) {
+pub(crate) fn log<J: Tracked>(
+    key: &J::Key,
+    outcome: &FailureOutcome<J::Status>,
+    step: &Step<J::Status>,
+) {
     let job = JobName::<J>(key);
-    if setback.status == step.ignored {
-        tracing::error!(%job, retry = setback.retry, "lock expired, ignored");
+    if outcome.status == step.ignored {
+        tracing::error!(%job, retry = outcome.retry, "lock expired, ignored");
     } else {
-        tracing::warn!(%job, retry = setback.retry, "lock expired, failed");
+        tracing::warn!(%job, retry = outcome.retry, "lock expired, failed");
     }
 }

@@ -8,10 +8,10 @@ use std::time::Duration;
 use diesel::r2d2::{ConnectionManager, PooledConnection};
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
-use crate::backoff;
 use crate::connection::{MaybeDatabaseError, PoolOf, TrackerConnection, cause_in, cause_of};
 use crate::database_error::Cause;
 use crate::error::{BoxError, Error, PoolTimeout, Result};
+use status_protocol::backoff;
 
 /// Pauses between the tries, doubled from the first to the longest: about
 /// four seconds in all, which spans a deadlock, a lock's wait, the switch of

@@ -15,15 +15,16 @@ use tracing::Span;
 use crate::connection::{PoolOf, TrackerConnection};
 use crate::ending::{Ending, Landing};
 use crate::error::{BoxError, Error, Result};
-use crate::failure::Failure;
 use crate::lease::Lease;
-use crate::panics::{Discarded, caught, discard};
-use crate::protocol::Step;
+use crate::panics::{Discarded, discard};
 use crate::retry;
-use crate::signal::{Wish, wish_of};
 use crate::statement::LockWait;
 use crate::store::{Claimed, JobName, JobStore};
 use crate::transition::Transition;
+use status_protocol::Failure;
+use status_protocol::Step;
+use status_protocol::panics::caught;
+use status_protocol::{RetryDirective, directive_of};
 
 /// How long a guard that is dropped unfinished waits for a connection. Past
 /// that, the lock's expiry does the same work.
@@ -252,33 +253,33 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         let error = match trouble {
             Trouble::Error(error) => &**error,
             Trouble::Panic(panic) => {
-                return self.failure(Failure::of_panic(&**panic, self.step.redact), None);
+                return self.failure(Failure::of_panic(&**panic), None);
             }
         };
-        let wish = wish_of(error);
-        if wish == Some(Wish::Release) {
+        let directive = directive_of(error);
+        if directive == Some(RetryDirective::Release) {
             return self.release();
         }
-        if matches!(wish, Some(Wish::After(_))) && !self.step.has_run_at {
+        if matches!(directive, Some(RetryDirective::After(_))) && !self.step.has_run_at {
             tracing::warn!("`Retry::after` needs a `run_at` column; it is ready again at once");
         }
-        self.failure(Failure::of(error, self.step.redact), wish)
+        self.failure(Failure::of(error), directive)
     }
 
-    /// A failed attempt. The stamp of its document is the database's time of
-    /// the claim and what has passed here since, so that it does not depend
-    /// on this machine's clock being right.
-    fn failure(&self, failure: Failure, wish: Option<Wish>) -> Ending<J> {
-        let (setback, panic) = self.step.after_failure(self.retry, wish);
-        let failure = failure.and_of_delay(panic, self.step.redact);
+    /// A failure of the business logic.
+    fn failure(&self, failure: Failure, directive: Option<RetryDirective>) -> Ending<J> {
+        self.recorded(self.step.redacted(failure), directive)
+    }
+
+    /// A failed attempt. The time that is recorded is the database's time of the
+    /// claim and what has passed here since, so that it does not depend on the
+    /// clock of this machine.
+    fn recorded(&self, failure: Failure, directive: Option<RetryDirective>) -> Ending<J> {
         let passed = TimeDelta::from_std(self.claimed_at.elapsed()).unwrap_or_default();
         let claimed_at = self.lock_at.unwrap_or_default();
         let at = claimed_at.checked_add_signed(passed).unwrap_or(claimed_at);
-        Ending::Failure {
-            errors: failure.document(self.errors.clone(), setback.retry, at),
-            failure,
-            setback,
-        }
+        let errors = self.errors.clone();
+        Ending::Failure(self.step.fail(failure, directive, self.retry, errors, at))
     }
 
     /// Ends the attempt. `doubtful`: an earlier try may have landed.
@@ -309,7 +310,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
     /// updates panicked.
     pub(crate) fn record_panic(&mut self, ending: &Ending<J>, panic: &(dyn Any + Send)) {
         if matches!(ending, Ending::Success(_)) {
-            let failure = Failure::of_panic(panic, self.step.redact);
+            let failure = Failure::of_panic(panic);
             let failure = self.span.in_scope(|| self.failure(failure, None));
             if let Err(error) = self.end(&failure, true) {
                 self.span.in_scope(
@@ -399,7 +400,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         } else {
             "the job was dropped unfinished: neither `succeed` nor `fail` was called"
         });
-        let ending = self.failure(failure, None);
+        let ending = self.recorded(failure, None);
         let recorded = retry::checkout(&self.pool, DROP_WAIT)
             .map_err(BoxError::from)
             .and_then(|mut conn| {

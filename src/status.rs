@@ -9,13 +9,13 @@ use crate::create;
 use crate::database::Database;
 use crate::error::{BoxError, Error, Result};
 use crate::expiry;
-use crate::failure::Failure;
-use crate::protocol::Step;
 use crate::retry::Fault;
 use crate::running::RunningJob;
 use crate::statement::LockWait;
 use crate::store::{JobName, JobStore, Obstacle, Order, Search, ShowsStatus, Tracked};
 use crate::worker::Worker;
+use status_protocol::Failure;
+use status_protocol::Step;
 
 /// The type of a step's keys.
 pub type KeyOf<S> = <<S as StatusTracked>::Job as Tracked>::Key;

@@ -6,7 +6,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
-use crate::causes::causes;
 use crate::connection::{TrackerConnection, cause_of};
 use crate::database_error::Cause;
 use crate::ending::{Ending, Landing, landing};
@@ -14,10 +13,11 @@ use crate::error::{BoxError, Error, Result};
 use crate::panics::Discarded;
 use crate::retry::{self, Fault, Verdict};
 use crate::running::{RunningJob, Trouble};
-use crate::signal::wish_of;
 use crate::statement::LockWait;
 use crate::store::{JobName, JobStore};
 use crate::transition::Transition;
+use status_protocol::causes::causes;
+use status_protocol::directive_of;
 
 /// How far the transaction has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -293,7 +293,7 @@ fn cause_of_all<C: TrackerConnection>(
     conn: &mut C,
     error: &(dyn StdError + 'static),
 ) -> Option<Cause> {
-    if wish_of(error).is_some() {
+    if directive_of(error).is_some() {
         return None;
     }
     let causes: Vec<Cause> = database_errors(error)

@@ -12,11 +12,11 @@ use super::{claim_or_release, decoded, new_token, one_by_one, release_unread};
 use crate::apart::Mode;
 use crate::connection::{PoolOf, TrackerConnection, together};
 use crate::error::Result;
-use crate::protocol::Step;
 use crate::retry::{self, Verdict};
 use crate::running::RunningJob;
 use crate::statement::{LockWait, round_up};
 use crate::store::{Batch, Claimed, JobStore, Obstacle, Ready, Search};
+use status_protocol::Step;
 
 /// Rows that one statement claims: for far more, PostgreSQL may choose a plan
 /// whose time grows with their square, and MySQL has too few parameters.

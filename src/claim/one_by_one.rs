@@ -7,9 +7,9 @@ use super::claim_or_release;
 use super::next::candidates;
 use crate::apart;
 use crate::connection::TrackerConnection;
-use crate::protocol::{Start, Step};
 use crate::statement::LockWait;
 use crate::store::{Batch, Claimed, JobStore, Obstacle, Ready, Search};
+use status_protocol::{Start, Step};
 
 /// Rows that are looked at in one go.
 const AT_A_TIME: usize = 50;

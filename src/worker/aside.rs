@@ -4,8 +4,8 @@
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
-use crate::backoff;
 use crate::keys::{KeyMap, KeySet};
+use status_protocol::backoff;
 
 /// How many jobs are left alone at the most: each claim has to name them. A
 /// worker with more of them has no business with this table at the moment.

@@ -18,12 +18,12 @@ use super::observer::{Observer, Summary};
 use crate::connection::{PoolOf, TrackerConnection};
 use crate::ending::Ending;
 use crate::error::{BoxError, Error, Result};
-use crate::panics::caught;
-use crate::protocol::Step;
 use crate::retry::{self, Kept};
 use crate::running::RunningJob;
 use crate::store::JobStore;
 use crate::transition::Transition;
+use status_protocol::Step;
+use status_protocol::panics::caught;
 
 /// Pauses after errors of the database, beside those between the tries of
 /// each statement.

@@ -11,13 +11,14 @@ use crate::apart::{Mode, all_or_each};
 use crate::connection::{TrackerConnection, together};
 use crate::ending::{Ending, Landing, landing};
 use crate::error::{BoxError, Error};
-use crate::panics::{caught, discard};
-use crate::protocol::Step;
+use crate::panics::discard;
 use crate::retry::{self, Fault, Verdict};
 use crate::running::{RunningJob, Trouble};
 use crate::statement::LockWait;
 use crate::store::{JobStore, Obstacle};
 use crate::transition::Transition;
+use status_protocol::Step;
+use status_protocol::panics::caught;
 
 /// Tries after which an end that the database refuses, though it answers,
 /// counts as the job's own fault: as with updates that break a constraint.

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use diesel_status_tracker::__private::chrono::{DateTime, TimeDelta, Utc};
-use diesel_status_tracker::__private::{RowState, Step};
+use chrono::{DateTime, TimeDelta, Utc};
+use status_protocol::{RowState, Step};
 
 pub const JOBS: usize = 2;
 pub const MAX_RETRY: u8 = 2;

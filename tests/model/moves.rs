@@ -1,7 +1,7 @@
 //! What can happen next. A worker decides by the crate's own functions.
 
-use diesel_status_tracker::__private::{Start, Trace};
 use stateright::Model;
+use status_protocol::{LostAnswer, Start};
 
 use crate::Protocol;
 use crate::database::{Code, Ending, Guard, JOBS, MAX_RETRY, STEPS, Statement};
@@ -230,8 +230,8 @@ impl Protocol {
                 let ending = match end {
                     End::Success => Ending::Success(step.succeeded),
                     End::Failure => {
-                        let (setback, _) = step.after_failure(attempt.retry.into(), None);
-                        Ending::Failure(setback.status, setback.retry as u8)
+                        let (outcome, _) = step.after_failure(attempt.retry.into(), None);
+                        Ending::Failure(outcome.status, outcome.retry as u8)
                     }
                     End::Release => {
                         state.left.releases -= 1;
@@ -412,30 +412,30 @@ impl Protocol {
             return None;
         };
         let row = state.rows[job].state(&state.clock);
-        let trace = STEPS[usize::from(attempt.step)].trace(
+        let answer = STEPS[usize::from(attempt.step)].after_lost_answer(
             &row,
             &attempt.token.to_string(),
             attempt.lock_at.map(|at| state.clock.time(at)),
             ending.status(),
         );
-        let told = match trace {
-            Trace::Landed => Some(true),
-            Trace::StillHeld if stage == Stage::LookUp => {
+        let told = match answer {
+            LostAnswer::Written => Some(true),
+            LostAnswer::StillHeld if stage == Stage::LookUp => {
                 state.workers[worker][job] = Hand::Ending(attempt, ending, Stage::Write);
                 return Some(());
             }
-            Trace::StillHeld | Trace::Overtaken => Some(false),
-            Trace::Gone => None,
+            LostAnswer::StillHeld | LostAnswer::ExpiredFirst => Some(false),
+            LostAnswer::Unknown => None,
         };
         report(state, worker, job, attempt, ending, told);
         Some(())
     }
 
     fn expiry(&self, job: usize, step: u8, token: u8, retry: u8) -> Statement {
-        let (setback, _) = STEPS[usize::from(step)].after_failure(retry.into(), None);
+        let (outcome, _) = STEPS[usize::from(step)].after_failure(retry.into(), None);
         let counts = self.out != Some(Guard::ExpiryCounts);
         let (status, retry): (Code, _) = if counts {
-            (setback.status, setback.retry as u8)
+            (outcome.status, outcome.retry as u8)
         } else {
             (STEPS[usize::from(step)].failed, retry)
         };

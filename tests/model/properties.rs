@@ -1,7 +1,7 @@
 //! What must hold in every state, and on every way to the end.
 
-use diesel_status_tracker::__private::Start;
 use stateright::Property;
+use status_protocol::Start;
 
 use crate::Protocol;
 use crate::database::{Clock, JOBS, MAX_RETRY, Phase, Row, STEPS};

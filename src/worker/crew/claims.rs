@@ -6,7 +6,6 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::{Crew, FIRST_PAUSE, LONGEST_PAUSE, WorkersDesk, give_back, lock};
-use crate::backoff;
 use crate::claim::{self, Next};
 use crate::connection::TrackerConnection;
 use crate::error::{Error, Result};
@@ -15,6 +14,7 @@ use crate::retry;
 use crate::store::{JobName, JobStore, Obstacle, Search};
 use crate::worker::aside::{Aside, Why};
 use crate::worker::desk::{Found, Task, Who};
+use status_protocol::backoff;
 
 /// The longest pause between two claims that find nothing but rows that other
 /// transactions hold.

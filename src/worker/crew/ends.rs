@@ -5,17 +5,18 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::{Crew, FIRST_PAUSE, LONGEST_PAUSE, Ran, WorkersDesk};
-use crate::backoff;
 use crate::connection::TrackerConnection;
 use crate::ending::Ending;
 use crate::error::BoxError;
-use crate::panics::{caught, discard};
+use crate::panics::discard;
 use crate::running::{RunningJob, Trouble};
 use crate::store::JobStore;
 use crate::transition::Transition;
 use crate::worker::aside::Why;
 use crate::worker::finish::{self, Fate, Finish};
 use crate::worker::observer::Event;
+use status_protocol::backoff;
+use status_protocol::panics::caught;
 
 /// The longest pause between two tries of an end that could not be written for
 /// a reason of its own, such as a row that another transaction holds.

@@ -6,7 +6,6 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::{Crew, FIRST_PAUSE, LONGEST_PAUSE, WorkersDesk, lock, wait};
-use crate::backoff;
 use crate::connection::TrackerConnection;
 use crate::error::Result;
 use crate::expiry::{self, Expires};
@@ -17,6 +16,7 @@ use crate::worker::aside::{Aside, Why};
 use crate::worker::desk::after;
 use crate::worker::leases;
 use crate::worker::observer::Event;
+use status_protocol::backoff;
 
 /// How soon a lock is tried again whose row another transaction holds.
 const SOON: Duration = Duration::from_millis(50);
