@@ -98,7 +98,7 @@ pub(crate) fn alone<C: TrackerConnection, T>(
             && !retry::is_held(conn, &error)
             && matches!(
                 retry::judge(conn, &error),
-                Verdict::Passing | Verdict::Unclear
+                Verdict::Transient | Verdict::Unclear
             );
         if !may_pass {
             return obstacle_of(conn, error).map(Err);

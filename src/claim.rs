@@ -56,9 +56,9 @@ pub(crate) fn by_key<S: 'static, J: JobStore<C>, C: TrackerConnection>(
     loop {
         looks += 1;
         let mut asked_at = Instant::now();
-        let decision = retry::run(pool, &name, |conn, doubtful| {
+        let decision = retry::run(pool, &name, |conn, maybe_applied| {
             asked_at = Instant::now();
-            if doubtful {
+            if maybe_applied {
                 earlier.push(std::mem::replace(&mut token, new_token()));
             }
             match claim_or_release::<S, C, J>(conn, key, &token, &step, LockWait::Briefly) {

@@ -42,9 +42,9 @@ pub trait TrackerConnection:
 
     /// Has the database say what it says when it makes way, where only this
     /// tells it; `other` is a connection to the same database.
-    fn learn_language(&mut self, other: &mut Self) -> QueryResult<()> {
+    fn learn_language(&mut self, other: &mut Self) -> QueryResult<bool> {
         let _ = other;
-        Err(DieselError::NotFound)
+        Ok(false)
     }
 
     /// Whether a transaction of this session may be refused a row because it was
@@ -106,11 +106,11 @@ pub trait TrackerConnection:
     /// `work`, then `mark`, in one transaction that commits both or neither:
     /// also where `work` swallowed an error at which the database ended the
     /// transaction by itself.
-    fn both_or_neither<W>(
+    fn both_or_neither<W, E: MaybeDatabaseError>(
         &mut self,
-        work: impl FnOnce(&mut Self) -> QueryResult<W>,
-        mark: impl FnOnce(&mut Self, W) -> QueryResult<()>,
-    ) -> QueryResult<()> {
+        work: impl FnOnce(&mut Self) -> Result<W, E>,
+        mark: impl FnOnce(&mut Self, W) -> Result<(), E>,
+    ) -> Result<(), E> {
         // PostgreSQL refuses all that follows such an error, `mark` too.
         self.write_transaction(|conn| {
             let done = work(conn)?;
@@ -140,11 +140,11 @@ impl TrackerConnection for diesel::SqliteConnection {
         }
     }
 
-    fn both_or_neither<W>(
+    fn both_or_neither<W, E: MaybeDatabaseError>(
         &mut self,
-        work: impl FnOnce(&mut Self) -> QueryResult<W>,
-        mark: impl FnOnce(&mut Self, W) -> QueryResult<()>,
-    ) -> QueryResult<()> {
+        work: impl FnOnce(&mut Self) -> Result<W, E>,
+        mark: impl FnOnce(&mut Self, W) -> Result<(), E>,
+    ) -> Result<(), E> {
         savepoint_then_mark(self, work, mark)
     }
 }
@@ -159,7 +159,7 @@ impl TrackerConnection for diesel::PgConnection {
         told::postgres::knows_language(self)
     }
 
-    fn learn_language(&mut self, other: &mut Self) -> QueryResult<()> {
+    fn learn_language(&mut self, other: &mut Self) -> QueryResult<bool> {
         told::postgres::learn_language(self, other)
     }
 
@@ -237,11 +237,11 @@ impl TrackerConnection for diesel::MysqlConnection {
         })
     }
 
-    fn both_or_neither<W>(
+    fn both_or_neither<W, E: MaybeDatabaseError>(
         &mut self,
-        work: impl FnOnce(&mut Self) -> QueryResult<W>,
-        mark: impl FnOnce(&mut Self, W) -> QueryResult<()>,
-    ) -> QueryResult<()> {
+        work: impl FnOnce(&mut Self) -> Result<W, E>,
+        mark: impl FnOnce(&mut Self, W) -> Result<(), E>,
+    ) -> Result<(), E> {
         use diesel::connection::SimpleConnection;
         // What `work` writes after a deadlock would be committed at once.
         self.batch_execute("SET autocommit = 0")?;
@@ -266,11 +266,11 @@ struct Variable {
 /// then: SQLite and MySQL end one by themselves, and say so only to whoever
 /// sent the statement. Then `mark`, in the same transaction.
 #[cfg(any(feature = "sqlite", feature = "mysql"))]
-fn savepoint_then_mark<C: TrackerConnection, W>(
+fn savepoint_then_mark<C: TrackerConnection, W, E: MaybeDatabaseError>(
     conn: &mut C,
-    work: impl FnOnce(&mut C) -> QueryResult<W>,
-    mark: impl FnOnce(&mut C, W) -> QueryResult<()>,
-) -> QueryResult<()> {
+    work: impl FnOnce(&mut C) -> Result<W, E>,
+    mark: impl FnOnce(&mut C, W) -> Result<(), E>,
+) -> Result<(), E> {
     conn.write_transaction(|conn| {
         let done = conn.transaction(work)?;
         mark(conn, done)

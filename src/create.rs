@@ -24,10 +24,10 @@ pub(crate) fn one<D: Database, J: JobStore<D::Connection>>(
     on_conflict: impl Fn(bool) -> Result<(), Fault>,
 ) -> Result<Option<J>> {
     let name = JobName::<J>(key);
-    db.run(&name, |conn, doubtful| {
+    db.run(&name, |conn, maybe_applied| {
         let row = J::insert_row(conn, key, updates, step)?;
         if row.is_none() {
-            on_conflict(doubtful)?;
+            on_conflict(maybe_applied)?;
         } else {
             tracing::debug!(job = %name, "created");
         }
@@ -47,7 +47,7 @@ pub(crate) fn many<D: Database, J: JobStore<D::Connection>>(
         return Ok(0);
     }
     let mut repeatable = true;
-    let created = db.run(&J::TABLE, |conn, doubtful| {
+    let created = db.run(&J::TABLE, |conn, maybe_applied| {
         let mut given = 0;
         let created = conn.write_transaction(|conn| {
             let mut created = 0;
@@ -73,7 +73,7 @@ pub(crate) fn many<D: Database, J: JobStore<D::Connection>>(
         match created {
             Err(Fault::Database(error)) if !repeatable => Err(Fault::Final(error)),
             // Rows that exist may be those of a try whose answer was lost.
-            Ok(created) if doubtful && created < given => Err(Fault::Untraceable),
+            Ok(created) if maybe_applied && created < given => Err(Fault::RowChanged),
             other => other,
         }
     })?;

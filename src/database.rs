@@ -19,7 +19,7 @@ pub trait Database {
     /// The connection's type.
     type Connection: TrackerConnection;
 
-    /// Runs `work`, which speaks of `job`. `doubtful` is true when an earlier
+    /// Runs `work`, which speaks of `job`. `maybe_applied` is true when an earlier
     /// try broke off before the database's answer came.
     #[doc(hidden)]
     fn run<T>(

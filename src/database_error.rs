@@ -150,7 +150,7 @@ pub(crate) mod postgres {
     /// Has the server say in its language what it says when a lock is not to be
     /// had in time, and when a statement takes too long: two connections, one of
     /// which waits for the other.
-    pub fn learn_language(conn: &mut PgConnection, other: &mut PgConnection) -> QueryResult<()> {
+    pub fn learn_language(conn: &mut PgConnection, other: &mut PgConnection) -> QueryResult<bool> {
         let language = language(conn)?;
         let number = uuid::Uuid::new_v4().as_u64_pair().0.cast_signed();
         let lock = format!("pg_advisory_xact_lock({number}) IS NOT NULL");
@@ -162,19 +162,23 @@ pub(crate) mod postgres {
         let no_time = refused(conn, "statement_timeout", |conn| {
             diesel::select(sql::<Bool>("pg_sleep(10) IS NOT NULL")).execute(conn)
         })?;
+        let (Some(no_lock), Some(no_time)) = (no_lock, no_time) else {
+            return Ok(false);
+        };
         learn(&no_lock, Cause::Held);
         learn(&no_time, Cause::Stopped);
         let mut languages = LANGUAGES.write().unwrap_or_else(PoisonError::into_inner);
         languages.insert(language);
-        Ok(())
+        Ok(true)
     }
 
-    /// The text with which `statement` is refused after the shortest time.
+    /// The text with which `statement` is refused after the shortest time; `None`
+    /// where it is not refused.
     fn refused(
         conn: &mut PgConnection,
         timeout: &str,
         statement: impl FnOnce(&mut PgConnection) -> QueryResult<usize>,
-    ) -> QueryResult<String> {
+    ) -> QueryResult<Option<String>> {
         let set = format!("set_config('{timeout}', '10ms', true)");
         let refused = conn.transaction(|conn| {
             diesel::select(sql::<Text>(&set)).execute(conn)?;
@@ -184,10 +188,10 @@ pub(crate) mod postgres {
             Err(DieselError::DatabaseError(DatabaseErrorKind::Unknown, error))
                 if !is_of_statement(&*error) =>
             {
-                Ok(error.message().to_owned())
+                Ok(Some(error.message().to_owned()))
             }
             Err(error) => Err(error),
-            Ok(_) => Err(DieselError::NotFound),
+            Ok(_) => Ok(None),
         }
     }
 

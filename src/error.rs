@@ -132,6 +132,30 @@ pub enum Error {
         /// How the connection broke.
         source: diesel::result::Error,
     },
+    /// A write of this attempt may have been applied, and the row has changed
+    /// since, or is gone, so that it does not tell. Unlike
+    /// [`OutcomeUnknown`](Self::OutcomeUnknown), what broke that write is not
+    /// known here; an earlier message in the log says it.
+    #[error(
+        "whether an earlier write to {job} was applied cannot be known: the row has changed since, or is gone; look at the table"
+    )]
+    #[non_exhaustive]
+    RowChanged {
+        /// Table and key.
+        job: String,
+    },
+    /// The machine gave the worker too few threads. The worker has ended, and
+    /// has given back what it had claimed.
+    #[error(
+        "the worker of {job} could not start all its threads: {source}; give it fewer `threads`, or raise the machine's limit"
+    )]
+    #[non_exhaustive]
+    ThreadNotStarted {
+        /// The table.
+        job: String,
+        /// Why the thread could not be started.
+        source: std::io::Error,
+    },
     /// A pooler between the pool and PostgreSQL gives each transaction another
     /// session of the server, on which the prepared statements of this
     /// connection are missing, or are another client's. Only without prepared

@@ -14,7 +14,7 @@ pub(crate) struct Lease<K> {
     time: Mutex<Time>,
     lost: AtomicBool,
     /// Its end is being written, or was tried to: no renewal is to come in between.
-    ending: AtomicBool,
+    outcome: AtomicBool,
 }
 
 /// When the lock was last written.
@@ -35,16 +35,16 @@ impl<K> Lease<K> {
             token,
             time: Mutex::new(Time { lock_at, asked_at }),
             lost: AtomicBool::new(false),
-            ending: AtomicBool::new(false),
+            outcome: AtomicBool::new(false),
         }
     }
 
-    pub fn is_ending(&self) -> bool {
-        self.ending.load(Ordering::Acquire)
+    pub fn is_completing(&self) -> bool {
+        self.outcome.load(Ordering::Acquire)
     }
 
-    pub fn set_ending(&self, ending: bool) {
-        self.ending.store(ending, Ordering::Release);
+    pub fn set_completing(&self, outcome: bool) {
+        self.outcome.store(outcome, Ordering::Release);
     }
 
     pub fn is_lost(&self) -> bool {

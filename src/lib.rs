@@ -12,7 +12,6 @@ mod connection;
 mod create;
 mod database;
 mod database_error;
-mod ending;
 mod error;
 mod expiry;
 mod guard;
@@ -22,6 +21,7 @@ mod key;
 mod keys;
 mod lease;
 mod next;
+mod outcome;
 mod panics;
 #[cfg(feature = "postgres")]
 pub mod postgres;

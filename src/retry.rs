@@ -1,4 +1,4 @@
-//! Passing database errors: which they are, and how often a statement is
+//! Transient database errors: which they are, and how often a statement is
 //! tried again.
 
 use std::fmt::Display;
@@ -34,8 +34,9 @@ pub enum Fault {
     Database(DieselError),
     /// The same, of work that cannot be repeated.
     Final(DieselError),
-    /// A look-up after a lost answer could not tell whether the write landed.
-    Untraceable,
+    /// The answer to a write was lost, and the row has changed since: it does not
+    /// tell whether the write was applied.
+    RowChanged,
 }
 
 impl From<DieselError> for Fault {
@@ -48,20 +49,18 @@ impl MaybeDatabaseError for Fault {
     fn database_error(&self) -> Option<&DieselError> {
         match self {
             Self::Database(error) | Self::Final(error) => Some(error),
-            Self::Untraceable => None,
+            Self::RowChanged => None,
         }
     }
 }
 
 impl Fault {
-    /// As an error of `job`, where there is no earlier try to speak of.
+    /// As an error of `job`, where the error of an earlier try is not known.
     pub(crate) fn into_error(self, job: &dyn Display) -> Error {
         match self {
             Self::Database(source) | Self::Final(source) => database_error(job, source),
-            // Only a later try can be in doubt.
-            Self::Untraceable => Error::OutcomeUnknown {
+            Self::RowChanged => Error::RowChanged {
                 job: job.to_string(),
-                source: DieselError::NotFound,
             },
         }
     }
@@ -96,11 +95,11 @@ pub(crate) enum Verdict {
     /// It stays: the statement itself is at fault.
     Permanent,
     /// It stays, whatever the statement: the way to the database is at fault.
-    WrongWay,
+    SharedSession,
     /// It may be permanent, and it may pass.
     Unclear,
     /// The database rolled the statement back; it may succeed now.
-    Passing,
+    Transient,
     /// The connection is gone, and with it the answer.
     Broken,
 }
@@ -159,7 +158,7 @@ pub(crate) fn run_on<C: TrackerConnection, T>(
         source,
     };
     let mut last: Option<DieselError> = None;
-    let mut doubtful = false;
+    let mut maybe_applied = false;
     // A pool may be full of connections that died while idle. Each is found
     // out by use, and replaced without a pause.
     let mut stale = pool.max_size();
@@ -172,12 +171,12 @@ pub(crate) fn run_on<C: TrackerConnection, T>(
                 Err(source) => return Err(last.map_or(Error::Pool { source }, failed)),
             },
         };
-        let error = match (work(&mut conn, doubtful), last.take()) {
+        let error = match (work(&mut conn, maybe_applied), last.take()) {
             (Ok(value), _) => {
                 kept.conn = Some(conn).filter(|_| kept.is_kept);
                 return Ok(value);
             }
-            (Err(Fault::Untraceable), Some(source)) => return Err(unknown(source)),
+            (Err(Fault::RowChanged), Some(source)) => return Err(unknown(source)),
             (Err(Fault::Database(error)), _) => error,
             // Where the connection broke, it may have been at the commit.
             (Err(Fault::Final(source)), _) if judge(&mut *conn, &source) == Verdict::Broken => {
@@ -188,7 +187,7 @@ pub(crate) fn run_on<C: TrackerConnection, T>(
         let verdict = judge(&mut *conn, &error);
         let has_learned = verdict == Verdict::Unclear && learn_language(pool, &mut *conn);
         if verdict == Verdict::Broken {
-            doubtful = true;
+            maybe_applied = true;
         } else {
             kept.conn = Some(conn).filter(|_| kept.is_kept);
         }
@@ -197,9 +196,9 @@ pub(crate) fn run_on<C: TrackerConnection, T>(
         } else if !has_learned {
             tries += 1;
             let most = match verdict {
-                Verdict::Permanent | Verdict::WrongWay => 1,
+                Verdict::Permanent | Verdict::SharedSession => 1,
                 Verdict::Unclear => TRIES_WHEN_UNCLEAR,
-                Verdict::Passing | Verdict::Broken => TRIES,
+                Verdict::Transient | Verdict::Broken => TRIES,
             };
             if tries >= most {
                 return Err(failed(error));
@@ -228,10 +227,10 @@ pub(crate) fn checkout<C: TrackerConnection>(
 /// connection if it is gone.
 pub(crate) fn judge<C: TrackerConnection>(conn: &mut C, error: &DieselError) -> Verdict {
     let verdict = match cause_of(conn, error) {
-        Cause::Held | Cause::Conflict | Cause::Stopped => Verdict::Passing,
+        Cause::Held | Cause::Conflict | Cause::Stopped => Verdict::Transient,
         Cause::Connection => Verdict::Broken,
         // The ping is a prepared statement, too.
-        _ if is_of_shared_session(error) => Verdict::WrongWay,
+        _ if is_of_shared_session(error) => Verdict::SharedSession,
         // Diesel has no kind for a lost connection on MySQL.
         _ if is_of_unknown_kind(error) && conn.ping().is_err() => Verdict::Broken,
         Cause::Unclear if !conn.knows_language() => Verdict::Unclear,
@@ -259,14 +258,15 @@ pub(crate) fn learn_language<C: TrackerConnection>(pool: &PoolOf<C>, conn: &mut 
     let learned = checkout(pool, WAIT_TO_LEARN)
         .map_err(BoxError::from)
         .and_then(|mut other| Ok(conn.learn_language(&mut other)?));
-    learned
-        .inspect_err(|error| tracing::debug!(%error, "the language of the database is not learned"))
-        .is_ok()
+    learned.unwrap_or_else(|error| {
+        tracing::debug!(%error, "the language of the database is not learned");
+        false
+    })
 }
 
 /// Whether the database rolled back what it was asked for, and may do it the
 /// next time; of an error that [`judge`] has seen.
-pub(crate) fn is_passing<C: TrackerConnection>(error: &DieselError) -> bool {
+pub(crate) fn is_transient<C: TrackerConnection>(error: &DieselError) -> bool {
     matches!(
         cause_in::<C>(error),
         Cause::Held | Cause::Conflict | Cause::Stopped

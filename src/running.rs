@@ -13,9 +13,9 @@ use serde_json::Value;
 use tracing::Span;
 
 use crate::connection::{PoolOf, TrackerConnection};
-use crate::ending::{Ending, Landing};
 use crate::error::{BoxError, Error, Result};
 use crate::lease::Lease;
+use crate::outcome::{Outcome, WriteResult};
 use crate::panics::{Discarded, discard};
 use crate::retry;
 use crate::statement::LockWait;
@@ -54,12 +54,12 @@ pub struct RunningJob<J: JobStore<C>, C: TrackerConnection> {
 }
 
 /// Why the business logic did not succeed.
-pub(crate) enum Trouble {
+pub(crate) enum AttemptError {
     Error(BoxError),
     Panic(Box<dyn Any + Send>),
 }
 
-impl Trouble {
+impl AttemptError {
     pub(crate) fn discard(self) {
         discard("the drop of an error or of a panic's payload", self);
     }
@@ -106,10 +106,10 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         mut self,
         work: impl FnOnce(&Self, &mut J::Updates) -> Result<T, BoxError>,
     ) -> Result<T> {
-        let (ending, result) = self.perform(work);
+        let (outcome, result) = self.perform(work);
         match result {
-            Ok(value) => self.end(&ending, false).map(|()| value),
-            Err(trouble) => Err(self.end_in_trouble(&ending, trouble)),
+            Ok(value) => self.end(&outcome, false).map(|()| value),
+            Err(attempt_error) => Err(self.end_with_error(&outcome, attempt_error)),
         }
     }
 
@@ -117,34 +117,38 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
     pub(crate) fn perform<T>(
         &mut self,
         work: impl FnOnce(&Self, &mut J::Updates) -> Result<T, BoxError>,
-    ) -> (Ending<J>, Result<T, Trouble>) {
+    ) -> (Outcome<J>, Result<T, AttemptError>) {
         let mut updates = Discarded::new(std::mem::take(&mut self.updates));
         let done = self
             .span
             .in_scope(|| catch_unwind(AssertUnwindSafe(|| work(self, &mut updates))));
-        let trouble = match done {
-            Ok(Ok(value)) => return (Ending::Success(updates), Ok(value)),
-            Ok(Err(error)) => Trouble::Error(error),
-            Err(panic) => Trouble::Panic(panic),
+        let attempt_error = match done {
+            Ok(Ok(value)) => return (Outcome::Success(updates), Ok(value)),
+            Ok(Err(error)) => AttemptError::Error(error),
+            Err(panic) => AttemptError::Panic(panic),
         };
-        (self.ending_after(&trouble), Err(trouble))
+        (self.outcome_of(&attempt_error), Err(attempt_error))
     }
 
-    /// Records an end in trouble, and returns the caller's error; a panic
+    /// Records an end in attempt_error, and returns the caller's error; a panic
     /// goes on.
-    pub(crate) fn end_in_trouble(mut self, ending: &Ending<J>, trouble: Trouble) -> Error {
-        let recorded = self.end(ending, false);
+    pub(crate) fn end_with_error(
+        mut self,
+        outcome: &Outcome<J>,
+        attempt_error: AttemptError,
+    ) -> Error {
+        let recorded = self.end(outcome, false);
         if let Err(error) = &recorded {
-            let failure = ending.why();
+            let failure = outcome.failure_summary();
             self.span.in_scope(|| tracing::error!(failure, %error, "failed, but the failure could not be recorded"));
         }
-        match (trouble, recorded) {
-            (Trouble::Error(source), Ok(())) => self.failed(source),
-            (trouble @ Trouble::Error(_), Err(error)) => {
-                trouble.discard();
+        match (attempt_error, recorded) {
+            (AttemptError::Error(source), Ok(())) => self.failed(source),
+            (attempt_error @ AttemptError::Error(_), Err(error)) => {
+                attempt_error.discard();
                 error
             }
-            (Trouble::Panic(panic), _) => {
+            (AttemptError::Panic(panic), _) => {
                 // Not while the thread unwinds, when the process would end
                 // with a panic of the updates' drop.
                 discard("the drop of a job", self);
@@ -164,7 +168,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
     }
 
     /// The attempt's fencing token, as the row's lock column holds it.
-    pub fn lock(&self) -> &str {
+    pub fn token(&self) -> &str {
         &self.lease.token
     }
 
@@ -213,7 +217,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
     /// changed since.
     pub fn succeed(mut self) -> Result<()> {
         let updates = Discarded::new(std::mem::take(&mut self.updates));
-        self.end(&Ending::Success(updates), false)
+        self.end(&Outcome::Success(updates), false)
     }
 
     /// Records a failed attempt: one more retry, or ignored at `MAX_RETRY`.
@@ -224,10 +228,10 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
     ///
     /// As [`succeed`](Self::succeed).
     pub fn fail(mut self, error: impl Into<BoxError>) -> Result<()> {
-        let trouble = Trouble::Error(error.into());
-        let ending = self.ending_after(&trouble);
-        trouble.discard();
-        self.end(&ending, false)
+        let attempt_error = AttemptError::Error(error.into());
+        let outcome = self.outcome_of(&attempt_error);
+        attempt_error.discard();
+        self.end(&outcome, false)
     }
 
     pub(crate) fn name(&self) -> String {
@@ -240,19 +244,19 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
     }
 
     /// Gives the job back, with no attempt counted.
-    pub(crate) fn release(&self) -> Ending<J> {
-        Ending::Release(self.released_status())
+    pub(crate) fn release(&self) -> Outcome<J> {
+        Outcome::Release(self.released_status())
     }
 
     pub(crate) fn released_status(&self) -> J::Status {
         self.step.released(self.retry)
     }
 
-    pub(crate) fn ending_after(&self, trouble: &Trouble) -> Ending<J> {
+    pub(crate) fn outcome_of(&self, attempt_error: &AttemptError) -> Outcome<J> {
         let _entered = self.span.enter();
-        let error = match trouble {
-            Trouble::Error(error) => &**error,
-            Trouble::Panic(panic) => {
+        let error = match attempt_error {
+            AttemptError::Error(error) => &**error,
+            AttemptError::Panic(panic) => {
                 return self.failure(Failure::of_panic(&**panic), None);
             }
         };
@@ -267,40 +271,40 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
     }
 
     /// A failure of the business logic.
-    fn failure(&self, failure: Failure, directive: Option<RetryDirective>) -> Ending<J> {
-        self.recorded(self.step.redacted(failure), directive)
+    fn failure(&self, failure: Failure, directive: Option<RetryDirective>) -> Outcome<J> {
+        self.failed_attempt(self.step.redacted(failure), directive)
     }
 
     /// A failed attempt. The time that is recorded is the database's time of the
     /// claim and what has passed here since, so that it does not depend on the
     /// clock of this machine.
-    fn recorded(&self, failure: Failure, directive: Option<RetryDirective>) -> Ending<J> {
+    fn failed_attempt(&self, failure: Failure, directive: Option<RetryDirective>) -> Outcome<J> {
         let passed = TimeDelta::from_std(self.claimed_at.elapsed()).unwrap_or_default();
         let claimed_at = self.lock_at.unwrap_or_default();
         let at = claimed_at.checked_add_signed(passed).unwrap_or(claimed_at);
         let errors = self.errors.clone();
-        Ending::Failure(self.step.fail(failure, directive, self.retry, errors, at))
+        Outcome::Failure(self.step.fail(failure, directive, self.retry, errors, at))
     }
 
-    /// Ends the attempt. `doubtful`: an earlier try may have landed.
-    pub(crate) fn end(&mut self, ending: &Ending<J>, doubtful: bool) -> Result<()> {
+    /// Ends the attempt. `maybe_applied`: an earlier try may have landed.
+    pub(crate) fn end(&mut self, outcome: &Outcome<J>, maybe_applied: bool) -> Result<()> {
         // Set first, so that `Drop` does not write again.
         self.ended = Some(Transition::Lost);
         let write = || {
             retry::run(&self.pool, &JobName::<J>(&self.lease.key), |conn, again| {
                 let wait = LockWait::Briefly;
-                ending.write_once(conn, &self.lease, &self.step, doubtful || again, wait)
+                outcome.write_once(conn, &self.lease, &self.step, maybe_applied || again, wait)
             })
         };
         match catch_unwind(AssertUnwindSafe(write)) {
-            Ok(Ok(Landing::Landed)) => {
-                self.landed(ending);
+            Ok(Ok(WriteResult::Written)) => {
+                self.note_written(outcome);
                 Ok(())
             }
-            Ok(Ok(Landing::Lost)) => Err(self.lock_lost()),
+            Ok(Ok(WriteResult::LockLost)) => Err(self.lock_lost()),
             Ok(Err(error)) => Err(error),
             Err(panic) => {
-                self.record_panic(ending, &*panic);
+                self.record_panic(outcome, &*panic);
                 resume_unwind(panic)
             }
         }
@@ -308,8 +312,8 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
 
     /// Records that the end could not be written because a value in the
     /// updates panicked.
-    pub(crate) fn record_panic(&mut self, ending: &Ending<J>, panic: &(dyn Any + Send)) {
-        if matches!(ending, Ending::Success(_)) {
+    pub(crate) fn record_panic(&mut self, outcome: &Outcome<J>, panic: &(dyn Any + Send)) {
+        if matches!(outcome, Outcome::Success(_)) {
             let failure = Failure::of_panic(panic);
             let failure = self.span.in_scope(|| self.failure(failure, None));
             if let Err(error) = self.end(&failure, true) {
@@ -321,10 +325,10 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
     }
 
     /// Notes that the end is written.
-    pub(crate) fn landed(&mut self, ending: &Ending<J>) {
-        let transition = ending.transition(&self.step);
+    pub(crate) fn note_written(&mut self, outcome: &Outcome<J>) {
+        let transition = outcome.transition(&self.step);
         self.ended = Some(transition);
-        let why = ending.why();
+        let why = outcome.failure_summary();
         self.span.in_scope(|| match transition {
             Transition::Succeeded => tracing::info!("succeeded"),
             Transition::Ignored { retry } => tracing::error!(error = why, retry, "ignored"),
@@ -400,15 +404,15 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         } else {
             "the job was dropped unfinished: neither `succeed` nor `fail` was called"
         });
-        let ending = self.recorded(failure, None);
+        let outcome = self.failed_attempt(failure, None);
         let recorded = retry::checkout(&self.pool, DROP_WAIT)
             .map_err(BoxError::from)
             .and_then(|mut conn| {
-                Ok(ending.write(&mut *conn, &self.lease, &self.step, LockWait::Briefly)?)
+                Ok(outcome.write(&mut *conn, &self.lease, &self.step, LockWait::Briefly)?)
             });
         match recorded {
             Ok(0) => self.span.in_scope(|| tracing::warn!("lock lost")),
-            Ok(_) => self.landed(&ending),
+            Ok(_) => self.note_written(&outcome),
             Err(error) => self.span.in_scope(|| {
                 tracing::error!(%error, "dropped unfinished, which could not be recorded; its lock will expire");
             }),

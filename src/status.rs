@@ -204,9 +204,9 @@ pub trait StatusTracked: Sized + 'static {
         Self::Job: JobStore<D::Connection>,
     {
         let key = key.into();
-        create::one(db, &key, &updates, &step::<Self>()?, |doubtful| {
-            if doubtful {
-                Err(Fault::Untraceable)
+        create::one(db, &key, &updates, &step::<Self>()?, |maybe_applied| {
+            if maybe_applied {
+                Err(Fault::RowChanged)
             } else {
                 Ok(())
             }

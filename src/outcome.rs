@@ -1,4 +1,4 @@
-//! How an attempt ends, and that its end is written once.
+//! The outcome of an attempt, and how it is written once and only once.
 
 use crate::connection::TrackerConnection;
 use crate::lease::Lease;
@@ -9,23 +9,24 @@ use crate::store::{JobStore, Tracked};
 use crate::transition::Transition;
 use status_protocol::{FailedAttempt, LostAnswer, Step};
 
-/// What is to be written at the end of an attempt.
-pub(crate) enum Ending<J: Tracked> {
+/// What an attempt leaves in the row.
+pub(crate) enum Outcome<J: Tracked> {
     Success(Discarded<J::Updates>),
     Failure(FailedAttempt<J::Status>),
-    /// Ready again with this status, no attempt counted.
+    /// Ready again with this status; no attempt is counted.
     Release(J::Status),
 }
 
-/// How a fenced write ended.
+/// What came of a write that needs the lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Landing {
-    Landed,
-    Lost,
+pub(crate) enum WriteResult {
+    Written,
+    /// Nothing was written: the attempt does not hold the lock any more.
+    LockLost,
 }
 
-impl<J: Tracked> Ending<J> {
-    /// What the job has come to, once this is written.
+impl<J: Tracked> Outcome<J> {
+    /// What has become of the job once this is written.
     pub fn transition(&self, step: &Step<J::Status>) -> Transition {
         match self {
             Self::Success(_) => Transition::Succeeded,
@@ -40,7 +41,7 @@ impl<J: Tracked> Ending<J> {
     }
 
     /// What failed, for logs.
-    pub fn why(&self) -> String {
+    pub fn failure_summary(&self) -> String {
         match self {
             Self::Failure(failed) => failed.failure.summary(),
             Self::Success(_) | Self::Release(_) => String::new(),
@@ -55,7 +56,8 @@ impl<J: Tracked> Ending<J> {
         }
     }
 
-    /// Writes it, if the lease still stands: 1, or 0 where it does not.
+    /// Writes it if the attempt still holds the lock. Returns the number of rows:
+    /// 1, or 0 where the lock is lost.
     pub fn write<C>(
         &self,
         conn: &mut C,
@@ -83,52 +85,52 @@ impl<J: Tracked> Ending<J> {
         }
     }
 
-    /// Writes it, once: after an earlier try whose answer was lost
-    /// (`doubtful`) it is looked up first.
+    /// Writes it once. Where an earlier try may have been applied
+    /// (`maybe_applied`), looks first whether it was.
     pub fn write_once<C: TrackerConnection>(
         &self,
         conn: &mut C,
         lease: &Lease<J::Key>,
         step: &Step<J::Status>,
-        doubtful: bool,
+        maybe_applied: bool,
         wait: LockWait,
-    ) -> Result<Landing, Fault>
+    ) -> Result<WriteResult, Fault>
     where
         J: JobStore<C>,
     {
         let status = self.status(step);
-        if doubtful && let Some(landing) = landing::<J, C>(conn, lease, step, status)? {
-            return Ok(landing);
+        if maybe_applied && let Some(result) = earlier_write::<J, C>(conn, lease, step, status)? {
+            return Ok(result);
         }
         if self.write(conn, lease, step, wait)? > 0 {
-            return Ok(Landing::Landed);
+            return Ok(WriteResult::Written);
         }
-        // The server may have been at an earlier try all the while, and
-        // have ended it since the row was looked at.
-        let earlier = if doubtful {
-            landing::<J, C>(conn, lease, step, status)?
+        // The server may still have been executing an earlier try, and have
+        // finished it after the row was read.
+        let earlier = if maybe_applied {
+            earlier_write::<J, C>(conn, lease, step, status)?
         } else {
             None
         };
-        Ok(earlier.unwrap_or(Landing::Lost))
+        Ok(earlier.unwrap_or(WriteResult::LockLost))
     }
 }
 
-/// What became of an earlier try to write `status`: `None` if the attempt
-/// still holds the row.
-pub(crate) fn landing<J: JobStore<C>, C: TrackerConnection>(
+/// What came of an earlier try to write `status`. `None`: it was not applied,
+/// and the attempt still holds the row.
+pub(crate) fn earlier_write<J: JobStore<C>, C: TrackerConnection>(
     conn: &mut C,
     lease: &Lease<J::Key>,
     step: &Step<J::Status>,
     status: J::Status,
-) -> Result<Option<Landing>, Fault> {
+) -> Result<Option<WriteResult>, Fault> {
     let Some(row) = J::row_state(conn, &lease.key)? else {
-        return Err(Fault::Untraceable);
+        return Err(Fault::RowChanged);
     };
     match step.after_lost_answer(&row, &lease.token, lease.lock_at(), status) {
-        LostAnswer::Written => Ok(Some(Landing::Landed)),
+        LostAnswer::Written => Ok(Some(WriteResult::Written)),
         LostAnswer::StillHeld => Ok(None),
-        LostAnswer::ExpiredFirst => Ok(Some(Landing::Lost)),
-        LostAnswer::Unknown => Err(Fault::Untraceable),
+        LostAnswer::ExpiredFirst => Ok(Some(WriteResult::LockLost)),
+        LostAnswer::Unknown => Err(Fault::RowChanged),
     }
 }
