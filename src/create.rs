@@ -7,15 +7,15 @@ use crate::retry::Fault;
 use crate::store::{JobName, JobStore};
 use status_protocol::Step;
 
-/// Rows of one insert: below the parameters that one statement may have on
-/// each database (65,535), with up to 131 columns.
+/// Rows of one insert. With up to 131 columns that is below the number of
+/// parameters of a statement on each database (65,535).
 const INSERT_CHUNK: usize = 500;
-/// Chunks that are kept to be inserted again after a passing error. More
-/// rows than that are not: the memory is bounded, and the error is the caller's.
+/// Chunks that are kept to be inserted again after a transient error. With more
+/// rows the caller gets the error, so that the memory stays bounded.
 const KEPT_CHUNKS: usize = 20;
 
-/// Inserts one row; `None` where the key exists and `on_conflict`, told
-/// whether an earlier try is in doubt, does not mind.
+/// Inserts one row. `None` if the key exists and `on_conflict` accepts that. It
+/// gets whether an earlier try may have been applied.
 pub(crate) fn one<D: Database, J: JobStore<D::Connection>>(
     mut db: D,
     key: &J::Key,

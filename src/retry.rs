@@ -13,26 +13,27 @@ use crate::database_error::Cause;
 use crate::error::{BoxError, Error, PoolTimeout, Result};
 use status_protocol::backoff;
 
-/// Pauses between the tries, doubled from the first to the longest: about
-/// four seconds in all, which spans a deadlock, a lock's wait, the switch of
-/// a proxy. A caller who wants to wait for longer has the error to loop on.
+/// Pauses between the tries, doubled from the first to the longest: about four
+/// seconds in all. That is enough for a deadlock, for the wait for a lock, and for
+/// a proxy that switches to another server. A caller who wants to wait longer can
+/// call again after the error.
 const TRIES: i32 = 10;
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Tries where the database does not tell, in a language that is known here,
-/// whether another would do.
+/// Tries if it is unclear whether the error is transient, because the database
+/// reports it in a language that is not known here.
 const TRIES_WHEN_UNCLEAR: i32 = 3;
 
-/// How long to wait for a second connection that helps to find out.
+/// How long to wait for the second connection that helps to find out.
 const WAIT_TO_LEARN: Duration = Duration::from_millis(250);
 
 /// Why a statement gave no result.
 #[derive(Debug)]
 pub enum Fault {
-    /// The database's answer, or the lack of one.
+    /// The error of the database, or of the connection.
     Database(DieselError),
-    /// The same, of work that cannot be repeated.
+    /// The same, and the work cannot be repeated.
     Final(DieselError),
     /// The answer to a write was lost, and the row has changed since: it does not
     /// tell whether the write was applied.
@@ -76,15 +77,14 @@ pub(crate) fn database_error(job: &dyn Display, source: DieselError) -> Error {
     }
 }
 
-/// Whether PostgreSQL knows a prepared statement of Diesel's otherwise than
-/// Diesel does. Its name is in the message, in every language.
+/// Whether PostgreSQL does not know one of Diesel's prepared statements, or knows
+/// another one by its name. The message contains the name in every language.
 pub(crate) fn is_of_shared_session(error: &DieselError) -> bool {
     matches!(error, DieselError::DatabaseError(DatabaseErrorKind::Unknown, information)
         if information.message().contains("__diesel_stmt_"))
 }
 
-/// Whether it comes again at each try, so that a worker that went on would only
-/// go in circles.
+/// Whether the error comes again at each try, so that a worker must not go on.
 pub(crate) fn is_lasting(error: &Error) -> bool {
     matches!(error, Error::SharedSession { .. })
 }
@@ -92,24 +92,24 @@ pub(crate) fn is_lasting(error: &Error) -> bool {
 /// What to do about a database error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It stays: the statement itself is at fault.
+    /// It comes again: the statement itself is at fault.
     Permanent,
-    /// It stays, whatever the statement: the way to the database is at fault.
+    /// It comes again for any statement: a pooler shares the session.
     SharedSession,
-    /// It may be permanent, and it may pass.
+    /// It may be permanent or transient.
     Unclear,
-    /// The database rolled the statement back; it may succeed now.
+    /// The database rolled the statement back; it may succeed the next time.
     Transient,
     /// The connection is gone, and with it the answer.
     Broken,
 }
 
-/// A connection that is kept out of the pool between two uses, so that
-/// nobody can be in the way of the second.
+/// A connection that stays out of the pool between two uses, so that the second
+/// use does not wait for one.
 pub(crate) struct Kept<C: TrackerConnection> {
     is_kept: bool,
-    /// How long to wait for one of the pool's, where none is kept; at most as
-    /// long as the pool says.
+    /// How long to wait for a connection of the pool if none is kept; at most as
+    /// long as the pool allows.
     pub patience: Duration,
     conn: Option<PooledConnection<ConnectionManager<C>>>,
 }
@@ -136,7 +136,7 @@ impl<C: TrackerConnection> Kept<C> {
     }
 }
 
-/// Runs `work` on a connection of the pool, again after passing errors.
+/// Runs `work` on a connection of the pool, again after transient errors.
 pub(crate) fn run<C: TrackerConnection, T>(
     pool: &PoolOf<C>,
     job: &dyn Display,
@@ -145,7 +145,7 @@ pub(crate) fn run<C: TrackerConnection, T>(
     run_on(pool, &mut Kept::none(), job, work)
 }
 
-/// As [`run`], on the connection that is kept, as long as it is sound.
+/// As [`run`], on the connection that is kept, as long as it works.
 pub(crate) fn run_on<C: TrackerConnection, T>(
     pool: &PoolOf<C>,
     kept: &mut Kept<C>,
@@ -159,8 +159,8 @@ pub(crate) fn run_on<C: TrackerConnection, T>(
     };
     let mut last: Option<DieselError> = None;
     let mut maybe_applied = false;
-    // A pool may be full of connections that died while idle. Each is found
-    // out by use, and replaced without a pause.
+    // A pool may be full of connections that died while idle. Their first use shows
+    // that, and they are replaced without a pause.
     let mut stale = pool.max_size();
     let mut tries = 0;
     loop {
@@ -178,7 +178,7 @@ pub(crate) fn run_on<C: TrackerConnection, T>(
             }
             (Err(Fault::RowChanged), Some(source)) => return Err(unknown(source)),
             (Err(Fault::Database(error)), _) => error,
-            // Where the connection broke, it may have been at the commit.
+            // The connection may have broken at the commit.
             (Err(Fault::Final(source)), _) if judge(&mut *conn, &source) == Verdict::Broken => {
                 return Err(unknown(source));
             }
@@ -223,13 +223,13 @@ pub(crate) fn checkout<C: TrackerConnection>(
     })
 }
 
-/// Judges an error of `conn`, right after the statement, and evicts the
-/// connection if it is gone.
+/// Judges an error of `conn`, and evicts the connection if it is gone. Call it
+/// right after the statement.
 pub(crate) fn judge<C: TrackerConnection>(conn: &mut C, error: &DieselError) -> Verdict {
     let verdict = match cause_of(conn, error) {
         Cause::Held | Cause::Conflict | Cause::Stopped => Verdict::Transient,
         Cause::Connection => Verdict::Broken,
-        // The ping is a prepared statement, too.
+        // Before the ping, which is a prepared statement too.
         _ if is_of_shared_session(error) => Verdict::SharedSession,
         // Diesel has no kind for a lost connection on MySQL.
         _ if is_of_unknown_kind(error) && conn.ping().is_err() => Verdict::Broken,
@@ -249,8 +249,8 @@ fn is_of_unknown_kind(error: &DieselError) -> bool {
     )
 }
 
-/// Learns the language of `conn`, with another connection of the pool, where
-/// that is the way to know its errors: tells whether it is known since.
+/// Learns the language of the errors of `conn`, with another connection of the
+/// pool. Returns whether it is known now.
 pub(crate) fn learn_language<C: TrackerConnection>(pool: &PoolOf<C>, conn: &mut C) -> bool {
     if pool.max_size() < 2 {
         return false;
@@ -264,8 +264,7 @@ pub(crate) fn learn_language<C: TrackerConnection>(pool: &PoolOf<C>, conn: &mut 
     })
 }
 
-/// Whether the database rolled back what it was asked for, and may do it the
-/// next time; of an error that [`judge`] has seen.
+/// Whether the error is transient. [`judge`] must have seen it.
 pub(crate) fn is_transient<C: TrackerConnection>(error: &DieselError) -> bool {
     matches!(
         cause_in::<C>(error),
@@ -273,8 +272,8 @@ pub(crate) fn is_transient<C: TrackerConnection>(error: &DieselError) -> bool {
     )
 }
 
-/// Whether another transaction holds a row that the statement was to change,
-/// for longer than the statement waits; asked right after it.
+/// Whether another transaction held a row for longer than the statement waits.
+/// Call it right after the statement.
 pub(crate) fn is_held<C: TrackerConnection>(conn: &mut C, error: &DieselError) -> bool {
     cause_of(conn, error) == Cause::Held
 }

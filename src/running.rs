@@ -26,17 +26,17 @@ use status_protocol::Step;
 use status_protocol::panics::caught;
 use status_protocol::{RetryDirective, directive_of};
 
-/// How long a guard that is dropped unfinished waits for a connection. Past
-/// that, the lock's expiry does the same work.
+/// How long a guard that is dropped unfinished waits for a connection. Later the
+/// lock expires, which has the same effect.
 const DROP_WAIT: Duration = Duration::from_secs(1);
 
-/// A job that this attempt holds.
+/// The guard of an attempt: a job that this attempt holds.
 ///
 /// It derefs to the row as the claim read it. Set [`updates`](Self::updates),
-/// then call [`succeed`](Self::succeed) or [`fail`](Self::fail); a guard that
-/// is dropped unfinished counts as a failed attempt. No connection is held
-/// meanwhile. Whatever is written through it lands only while the attempt
-/// holds the lock, else the call returns [`Error::LockLost`].
+/// then call [`succeed`](Self::succeed) or [`fail`](Self::fail). A guard that is
+/// dropped without either counts as a failed attempt. It holds no connection. Its
+/// calls write only while the attempt holds the lock; otherwise they return
+/// [`Error::LockLost`].
 pub struct RunningJob<J: JobStore<C>, C: TrackerConnection> {
     /// What [`succeed`](Self::succeed) writes together with the success mark.
     pub updates: J::Updates,
@@ -48,7 +48,7 @@ pub struct RunningJob<J: JobStore<C>, C: TrackerConnection> {
     errors: Value,
     lock_at: Option<DateTime<Utc>>,
     claimed_at: Instant,
-    /// What it came to, `None` before its end.
+    /// What became of the job; `None` while the attempt runs.
     pub(crate) ended: Option<Transition>,
     pub(crate) span: Span,
 }
@@ -66,7 +66,7 @@ impl AttemptError {
 }
 
 impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
-    /// The guard of what `token` has claimed, by a statement sent at `asked_at`.
+    /// The guard of the job that `token` has claimed, by a statement sent at `asked_at`.
     pub(crate) fn hold<S: 'static>(
         pool: PoolOf<C>,
         step: Step<J::Status>,
@@ -96,12 +96,12 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         }
     }
 
-    /// Says that the attempt begins.
+    /// Logs that the attempt begins.
     pub(crate) fn started(&self) {
         self.span.in_scope(|| tracing::info!("started"));
     }
 
-    /// Runs the business logic and records how it ended.
+    /// Runs the business logic and records the outcome.
     pub(crate) fn run<T>(
         mut self,
         work: impl FnOnce(&Self, &mut J::Updates) -> Result<T, BoxError>,
@@ -113,7 +113,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         }
     }
 
-    /// Runs the business logic; nothing is recorded yet.
+    /// Runs the business logic; it records nothing.
     pub(crate) fn perform<T>(
         &mut self,
         work: impl FnOnce(&Self, &mut J::Updates) -> Result<T, BoxError>,
@@ -130,8 +130,8 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         (self.outcome_of(&attempt_error), Err(attempt_error))
     }
 
-    /// Records an end in attempt_error, and returns the caller's error; a panic
-    /// goes on.
+    /// Records that the business logic failed, and returns the error for the caller.
+    /// A panic goes on.
     pub(crate) fn end_with_error(
         mut self,
         outcome: &Outcome<J>,
@@ -149,15 +149,16 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
                 error
             }
             (AttemptError::Panic(panic), _) => {
-                // Not while the thread unwinds, when the process would end
-                // with a panic of the updates' drop.
+                // Before the thread unwinds: a panic in the drop of the updates would
+                // then end the process.
                 discard("the drop of a job", self);
                 resume_unwind(panic)
             }
         }
     }
 
-    /// The business logic's error as the caller's, once its end is recorded.
+    /// The error of the business logic as an error for the caller, once the outcome
+    /// is recorded.
     pub(crate) fn failed(&self, source: BoxError) -> Error {
         let job = self.name();
         if self.ended == Some(Transition::Released) {
@@ -172,20 +173,20 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         &self.lease.token
     }
 
-    /// Whether the lock is known to be lost: a call of this guard has found
-    /// it so, or the [`Worker`](crate::Worker) that renews it. It asks
-    /// nothing; [`renew`](Self::renew) does.
+    /// Whether the lock is known to be lost, because a call of this guard, or the
+    /// [`Worker`](crate::Worker) that renews it, has found that. This does not ask
+    /// the database; [`renew`](Self::renew) does.
     pub fn is_lost(&self) -> bool {
         self.lease.is_lost()
     }
 
-    /// Takes the lock for another `LOCK_EXPIRE` from now.
+    /// Renews the lock for another `LOCK_EXPIRE` from now.
     ///
     /// # Errors
     ///
-    /// [`Error::LockLost`] when the attempt was expired or overtaken: stop,
-    /// another worker may have the job. [`Error::Database`] and
-    /// [`Error::Pool`] leave the lock as it was.
+    /// [`Error::LockLost`] when the attempt was expired: stop, because another
+    /// worker may have the job. [`Error::Database`] and [`Error::Pool`] leave the
+    /// lock as it was.
     pub fn renew(&self) -> Result<()> {
         let key = std::slice::from_ref(&self.lease.key);
         self.renew_by(|conn| {
@@ -194,7 +195,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         })
     }
 
-    /// Writes `updates` now, and takes the lock for another `LOCK_EXPIRE`: a
+    /// Writes `updates` now, and renews the lock for another `LOCK_EXPIRE`: a
     /// checkpoint that stays, whatever becomes of the attempt.
     ///
     /// # Errors
@@ -210,19 +211,19 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
     ///
     /// # Errors
     ///
-    /// [`Error::LockLost`] when the attempt was expired or overtaken; nothing
-    /// was written. [`Error::Database`] or [`Error::Pool`] when the database
-    /// could not be had: the job will run again when its lock expires.
-    /// [`Error::OutcomeUnknown`] when the answer was lost and the row has
-    /// changed since.
+    /// [`Error::LockLost`] when the attempt was expired; nothing was written.
+    /// [`Error::Database`] or [`Error::Pool`] when the database could not be
+    /// reached: the job will run again when its lock expires.
+    /// [`Error::OutcomeUnknown`] when the answer was lost and the row has changed
+    /// since.
     pub fn succeed(mut self) -> Result<()> {
         let updates = Discarded::new(std::mem::take(&mut self.updates));
         self.end(&Outcome::Success(updates), false)
     }
 
-    /// Records a failed attempt: one more retry, or ignored at `MAX_RETRY`.
-    /// The updates are dropped. A [`Retry`](crate::Retry) among the error and
-    /// its sources is honoured.
+    /// Records a failed attempt: one more failure, or ignored at `MAX_RETRY`. The
+    /// updates are dropped. A [`Retry`](crate::Retry) among the error and its
+    /// sources has its effect.
     ///
     /// # Errors
     ///
@@ -243,7 +244,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         &self.job
     }
 
-    /// Gives the job back, with no attempt counted.
+    /// The outcome that releases the job, with no attempt counted.
     pub(crate) fn release(&self) -> Outcome<J> {
         Outcome::Release(self.released_status())
     }
@@ -265,7 +266,9 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
             return self.release();
         }
         if matches!(directive, Some(RetryDirective::After(_))) && !self.step.has_run_at {
-            tracing::warn!("`Retry::after` needs a `run_at` column; it is ready again at once");
+            tracing::warn!(
+                "`Retry::after` needs a `run_at` column; the job is ready again at once"
+            );
         }
         self.failure(Failure::of(error), directive)
     }
@@ -286,7 +289,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         Outcome::Failure(self.step.fail(failure, directive, self.retry, errors, at))
     }
 
-    /// Ends the attempt. `maybe_applied`: an earlier try may have landed.
+    /// Ends the attempt. `maybe_applied`: an earlier try may have been applied.
     pub(crate) fn end(&mut self, outcome: &Outcome<J>, maybe_applied: bool) -> Result<()> {
         // Set first, so that `Drop` does not write again.
         self.ended = Some(Transition::Lost);
@@ -310,8 +313,8 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         }
     }
 
-    /// Records that the end could not be written because a value in the
-    /// updates panicked.
+    /// Records that the outcome could not be written because a value in the updates
+    /// panicked.
     pub(crate) fn record_panic(&mut self, outcome: &Outcome<J>, panic: &(dyn Any + Send)) {
         if matches!(outcome, Outcome::Success(_)) {
             let failure = Failure::of_panic(panic);
@@ -324,7 +327,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         }
     }
 
-    /// Notes that the end is written.
+    /// Notes and logs that the outcome is written.
     pub(crate) fn note_written(&mut self, outcome: &Outcome<J>) {
         let transition = outcome.transition(&self.step);
         self.ended = Some(transition);
@@ -337,7 +340,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         });
     }
 
-    /// Writes the lock's time by `write`, and remembers it.
+    /// Renews the lock by `write`, and remembers the new time.
     fn renew_by(
         &self,
         mut write: impl FnMut(&mut C) -> diesel::QueryResult<Option<Option<DateTime<Utc>>>>,
@@ -385,7 +388,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Debug for RunningJob<J, C> {
 impl<J: JobStore<C>, C: TrackerConnection> Drop for RunningJob<J, C> {
     fn drop(&mut self) {
         // While the thread unwinds, a panic in here would end the process.
-        let _told = caught("the end of a job that was dropped", || {
+        let _told = caught("recording that a job was dropped", || {
             if self.ended.is_none() {
                 self.end_unfinished();
             }
@@ -397,7 +400,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Drop for RunningJob<J, C> {
 }
 
 impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
-    /// Records that the job was dropped.
+    /// Records that the guard was dropped.
     fn end_unfinished(&mut self) {
         let failure = Failure::because(if std::thread::panicking() {
             "the thread panicked while it held the job"
@@ -414,7 +417,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
             Ok(0) => self.span.in_scope(|| tracing::warn!("lock lost")),
             Ok(_) => self.note_written(&outcome),
             Err(error) => self.span.in_scope(|| {
-                tracing::error!(%error, "dropped unfinished, which could not be recorded; its lock will expire");
+                tracing::error!(%error, "dropped unfinished, and that could not be recorded; its lock will expire");
             }),
         }
     }

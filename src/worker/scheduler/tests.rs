@@ -1,4 +1,4 @@
-//! What the threads of a worker do next, with plain values for jobs and ends.
+//! What the threads of a worker do next, with plain values for jobs and outcomes.
 
 use std::time::{Duration, Instant};
 
@@ -10,8 +10,8 @@ const MS: Duration = Duration::from_millis(1);
 const QUIET: Task<&str, &str> = Task::Claim { quiet: true };
 const BUSY: Task<&str, &str> = Task::Claim { quiet: false };
 
-/// Three threads, batches of three, ten milliseconds for an end, a second
-/// between two looks.
+/// Three threads, batches of three, ten milliseconds for an outcome, a second
+/// between two claims that find nothing.
 fn settings() -> Settings {
     Settings {
         threads: 3,
@@ -23,7 +23,7 @@ fn settings() -> Settings {
     }
 }
 
-/// A scheduler whose worker has looked for dead attempts.
+/// A scheduler whose worker has searched for dead attempts.
 fn new_scheduler(settings: Settings) -> (TestScheduler, Instant) {
     let now = Instant::now();
     let mut scheduler = Scheduler::new(settings, now);
@@ -40,7 +40,7 @@ fn with_jobs(settings: Settings, jobs: &[&'static str], found: Found) -> (TestSc
     (scheduler, now)
 }
 
-/// Runs the job that is next, for so long, and puts its end on the scheduler.
+/// Runs the next job for this time, and adds its outcome.
 fn run(scheduler: &mut TestScheduler, took: Duration, now: Instant) {
     let Task::Run(job) = scheduler.next(Role::WorkerThread, now) else {
         panic!("no job is next");
@@ -63,7 +63,7 @@ fn jobs_are_run_in_the_order_of_their_claim() {
     assert_eq!(
         flusher(&mut scheduler, now),
         Task::Wait(None),
-        "it runs none"
+        "the flusher runs no job"
     );
     for job in ["a", "b", "c"] {
         assert_eq!(worker_thread(&mut scheduler, now), Task::Run(job));
@@ -71,19 +71,19 @@ fn jobs_are_run_in_the_order_of_their_claim() {
 }
 
 #[test]
-fn the_end_of_a_lone_job_is_written_at_once() {
+fn the_outcome_of_a_lone_job_is_written_at_once() {
     let (mut scheduler, now) = with_jobs(settings(), &["a"], Found::Few);
     run(&mut scheduler, MS, now);
     assert_eq!(
         flusher(&mut scheduler, now),
         Task::Wait(Some(10 * MS)),
-        "the hand is free"
+        "a worker thread is free"
     );
     assert_eq!(worker_thread(&mut scheduler, now), Task::Flush(vec!["a"]));
 }
 
 #[test]
-fn an_end_waits_until_its_group_is_a_batch() {
+fn an_outcome_waits_until_its_group_is_a_batch() {
     let (mut scheduler, now) = with_jobs(settings(), &["a", "b", "c", "d"], Found::Enough);
     run(&mut scheduler, MS, now);
     run(&mut scheduler, MS, now);
@@ -98,16 +98,20 @@ fn an_end_waits_until_its_group_is_a_batch() {
 }
 
 #[test]
-fn among_many_jobs_the_next_claim_comes_before_the_ends() {
+fn with_many_jobs_the_next_claim_comes_before_a_flush() {
     let (mut scheduler, now) = with_jobs(settings(), &["a", "b"], Found::Enough);
     run(&mut scheduler, MS, now);
     run(&mut scheduler, MS, now);
     assert_eq!(worker_thread(&mut scheduler, now), BUSY);
-    assert_eq!(worker_thread(&mut scheduler, now), BUSY, "for quick jobs");
+    assert_eq!(
+        worker_thread(&mut scheduler, now),
+        BUSY,
+        "the jobs are quick"
+    );
 }
 
 #[test]
-fn an_end_that_has_waited_long_enough_is_the_keepers() {
+fn the_flusher_writes_an_outcome_that_has_waited_long_enough() {
     let (mut scheduler, now) = with_jobs(settings(), &["a", "b", "c"], Found::Enough);
     run(&mut scheduler, MS, now);
     assert_eq!(worker_thread(&mut scheduler, now), Task::Run("b"));
@@ -121,7 +125,7 @@ fn an_end_that_has_waited_long_enough_is_the_keepers() {
 }
 
 #[test]
-fn the_keeper_is_told_once_of_what_a_hand_leaves() {
+fn the_flusher_is_woken_once_for_what_a_worker_thread_leaves() {
     let (mut scheduler, now) = with_jobs(settings(), &["a", "b"], Found::Enough);
     assert!(!scheduler.announce_due());
     run(&mut scheduler, MS, now);
@@ -158,7 +162,7 @@ fn a_group_is_no_larger_than_a_statement() {
 }
 
 #[test]
-fn of_slow_jobs_no_more_are_claimed_than_idle_threads_need() {
+fn slow_jobs_are_claimed_only_for_idle_threads() {
     let one = Settings {
         batch: 1,
         ..settings()
@@ -167,7 +171,7 @@ fn of_slow_jobs_no_more_are_claimed_than_idle_threads_need() {
     run(&mut scheduler, 1000 * MS, now);
     assert_eq!(worker_thread(&mut scheduler, now), Task::Flush(vec!["a"]));
 
-    // This hand, and none that is idle.
+    // For this thread: no other one is idle.
     assert_eq!(worker_thread(&mut scheduler, now), BUSY);
     assert_eq!(worker_thread(&mut scheduler, now), Task::Wait(None));
     scheduler.idle = 1;
@@ -184,12 +188,12 @@ fn a_claim_that_brings_enough_for_all_threads_is_the_only_one() {
     assert_eq!(
         worker_thread(&mut scheduler, now),
         Task::Wait(Some(10 * MS)),
-        "for its end"
+        "for the outcome"
     );
 }
 
 #[test]
-fn of_quick_jobs_more_are_claimed_but_no_more_than_threads() {
+fn quick_jobs_are_claimed_by_at_most_as_many_claims_as_threads() {
     let (mut scheduler, now) = with_jobs(settings(), &["a"], Found::Enough);
     run(&mut scheduler, MS / 10, now);
     for _ in 0..3 {
@@ -198,14 +202,14 @@ fn of_quick_jobs_more_are_claimed_but_no_more_than_threads() {
     assert_eq!(
         worker_thread(&mut scheduler, now),
         Task::Wait(Some(10 * MS)),
-        "for its end"
+        "for the outcome"
     );
 }
 
-/// With three threads and batches of three: two claims of jobs of six
-/// milliseconds bring work for twelve.
+/// With three threads and batches of three, two claims of jobs of six milliseconds
+/// bring work for twelve milliseconds.
 #[test]
-fn what_is_claimed_ahead_depends_on_how_long_jobs_took_of_late() {
+fn the_last_jobs_decide_how_many_are_claimed_ahead() {
     let (mut scheduler, now) = with_jobs(settings(), &["a"; 12], Found::Enough);
     for _ in 0..4 {
         for _ in 0..3 {
@@ -222,7 +226,7 @@ fn what_is_claimed_ahead_depends_on_how_long_jobs_took_of_late() {
 }
 
 #[test]
-fn before_a_job_has_run_jobs_count_as_slow() {
+fn jobs_count_as_slow_before_the_first_has_run() {
     let (mut scheduler, now) = new_scheduler(settings());
     assert_eq!(worker_thread(&mut scheduler, now), QUIET);
     assert_eq!(worker_thread(&mut scheduler, now), Task::Wait(None));
@@ -238,7 +242,7 @@ fn nothing_is_claimed_while_jobs_wait() {
 }
 
 #[test]
-fn where_the_database_takes_one_statement_at_a_time_it_is_given_one() {
+fn a_database_with_one_writer_gets_one_statement_at_a_time() {
     let sqlite = Settings {
         writers: 1,
         ..settings()
@@ -255,7 +259,7 @@ fn where_the_database_takes_one_statement_at_a_time_it_is_given_one() {
     assert_eq!(
         worker_thread(&mut scheduler, now + 10 * MS),
         Task::Wait(None),
-        "neither claim nor end"
+        "neither a claim nor a flush"
     );
     assert_eq!(flusher(&mut scheduler, now + 10 * MS), Task::Wait(None));
     scheduler.end_flush(now);
@@ -267,7 +271,7 @@ fn where_the_database_takes_one_statement_at_a_time_it_is_given_one() {
 }
 
 #[test]
-fn nothing_is_sent_while_locks_are_renewed() {
+fn no_claim_and_no_flush_begins_while_locks_are_renewed() {
     let (mut scheduler, now) = with_jobs(settings(), &["a", "b", "c"], Found::Enough);
     for _ in 0..3 {
         run(&mut scheduler, MS, now);
@@ -310,7 +314,7 @@ fn a_renewal_that_takes_long_does_not_stop_the_worker() {
 }
 
 #[test]
-fn when_nothing_is_ready_the_next_look_waits() {
+fn the_next_claim_waits_when_nothing_is_ready() {
     let (mut scheduler, now) = with_jobs(settings(), &[], Found::Nothing);
     assert_eq!(
         worker_thread(&mut scheduler, now),
@@ -321,7 +325,7 @@ fn when_nothing_is_ready_the_next_look_waits() {
 }
 
 #[test]
-fn what_is_ready_later_is_claimed_then() {
+fn a_job_that_is_ready_later_is_claimed_then() {
     let at = Duration::from_millis(100);
     let (mut scheduler, now) = new_scheduler(settings());
     assert_eq!(worker_thread(&mut scheduler, now), QUIET);
@@ -329,7 +333,7 @@ fn what_is_ready_later_is_claimed_then() {
     assert_eq!(worker_thread(&mut scheduler, now), Task::Wait(Some(at)));
     assert_eq!(worker_thread(&mut scheduler, now + at), QUIET);
 
-    // What others create meanwhile is not found later than otherwise.
+    // New jobs of others are still found after the usual pause.
     scheduler.end_claim(Found::Later(now + 5000 * MS), true, now);
     assert_eq!(
         worker_thread(&mut scheduler, now),
@@ -347,7 +351,7 @@ fn after_an_error_the_next_claim_waits() {
 }
 
 #[test]
-fn a_job_that_was_given_back_is_claimed_after_its_pause_and_the_others_at_once() {
+fn a_released_job_is_claimed_after_its_pause_and_the_others_at_once() {
     let (mut scheduler, now) = with_jobs(settings(), &["a"], Found::Few);
     run(&mut scheduler, MS, now);
     scheduler.ready_at(now + 100 * MS);
@@ -372,7 +376,7 @@ fn a_job_that_was_given_back_is_claimed_after_its_pause_and_the_others_at_once()
 }
 
 #[test]
-fn ends_that_could_not_be_written_do_not_wait_for_more() {
+fn outcomes_that_could_not_be_written_do_not_wait_for_more() {
     let settings = Settings {
         finish_within: 60 * 60 * 1000 * MS,
         ..settings()
@@ -393,7 +397,7 @@ fn ends_that_could_not_be_written_do_not_wait_for_more() {
 }
 
 #[test]
-fn while_no_end_can_be_written_nothing_is_begun() {
+fn no_job_is_begun_while_no_outcome_can_be_written() {
     let (mut scheduler, now) = with_jobs(settings(), &["a", "b"], Found::Enough);
     run(&mut scheduler, MS, now);
     let late = now + 10 * MS;
@@ -402,7 +406,7 @@ fn while_no_end_can_be_written_nothing_is_begun() {
     assert_eq!(
         worker_thread(&mut scheduler, late),
         Task::Wait(Some(50 * MS)),
-        "not \"b\""
+        "it does not begin \"b\""
     );
     assert_eq!(flusher(&mut scheduler, late), Task::Wait(Some(50 * MS)));
 
@@ -426,7 +430,7 @@ fn while_no_end_can_be_written_nothing_is_begun() {
 }
 
 #[test]
-fn an_end_that_waits_for_its_row_keeps_no_other() {
+fn an_outcome_that_waits_for_its_row_does_not_delay_others() {
     let (mut scheduler, now) = with_jobs(settings(), &["a", "b"], Found::Few);
     run(&mut scheduler, MS, now);
     assert_eq!(
@@ -441,7 +445,11 @@ fn an_end_that_waits_for_its_row_keeps_no_other() {
     run(&mut scheduler, MS, now);
     assert_eq!(worker_thread(&mut scheduler, now), Task::Flush(vec!["b"]));
     scheduler.end_flush(now);
-    assert_eq!(worker_thread(&mut scheduler, now), BUSY, "it is not over");
+    assert_eq!(
+        worker_thread(&mut scheduler, now),
+        BUSY,
+        "the worker is not over"
+    );
     assert_eq!(
         flusher(&mut scheduler, now + 50 * MS),
         Task::Flush(vec!["a"])
@@ -449,7 +457,7 @@ fn an_end_that_waits_for_its_row_keeps_no_other() {
 }
 
 #[test]
-fn the_keeper_is_told_of_an_end_that_is_put_off() {
+fn the_flusher_is_woken_for_a_postponed_outcome() {
     let (mut scheduler, now) = with_jobs(settings(), &["a", "b"], Found::Few);
     run(&mut scheduler, MS, now);
     assert!(scheduler.announce_due());
@@ -462,13 +470,13 @@ fn the_keeper_is_told_of_an_end_that_is_put_off() {
     assert_eq!(worker_thread(&mut scheduler, now), Task::Run("b"));
     assert!(
         scheduler.announce_due(),
-        "all hands may be at work for long"
+        "all worker threads may be busy for long"
     );
     assert!(!scheduler.announce_due());
 }
 
 #[test]
-fn a_worker_does_not_end_before_dead_attempts_are_looked_for() {
+fn a_worker_does_not_end_before_it_has_searched_for_dead_attempts() {
     let now = Instant::now();
     let until_empty = Settings {
         until_empty: true,
@@ -479,7 +487,7 @@ fn a_worker_does_not_end_before_dead_attempts_are_looked_for() {
     scheduler.end_claim(Found::Nothing, true, now);
     assert_eq!(worker_thread(&mut scheduler, now), Task::Wait(None));
     assert!(!scheduler.is_over());
-    // It has found one, and ended it.
+    // It has found one, and expired it.
     scheduler.poll(now);
     scheduler.end_expiry(now);
     assert_eq!(worker_thread(&mut scheduler, now), QUIET);
@@ -488,14 +496,14 @@ fn a_worker_does_not_end_before_dead_attempts_are_looked_for() {
 }
 
 #[test]
-fn a_worker_ends_when_nothing_is_ready_and_nothing_is_under_way() {
+fn a_worker_ends_when_nothing_is_ready_and_nothing_in_progress() {
     let until_empty = Settings {
         until_empty: true,
         ..settings()
     };
     let (mut scheduler, now) = with_jobs(until_empty, &["a"], Found::Few);
     assert_eq!(worker_thread(&mut scheduler, now), Task::Run("a"));
-    // What another thread finds now says nothing about what "a" leads to.
+    // That another thread finds nothing now does not mean that "a" leads to nothing.
     assert_eq!(worker_thread(&mut scheduler, now), BUSY);
     scheduler.end_claim(Found::Nothing, false, now);
     assert_eq!(
@@ -509,7 +517,7 @@ fn a_worker_ends_when_nothing_is_ready_and_nothing_is_under_way() {
     assert!(!scheduler.is_over());
     scheduler.end_flush(now);
 
-    // The last look is not put off.
+    // The last look comes at once.
     assert_eq!(worker_thread(&mut scheduler, now), QUIET);
     assert!(!scheduler.is_over());
     scheduler.end_claim(Found::Nothing, true, now);
@@ -549,14 +557,14 @@ fn the_last_look_is_the_only_claim() {
     assert_eq!(
         worker_thread(&mut scheduler, now),
         Task::Wait(None),
-        "what it took would be missed"
+        "the last look would not see what it took"
     );
     scheduler.end_claim(Found::Few, true, now);
     assert_eq!(worker_thread(&mut scheduler, now), QUIET);
 }
 
 #[test]
-fn a_claim_that_ends_after_the_last_job_does_not_put_the_last_look_off() {
+fn a_claim_that_ends_after_the_last_job_does_not_delay_the_last_look() {
     let until_empty = Settings {
         until_empty: true,
         ..settings()
@@ -571,7 +579,7 @@ fn a_claim_that_ends_after_the_last_job_does_not_put_the_last_look_off() {
 }
 
 #[test]
-fn waits_and_batches_without_end_overflow_nothing() {
+fn endless_waits_and_batches_do_not_overflow() {
     let endless = Settings {
         batch: usize::MAX,
         poll_every: Duration::MAX,
@@ -605,7 +613,7 @@ fn waits_and_batches_without_end_overflow_nothing() {
 }
 
 #[test]
-fn what_becomes_ready_during_the_last_look_is_looked_for() {
+fn a_job_that_becomes_ready_during_the_last_look_is_found() {
     let until_empty = Settings {
         until_empty: true,
         ..settings()
@@ -619,13 +627,13 @@ fn what_becomes_ready_during_the_last_look_is_looked_for() {
 }
 
 #[test]
-fn a_worker_that_was_not_to_end_waits_for_jobs() {
+fn a_worker_without_an_end_waits_for_jobs() {
     let (scheduler, _) = with_jobs(settings(), &[], Found::Nothing);
     assert!(!scheduler.is_over());
 }
 
 #[test]
-fn a_shutdown_gives_the_waiting_jobs_back_and_finishes_what_runs() {
+fn a_shutdown_releases_waiting_jobs_and_finishes_running_ones() {
     let (mut scheduler, now) = with_jobs(settings(), &["a", "b", "c"], Found::Enough);
     assert_eq!(worker_thread(&mut scheduler, now), Task::Run("a"));
     assert_eq!(scheduler.shut_down(), ["b", "c"]);
@@ -656,7 +664,7 @@ fn a_shutdown_gives_the_waiting_jobs_back_and_finishes_what_runs() {
 }
 
 #[test]
-fn a_shutdown_waits_for_a_claim_that_is_under_way() {
+fn a_shutdown_waits_for_a_claim_in_progress() {
     let (mut scheduler, now) = new_scheduler(settings());
     assert_eq!(worker_thread(&mut scheduler, now), QUIET);
     assert!(scheduler.shut_down().is_empty());
