@@ -4,9 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod apart;
-pub mod backoff;
 mod bulk;
-mod causes;
 mod check;
 mod claim;
 pub mod clock;
@@ -15,20 +13,17 @@ mod connection;
 mod create;
 mod database;
 mod database_error;
-mod ending;
 mod error;
 mod expiry;
-mod failure;
 mod job_table;
 mod keys;
 mod lease;
+mod outcome;
 mod panics;
 #[cfg(feature = "postgres")]
 pub mod postgres;
-mod protocol;
 mod retry;
 mod running;
-mod signal;
 mod sql;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
@@ -42,16 +37,17 @@ mod worker;
 
 pub use connection::TrackerConnection;
 pub use database::Database;
-pub use error::{BoxError, Error, PoolTimeout, Result};
-pub use failure::Failure;
+pub use error::{Error, PoolTimeout, Result};
 pub use running::RunningJob;
-pub use signal::Retry;
 pub use status::{KeyOf, StatusOf, StatusTracked, UpdatesOf};
 pub use status_codes::UnknownCode;
 pub use store::{JobStore, Order, ShowsStatus, Tracked};
 pub use table_info::{Role, TableInfo};
 pub use transition::Transition;
 pub use worker::{Event, Observer, Summary, Worker, WorkerHandle};
+
+#[doc(inline)]
+pub use status_protocol::{BoxError, ErrorEntry, ErrorLog, Failure, Retry, backoff};
 
 /// What the generated code names. Not part of the API.
 #[doc(hidden)]
@@ -64,7 +60,6 @@ pub mod __private {
         ColumnTypes, Columns, ErrorsColumn, HasColumns, IsNoNumber, IsNumber, NoColumn, Probe,
         RetryColumn, TimeColumn, key_column,
     };
-    pub use crate::protocol::{Refusal, RowState, Setback, Start, Step, Trace};
     pub use crate::sql::call::Call;
     pub use crate::sql::dialect::{Dialect, LockWait};
     pub use crate::sql::insert::{after_insert, insert_each, insert_new_rows, kept};
@@ -74,5 +69,6 @@ pub mod __private {
     pub use crate::sql::texts::TableTexts;
     pub use crate::sql::typed::{Fragments, TableOn, WithFragments, read_column, read_row};
     pub use crate::store::{Batch, Claimed, DeadAttempt, Obstacle, Ready, Renewed, Search};
+    pub use status_protocol::{FailureOutcome, RowState, Step};
     pub use {chrono, diesel, serde_json};
 }

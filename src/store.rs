@@ -11,12 +11,12 @@ use serde_json::Value;
 
 use crate::error::Error;
 use crate::keys::KeySet;
-use crate::protocol::{RowState, Setback, Step};
 use crate::sql::call::{Call, Document, Plain, micros};
 use crate::sql::dialect::{Dialect, LockWait};
 use crate::sql::record::Record;
 use crate::sql::statements::{self, Statement};
 use crate::table_info::TableInfo;
+use status_protocol::{FailureOutcome, RowState, Step};
 
 /// A row type whose table is tracked; implemented by `job_table!` alone.
 #[diagnostic::on_unimplemented(
@@ -418,12 +418,12 @@ pub trait JobStore<C>: Tracked {
         conn: &mut C,
         key: &Self::Key,
         token: &str,
-        setback: Setback<Self::Status>,
+        outcome: FailureOutcome<Self::Status>,
         errors: Value,
         wait: LockWait,
     ) -> Query<usize> {
         let keys = from_ref(key);
-        let call = failed(held(keys, from_ref(&token), wait), setback, errors);
+        let call = failed(held(keys, from_ref(&token), wait), outcome, errors);
         Self::execute(conn, &statements::FAIL_ROW, &call)
     }
 
@@ -521,12 +521,12 @@ pub trait JobStore<C>: Tracked {
     fn expire_row(
         conn: &mut C,
         dead: &DeadAttempt<Self>,
-        setback: Setback<Self::Status>,
+        outcome: FailureOutcome<Self::Status>,
         errors: Value,
         step: &Step<Self::Status>,
     ) -> Query<usize> {
         let (keys, tokens) = (from_ref(&dead.key), [&*dead.lock]);
-        let call = failed(held(keys, &tokens, LockWait::Never), setback, errors);
+        let call = failed(held(keys, &tokens, LockWait::Never), outcome, errors);
         Self::execute(conn, &statements::EXPIRE_ROW, &expired(call, step))
     }
 
@@ -635,13 +635,13 @@ fn held<'a, J: Tracked>(keys: &'a [J::Key], tokens: &'a [&'a str], wait: LockWai
 
 fn failed<J: Tracked>(
     mut call: Call<'_, J>,
-    setback: Setback<J::Status>,
+    outcome: FailureOutcome<J::Status>,
     errors: Value,
 ) -> Call<'_, J> {
-    call.new_status = Some(setback.status);
-    call.plain.count = Some(J::info().retry().cut(setback.retry));
+    call.new_status = Some(outcome.status);
+    call.plain.count = Some(J::info().retry().cut(outcome.retry));
     call.plain.document = Some(Document::of(errors, J::info()));
-    call.plain.later = setback.delay.map(micros);
+    call.plain.later = outcome.delay.map(micros);
     call
 }
 

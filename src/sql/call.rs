@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::backend::Binds;
 use super::dialect::{Dialect, LockWait};
 use super::typed::TableOn;
-use crate::protocol::Step;
+use status_protocol::Step;
 use crate::store::Tracked;
 use crate::table_info::{self, TableInfo};
 

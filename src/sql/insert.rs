@@ -6,7 +6,7 @@ use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::result::{DatabaseErrorKind, Error};
 
-use crate::protocol::Step;
+use status_protocol::Step;
 use crate::store::JobStore;
 
 /// A statement that may stay prepared, or not; see [`kept`].

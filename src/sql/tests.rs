@@ -20,7 +20,7 @@ use super::dialect::{Claims, Dialect, LockWait};
 use super::run::with_query;
 use super::statements::{self, Statement};
 use super::typed::TableOn;
-use crate::protocol::Step;
+use status_protocol::Step;
 use crate::{StatusTracked, Tracked};
 
 diesel::table! {

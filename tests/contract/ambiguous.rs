@@ -227,7 +227,7 @@ fn a_claim_that_is_sent_again_bears_another_token() {
         let sent = sent.lock().unwrap().clone();
         assert_eq!(sent.len(), 2, "{sent:?}");
         assert_ne!(sent[0], sent[1]);
-        assert_eq!(attempt.lock(), sent[1]);
+        assert_eq!(attempt.token(), sent[1]);
         assert_eq!(row(&db, "a").lock.as_ref(), Some(&sent[1]));
         attempt.succeed().unwrap();
     }

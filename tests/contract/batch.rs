@@ -91,7 +91,7 @@ fn each_job_of_a_batch_is_an_attempt_of_its_own() {
     let (failed, dropped, running) = (next(), next(), next());
     for job in [&done, &failed, &dropped, &running] {
         assert_eq!(**job, row(&db, &job.id));
-        assert_eq!(row(&db, &job.id).lock.as_deref(), Some(job.lock()));
+        assert_eq!(row(&db, &job.id).lock.as_deref(), Some(job.token()));
     }
     done.succeed().unwrap();
     failed.fail("no paper").unwrap();

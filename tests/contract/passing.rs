@@ -94,7 +94,7 @@ fn what_an_attempt_writes_waits_for_another_transaction_and_is_no_failure_of_the
 
         let mut attempt = scene.refused_once(|| Job::start(&scene.pool, "a"));
         let claimed = row(&scene.db, "a");
-        assert_eq!(claimed.lock.as_deref(), Some(attempt.lock()));
+        assert_eq!(claimed.lock.as_deref(), Some(attempt.token()));
         scene.refused_once(|| attempt.renew());
         assert!(row(&scene.db, "a").lock_at > claimed.lock_at);
         scene.refused_once(|| attempt.save(data(json!("half"))));

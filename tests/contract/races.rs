@@ -97,7 +97,7 @@ fn a_lock_that_is_renewed_at_the_last_moment_does_not_expire() {
     scene.assert_done();
     let job = row(&scene.db, "a");
     assert_eq!((job.status, job.retry), (Status::InProgress, 0));
-    assert_eq!(job.lock.as_deref(), Some(attempt.lock()));
+    assert_eq!(job.lock.as_deref(), Some(attempt.token()));
     Arc::into_inner(attempt).unwrap().succeed().unwrap();
 }
 
@@ -155,7 +155,7 @@ fn of_two_that_take_an_expired_lock_over_one_gets_it_and_it_counts_once() {
     assert!(matches!(error, Error::Locked { .. }), "{error:?}");
     let job = row(&scene.db, "a");
     let taken = taken.lock().unwrap().take().unwrap();
-    assert_eq!(job.lock.as_deref(), Some(taken.lock()));
+    assert_eq!(job.lock.as_deref(), Some(taken.token()));
     assert_eq!((job.retry, history(&job).len()), (1, 1));
     taken.succeed().unwrap();
 }

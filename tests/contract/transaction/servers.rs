@@ -85,6 +85,26 @@ fn a_commit_whose_answer_is_lost_has_landed() {
 }
 
 #[test]
+fn a_commit_whose_row_is_gone_is_of_unknown_outcome_and_tells_how_the_connection_broke() {
+    let scene = Scene::new();
+    drop(scene.pool.get().unwrap());
+    let url = scene.db.url().to_owned();
+    scene.proxy.before_next_connection(move || {
+        let mut other = TestConnection::establish(&url).unwrap();
+        other.batch_execute("DELETE FROM jobs").unwrap();
+    });
+
+    let error = scene
+        .run_with_a_cut_at_the_commit(Turn::Answer)
+        .unwrap_err();
+
+    let Error::OutcomeUnknown { source, .. } = &error else {
+        panic!("{error:?}");
+    };
+    assert_ne!(*source, diesel::result::Error::NotFound);
+}
+
+#[test]
 fn a_commit_that_does_not_reach_the_server_releases_the_job() {
     let scene = Scene::new();
 
