@@ -145,7 +145,7 @@ pub enum Error {
         job: String,
     },
     /// The machine gave the worker too few threads. The worker has ended, and
-    /// has given back what it had claimed.
+    /// has released what it had claimed.
     #[error(
         "the worker of {job} could not start all its threads: {source}; give it fewer `threads`, or raise the machine's limit"
     )]

@@ -285,17 +285,17 @@ fn release<J: JobStore<C>, C: TrackerConnection>(
 
 fn wait<'a, T>(
     condvar: &Condvar,
-    guard: MutexGuard<'a, T>,
+    locked: MutexGuard<'a, T>,
     time: Option<Duration>,
 ) -> MutexGuard<'a, T> {
     match time {
         Some(time) => {
             condvar
-                .wait_timeout(guard, time)
+                .wait_timeout(locked, time)
                 .unwrap_or_else(PoisonError::into_inner)
                 .0
         }
-        None => condvar.wait(guard).unwrap_or_else(PoisonError::into_inner),
+        None => condvar.wait(locked).unwrap_or_else(PoisonError::into_inner),
     }
 }
 

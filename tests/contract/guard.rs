@@ -43,7 +43,7 @@ fn the_guard_is_the_job_and_holds_it() {
 }
 
 #[test]
-fn each_attempt_has_a_lock_of_its_own() {
+fn each_attempt_has_its_own_token() {
     let (db, pool, attempt) = one_attempt();
     let mut locks = HashSet::from([attempt.token().to_owned()]);
     attempt.fail("once").unwrap();
@@ -150,7 +150,7 @@ fn an_empty_checkpoint_renews() {
 }
 
 #[test]
-fn nothing_that_a_late_attempt_writes_lands() {
+fn a_late_attempt_writes_nothing() {
     let losses: [fn(&TestDb, &TestPool) -> Option<Attempt>; 5] = [
         // Expired, and nobody has it.
         |_, pool| {

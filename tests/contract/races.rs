@@ -116,7 +116,7 @@ fn a_job_that_ends_at_the_last_moment_does_not_expire() {
 }
 
 #[test]
-fn an_expiry_ends_the_attempt_that_it_has_looked_at_and_no_other() {
+fn an_expiry_ends_only_the_attempt_that_it_has_read() {
     let scene = Scene::new();
     let first = Job::start(&scene.other, "a").unwrap();
     age_lock(&scene.db, "a");
@@ -138,7 +138,7 @@ fn an_expiry_ends_the_attempt_that_it_has_looked_at_and_no_other() {
 }
 
 #[test]
-fn of_two_that_take_an_expired_lock_over_one_gets_it_and_it_counts_once() {
+fn one_of_two_claims_gets_an_expired_job_and_the_expiry_counts_once() {
     let scene = Scene::new();
     std::mem::forget(Job::start(&scene.other, "a").unwrap());
     age_lock(&scene.db, "a");

@@ -5,6 +5,10 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+/// The target of the log. A filter for `diesel_status_tracker` must show these
+/// messages, too.
+const TARGET: &str = "diesel_status_tracker::panics";
+
 /// Calls the user's code. Where it panics, returns the message of the panic.
 ///
 /// `what` names the code in the log. The log does not get the message, since
@@ -15,7 +19,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// The message of the panic.
 pub fn caught<T>(what: &str, code: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(code)).map_err(|payload| {
-        tracing::error!("{what} panicked");
+        tracing::error!(target: TARGET, "{what} panicked");
         let message = message_of(&*payload).to_owned();
         // The payload of a second panic may panic as well, so it is leaked.
         if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {

@@ -70,7 +70,7 @@ impl Retry {
         Self::of(RetryDirective::Never)
     }
 
-    /// The job is given back: no attempt is counted, and nothing is recorded.
+    /// The job is released: no attempt is counted, and nothing is recorded.
     /// Use it for a shutdown, or when the limit of some service is reached. The
     /// job goes behind those that have waited for longer. Any other worker or
     /// call may claim it at once. The same worker leaves it alone for a pause,

@@ -298,7 +298,7 @@ impl<S: Copy + PartialEq> Step<S> {
         }
     }
 
-    /// The status of a job that is given back after `retry` failures in a row.
+    /// The status of a job that is released after `retry` failures in a row.
     pub fn released(&self, retry: i32) -> S {
         if retry > 0 { self.failed } else { self.pending }
     }
