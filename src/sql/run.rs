@@ -97,13 +97,12 @@ pub fn read<J: TableOn<C::Backend>, C: Sends>(
     call: &Call<'_, J>,
 ) -> QueryResult<Vec<Record<J>>> {
     let dialect = conn.dialect();
-    if statement.is_change() && !dialect.has_returning {
-        if let Some(again) = statement.read_again {
-            return match execute(conn, statement, call)? {
-                0 => Ok(Vec::new()),
-                _ => read(conn, again, call),
-            };
-        }
+    let again = statement.read_again.filter(|_| !dialect.has_returning);
+    if let Some(again) = again {
+        return match execute(conn, statement, call)? {
+            0 => Ok(Vec::new()),
+            _ => read(conn, again, call),
+        };
     }
     let mut records = Vec::new();
     with_query(dialect, statement, call, &mut |query| {

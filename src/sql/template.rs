@@ -266,7 +266,7 @@ mod tests {
     #[test]
     fn parts_are_found_and_a_time_has_the_type_of_the_column_before_it() {
         let mut parser = Parser {
-            dialect: &Dialect::ALL[0],
+            dialect: Dialect::ALL[0],
             column: Role::UpdateAt,
         };
         let pieces = parser.parse("SET :lock_at = :stamp[, :run_at = :later]{(:code)| OR }");
