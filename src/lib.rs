@@ -3,47 +3,36 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
-mod apart;
-mod bulk;
-mod check;
-mod claim;
-pub mod clock;
-mod column;
-mod connection;
-mod create;
-mod database;
-mod database_error;
-mod error;
-mod expiry;
-mod job_table;
-mod keys;
-mod lease;
-mod outcome;
-mod panics;
-#[cfg(feature = "postgres")]
-pub mod postgres;
-mod retry;
-mod running;
+// Imports point one way: tracked, worker, attempt, rows, macros, sql, db, and then
+// the rest. `tests/imports.rs` holds that.
+mod attempt;
+mod db;
+mod macros;
+mod rows;
 mod sql;
-#[cfg(feature = "sqlite")]
-pub mod sqlite;
-mod status;
-mod status_codes;
-mod store;
-mod table_info;
-mod transaction;
-mod transition;
+mod tracked;
 mod worker;
 
-pub use connection::TrackerConnection;
-pub use database::Database;
+mod error;
+mod keys;
+mod panics;
+mod table_info;
+
+pub use attempt::running::RunningJob;
+pub use attempt::step::JobStep;
+pub use attempt::transition::Transition;
+pub use db::connection::TrackerConnection;
+pub use db::database::Database;
+#[cfg(feature = "postgres")]
+pub use db::postgres;
+#[cfg(feature = "sqlite")]
+pub use db::sqlite;
 pub use error::{Error, PoolTimeout, Result};
-pub use running::RunningJob;
-pub use status::{KeyOf, StatusOf, StatusTracked, UpdatesOf};
-pub use status_codes::UnknownCode;
-pub use store::{JobStore, Order, ShowsStatus, Tracked};
+pub use macros::status_codes::UnknownCode;
+pub use sql::clock;
+pub use sql::store::{JobStore, Order, ShowsStatus, Tracked};
 pub use table_info::{Role, TableInfo};
-pub use transition::Transition;
+pub use tracked::{KeyOf, StatusOf, StatusTracked, UpdatesOf};
 pub use worker::{Event, Observer, Summary, Worker, WorkerHandle};
 
 #[doc(inline)]
@@ -53,22 +42,22 @@ pub use status_protocol::{BoxError, ErrorEntry, ErrorLog, Failure, Retry, backof
 #[doc(hidden)]
 pub mod __private {
     pub mod check {
-        pub use crate::check::*;
+        pub use crate::macros::check::*;
     }
-    pub use crate::clock::{ago, from_now, now};
-    pub use crate::column::{
+    pub use crate::sql::call::Call;
+    pub use crate::sql::clock::{ago, from_now, now};
+    pub use crate::sql::columns::{
         ColumnTypes, Columns, ErrorsColumn, HasColumns, IsNoNumber, IsNumber, NoColumn, Probe,
         RetryColumn, TimeColumn, key_column,
     };
-    pub use crate::sql::call::Call;
     pub use crate::sql::dialect::{Dialect, LockWait};
     pub use crate::sql::insert::{after_insert, insert_each, insert_new_rows, kept};
     pub use crate::sql::record::Record;
     pub use crate::sql::run::{Sends, execute, read, sets_nothing};
+    pub use crate::sql::store::{Batch, Claimed, DeadAttempt, Obstacle, Ready, Renewed, Search};
     pub use crate::sql::template::Statement;
     pub use crate::sql::texts::TableTexts;
     pub use crate::sql::typed::{Fragments, TableOn, WithFragments, read_column, read_row};
-    pub use crate::store::{Batch, Claimed, DeadAttempt, Obstacle, Ready, Renewed, Search};
     pub use status_protocol::{FailureOutcome, RowState, Step};
     pub use {chrono, diesel, serde_json};
 }

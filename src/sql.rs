@@ -7,12 +7,15 @@
 
 pub mod backend;
 pub mod call;
+pub mod clock;
+pub mod columns;
 pub mod dialect;
 pub mod insert;
 pub mod query;
 pub mod record;
 pub mod run;
 pub mod statements;
+pub mod store;
 pub mod template;
 pub mod texts;
 pub mod typed;

@@ -15,13 +15,13 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use crate::connection::{PoolOf, TrackerConnection};
+use crate::attempt::running::{AttemptError, RunningJob};
+use crate::attempt::step::JobStep;
+use crate::attempt::transaction::TransactionResult;
+use crate::db::connection::{PoolOf, TrackerConnection};
+use crate::db::retry::{self, Kept};
 use crate::error::{BoxError, Error, Result};
-use crate::retry::{self, Kept};
-use crate::running::{AttemptError, RunningJob};
-use crate::status::{StatusTracked, UpdatesOf, step};
-use crate::store::{JobStore, Tracked};
-use crate::transaction::TransactionResult;
+use crate::sql::store::{JobStore, Tracked};
 use runtime::{RunResult, Runtime};
 use scheduler::Settings;
 
@@ -33,11 +33,11 @@ pub use shutdown::WorkerHandle;
 const MOST_THREADS: usize = 10_000;
 
 /// Runs the ready jobs of a step on its own threads; made by
-/// [`StatusTracked::worker`].
+/// [`StatusTracked::worker`](crate::StatusTracked::worker).
 ///
 /// It claims jobs in batches and runs them on its threads. It renews the locks of
 /// all jobs that it has claimed, so that a job may run for longer than
-/// [`LOCK_EXPIRE`](StatusTracked::LOCK_EXPIRE), and a job can see that its lock is
+/// [`LOCK_EXPIRE`](crate::StatusTracked::LOCK_EXPIRE), and a job can see that its lock is
 /// lost ([`RunningJob::is_lost`]). It expires the dead attempts of others. When
 /// the database goes away it waits, and then finishes the jobs that it has. Any
 /// number of workers, on any number of machines, share one table.
@@ -49,7 +49,7 @@ const MOST_THREADS: usize = 10_000;
 ///
 /// It uses a connection for each claim and each group of outcomes, and none while
 /// a job runs. With three connections more than threads it never waits for one.
-pub struct Worker<S: StatusTracked, C: TrackerConnection> {
+pub struct Worker<S: JobStep, C: TrackerConnection> {
     pool: PoolOf<C>,
     settings: Settings,
     observer: Option<Arc<dyn Observer>>,
@@ -57,7 +57,7 @@ pub struct Worker<S: StatusTracked, C: TrackerConnection> {
     step: PhantomData<fn() -> S>,
 }
 
-impl<S: StatusTracked, C: TrackerConnection> Worker<S, C>
+impl<S: JobStep, C: TrackerConnection> Worker<S, C>
 where
     S::Job: JobStore<C>,
 {
@@ -130,14 +130,14 @@ where
 
 impl<S, C> Worker<S, C>
 where
-    S: StatusTracked,
+    S: JobStep,
     S::Job: JobStore<C> + Send + 'static,
-    UpdatesOf<S>: Send,
+    <S::Job as Tracked>::Updates: Send,
     C: TrackerConnection,
 {
     /// Runs `work` for each ready job, until its [`handle`](Self::handle) shuts it
     /// down. Updates, errors, [`Retry`](crate::Retry) and panics of `work` have the
-    /// same effect as in [`StatusTracked::run_job`].
+    /// same effect as in [`StatusTracked::run_job`](crate::StatusTracked::run_job).
     ///
     /// # Errors
     ///
@@ -147,7 +147,8 @@ where
     /// would come again each time.
     pub fn run(
         self,
-        work: impl Fn(&RunningJob<S::Job, C>, &mut UpdatesOf<S>) -> Result<(), BoxError> + Sync,
+        work: impl Fn(&RunningJob<S::Job, C>, &mut <S::Job as Tracked>::Updates) -> Result<(), BoxError>
+        + Sync,
     ) -> Result<Summary> {
         self.work(Kept::none(), |job| perform::<S, C>(job, &work))
     }
@@ -163,7 +164,8 @@ where
     /// As [`run`](Self::run).
     pub fn run_until_empty(
         mut self,
-        work: impl Fn(&RunningJob<S::Job, C>, &mut UpdatesOf<S>) -> Result<(), BoxError> + Sync,
+        work: impl Fn(&RunningJob<S::Job, C>, &mut <S::Job as Tracked>::Updates) -> Result<(), BoxError>
+        + Sync,
     ) -> Result<Summary> {
         self.settings.until_empty = true;
         self.work(Kept::none(), |job| perform::<S, C>(job, &work))
@@ -171,7 +173,7 @@ where
 
     /// Runs `work` for each ready job in a transaction of its own, which commits
     /// together with the success mark, until the worker is shut down; see
-    /// [`StatusTracked::run_job_in_transaction`].
+    /// [`StatusTracked::run_job_in_transaction`](crate::StatusTracked::run_job_in_transaction).
     ///
     /// A transaction holds a connection, and one more connection renews the locks.
     /// So at most one job less than the pool has connections runs at a time. On
@@ -183,7 +185,7 @@ where
     /// server and the pool has only one connection.
     pub fn run_in_transaction(
         self,
-        work: impl Fn(&mut C, &S::Job, &mut UpdatesOf<S>) -> Result<(), BoxError> + Sync,
+        work: impl Fn(&mut C, &S::Job, &mut <S::Job as Tracked>::Updates) -> Result<(), BoxError> + Sync,
     ) -> Result<Summary> {
         self.work_in_transactions(work)
     }
@@ -195,7 +197,7 @@ where
     /// As [`run_in_transaction`](Self::run_in_transaction).
     pub fn run_in_transaction_until_empty(
         mut self,
-        work: impl Fn(&mut C, &S::Job, &mut UpdatesOf<S>) -> Result<(), BoxError> + Sync,
+        work: impl Fn(&mut C, &S::Job, &mut <S::Job as Tracked>::Updates) -> Result<(), BoxError> + Sync,
     ) -> Result<Summary> {
         self.settings.until_empty = true;
         self.work_in_transactions(work)
@@ -203,7 +205,7 @@ where
 
     fn work_in_transactions(
         mut self,
-        work: impl Fn(&mut C, &S::Job, &mut UpdatesOf<S>) -> Result<(), BoxError> + Sync,
+        work: impl Fn(&mut C, &S::Job, &mut <S::Job as Tracked>::Updates) -> Result<(), BoxError> + Sync,
     ) -> Result<Summary> {
         let (kept, takes_row) = if C::WRITERS == 1 {
             // One transaction excludes all others, and renewals too.
@@ -234,7 +236,7 @@ where
         kept: Kept<C>,
         run: impl Fn(Box<RunningJob<S::Job, C>>) -> RunResult<S::Job, C> + Sync,
     ) -> Result<Summary> {
-        let step = step::<S>()?;
+        let step = S::step()?;
         let threads = self.settings.threads;
         if threads > MOST_THREADS {
             return Err(Error::Misconfigured {
@@ -277,9 +279,9 @@ where
 }
 
 /// Runs one job.
-fn perform<S: StatusTracked, C: TrackerConnection>(
+fn perform<S: JobStep, C: TrackerConnection>(
     mut job: Box<RunningJob<S::Job, C>>,
-    work: impl Fn(&RunningJob<S::Job, C>, &mut UpdatesOf<S>) -> Result<(), BoxError>,
+    work: impl Fn(&RunningJob<S::Job, C>, &mut <S::Job as Tracked>::Updates) -> Result<(), BoxError>,
 ) -> RunResult<S::Job, C>
 where
     S::Job: JobStore<C>,
@@ -296,10 +298,10 @@ where
 }
 
 /// Runs one job in a transaction.
-fn transact<S: StatusTracked, C: TrackerConnection>(
+fn transact<S: JobStep, C: TrackerConnection>(
     mut job: Box<RunningJob<S::Job, C>>,
     takes_row: bool,
-    work: impl Fn(&mut C, &S::Job, &mut UpdatesOf<S>) -> Result<(), BoxError>,
+    work: impl Fn(&mut C, &S::Job, &mut <S::Job as Tracked>::Updates) -> Result<(), BoxError>,
 ) -> RunResult<S::Job, C>
 where
     S::Job: JobStore<C>,
@@ -360,7 +362,7 @@ fn is_still_held<T>(result: &TransactionResult<T>) -> bool {
     }
 }
 
-impl<S: StatusTracked, C: TrackerConnection> Debug for Worker<S, C> {
+impl<S: JobStep, C: TrackerConnection> Debug for Worker<S, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Worker")
             .field("table", &<S::Job as Tracked>::TABLE)

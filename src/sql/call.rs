@@ -11,9 +11,9 @@ use std::time::Duration;
 use super::backend::Binds;
 use super::dialect::{Dialect, LockWait};
 use super::typed::TableOn;
-use status_protocol::Step;
-use crate::store::Tracked;
+use crate::sql::store::Tracked;
 use crate::table_info::{self, TableInfo};
+use status_protocol::Step;
 
 /// Longer durations are cut to this: 100 years keep every result inside the
 /// range of each database's timestamps.

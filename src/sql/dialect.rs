@@ -41,8 +41,12 @@ pub struct Dialect {
     pub(super) wait: fn(LockWait) -> Wait,
 }
 
-/// How several rows are claimed.
+/// How several rows are claimed. Each dialect has its own way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(
+    not(all(feature = "sqlite", feature = "postgres", feature = "mysql")),
+    allow(dead_code)
+)]
 pub enum Claims {
     /// By one statement.
     AtOnce,

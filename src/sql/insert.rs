@@ -6,8 +6,8 @@ use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::result::{DatabaseErrorKind, Error};
 
+use crate::sql::store::JobStore;
 use status_protocol::Step;
-use crate::store::JobStore;
 
 /// A statement that may stay prepared, or not; see [`kept`].
 #[derive(Debug)]

@@ -20,8 +20,8 @@ use super::dialect::{Claims, Dialect, LockWait};
 use super::run::with_query;
 use super::statements::{self, Statement};
 use super::typed::TableOn;
-use status_protocol::Step;
 use crate::{StatusTracked, Tracked};
+use status_protocol::Step;
 
 diesel::table! {
     /// The usual names.
@@ -245,7 +245,7 @@ fn each_statement_is_written_as_this_page_has_it() {
     let updates = JobUpdates {
         data: Some("x".into()),
     };
-    let step = crate::status::step::<Job>().unwrap();
+    let step = crate::tracked::step::<Job>().unwrap();
     insta::assert_snapshot!(
         "sqlite",
         page::<Job, diesel::sqlite::Sqlite>(&SQLITE, &keys, &step, &updates)
@@ -263,7 +263,7 @@ fn each_statement_is_written_as_this_page_has_it() {
     let updates = OrderUpdates {
         data: Some("x".into()),
     };
-    let step = crate::status::step::<Order>().unwrap();
+    let step = crate::tracked::step::<Order>().unwrap();
     insta::assert_snapshot!(
         "sqlite_own_names",
         page::<Order, diesel::sqlite::Sqlite>(&SQLITE, &keys, &step, &updates)

@@ -11,7 +11,7 @@ use diesel::row::Row;
 use diesel::serialize::{self, Output};
 
 use super::texts::TableTexts;
-use crate::store::Tracked;
+use crate::sql::store::Tracked;
 
 /// A tracked table on one backend: how its key, its status and its rows are
 /// bound and read. Implemented by `job_table!` alone.

@@ -7,16 +7,16 @@ use std::time::Instant;
 use diesel::QueryResult;
 use diesel::result::Error as DieselError;
 
-use crate::apart::{Mode, all_or_each};
-use crate::connection::{TrackerConnection, together};
+use crate::attempt::outcome::{Outcome, WriteResult, earlier_write};
+use crate::attempt::running::{AttemptError, RunningJob};
+use crate::attempt::transition::Transition;
+use crate::db::connection::{TrackerConnection, together};
+use crate::db::retry::{self, Fault, Verdict};
 use crate::error::{BoxError, Error};
-use crate::outcome::{Outcome, WriteResult, earlier_write};
 use crate::panics::discard;
-use crate::retry::{self, Fault, Verdict};
-use crate::running::{AttemptError, RunningJob};
+use crate::rows::apart::{Mode, all_or_each};
 use crate::sql::dialect::LockWait;
-use crate::store::{JobStore, Obstacle};
-use crate::transition::Transition;
+use crate::sql::store::{JobStore, Obstacle};
 use status_protocol::Step;
 use status_protocol::panics::caught;
 

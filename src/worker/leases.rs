@@ -7,15 +7,15 @@ use std::time::Instant;
 use diesel::QueryResult;
 use diesel::result::Error::DeserializationError as Undecodable;
 
-use crate::apart::{Mode, all_or_each};
-use crate::bulk;
-use crate::connection::{PoolOf, TrackerConnection};
+use crate::attempt::lease::Lease;
+use crate::db::connection::{PoolOf, TrackerConnection};
+use crate::db::retry::{self, Kept};
 use crate::error::Result;
 use crate::keys::{KeyMap, KeySet};
-use crate::lease::Lease;
-use crate::retry::{self, Kept};
+use crate::rows::apart::{Mode, all_or_each};
+use crate::rows::bulk;
 use crate::sql::dialect::LockWait;
-use crate::store::{JobName, JobStore, Obstacle, Renewed};
+use crate::sql::store::{JobName, JobStore, Obstacle, Renewed};
 
 /// The leases of all claimed jobs, claim by claim.
 pub(super) struct Leases<K>(Mutex<Vec<Vec<Weak<Lease<K>>>>>);

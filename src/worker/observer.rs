@@ -3,7 +3,7 @@
 use std::fmt::{self, Debug, Display};
 use std::time::Duration;
 
-use crate::transition::Transition;
+use crate::attempt::transition::Transition;
 
 /// One transition of one job.
 #[derive(Debug, Clone, Copy)]

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::bulk;
+use crate::rows::bulk;
 
 /// While one claim is under way, another one is started only for as much work as
 /// the threads do in this time. That is enough to hide the time of a claim, and

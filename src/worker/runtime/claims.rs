@@ -6,12 +6,12 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::{FIRST_PAUSE, JobScheduler, LONGEST_PAUSE, Runtime, lock, release};
-use crate::claim::{self, Next};
-use crate::connection::TrackerConnection;
+use crate::attempt::claim::{self, Next};
+use crate::db::connection::TrackerConnection;
+use crate::db::retry;
 use crate::error::{Error, Result};
 use crate::keys::KeySet;
-use crate::retry;
-use crate::store::{JobName, JobStore, Obstacle, Search};
+use crate::sql::store::{JobName, JobStore, Obstacle, Search};
 use crate::worker::paused::{PauseReason, PausedJobs};
 use crate::worker::scheduler::{Found, Role, Task};
 use status_protocol::backoff;

@@ -5,13 +5,13 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::{FIRST_PAUSE, JobScheduler, LONGEST_PAUSE, RunResult, Runtime};
-use crate::connection::TrackerConnection;
+use crate::attempt::outcome::Outcome;
+use crate::attempt::running::{AttemptError, RunningJob};
+use crate::attempt::transition::Transition;
+use crate::db::connection::TrackerConnection;
 use crate::error::BoxError;
-use crate::outcome::Outcome;
 use crate::panics::discard;
-use crate::running::{AttemptError, RunningJob};
-use crate::store::JobStore;
-use crate::transition::Transition;
+use crate::sql::store::JobStore;
 use crate::worker::completion::{self, Completion, WriteState};
 use crate::worker::observer::Event;
 use crate::worker::paused::PauseReason;

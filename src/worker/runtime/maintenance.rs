@@ -6,12 +6,12 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::{FIRST_PAUSE, JobScheduler, LONGEST_PAUSE, Runtime, lock, wait};
-use crate::connection::TrackerConnection;
+use crate::attempt::expiry::{self, Expires};
+use crate::attempt::transition::Transition;
+use crate::db::connection::TrackerConnection;
+use crate::db::retry::Kept;
 use crate::error::Result;
-use crate::expiry::{self, Expires};
-use crate::retry::Kept;
-use crate::store::{JobStore, Obstacle};
-use crate::transition::Transition;
+use crate::sql::store::{JobStore, Obstacle};
 use crate::worker::leases;
 use crate::worker::observer::Event;
 use crate::worker::paused::{PauseReason, PausedJobs};

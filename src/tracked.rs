@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
-use crate::bulk;
-use crate::claim;
-use crate::connection::{PoolOf, TrackerConnection};
-use crate::create;
-use crate::database::Database;
+use crate::attempt::claim;
+use crate::attempt::expiry;
+use crate::attempt::running::RunningJob;
+use crate::attempt::step::JobStep;
+use crate::db::connection::{PoolOf, TrackerConnection};
+use crate::db::database::Database;
+use crate::db::retry::Fault;
 use crate::error::{BoxError, Error, Result};
-use crate::expiry;
-use crate::retry::Fault;
-use crate::running::RunningJob;
+use crate::rows::bulk;
+use crate::rows::create;
 use crate::sql::dialect::LockWait;
-use crate::store::{JobName, JobStore, Obstacle, Order, Search, ShowsStatus, Tracked};
+use crate::sql::store::{JobName, JobStore, Obstacle, Order, Search, ShowsStatus, Tracked};
 use crate::worker::Worker;
 use status_protocol::Failure;
 use status_protocol::Step;
@@ -29,7 +30,7 @@ pub type UpdatesOf<S> = <<S as StatusTracked>::Job as Tracked>::Updates;
 ///
 /// A plain table has one step, implemented on the row type itself; a pipeline
 /// has several, each a type of its own with the same [`Job`](Self::Job). The
-/// row type needs a [`job_table!`](crate::job_table).
+/// row type needs a [`job_table!`](crate::macros::job_table).
 ///
 /// The five codes must differ; integers and fieldless enums are compared at
 /// compile time where `job_table!` lists the step in `steps`, all others on
@@ -66,7 +67,7 @@ pub type UpdatesOf<S> = <<S as StatusTracked>::Job as Tracked>::Updates;
 /// # fn main() {}
 /// ```
 pub trait StatusTracked: Sized + 'static {
-    /// The row type, named in a [`job_table!`](crate::job_table).
+    /// The row type, named in a [`job_table!`](crate::macros::job_table).
     type Job: Tracked;
 
     /// A new job, and one that was reset.
@@ -637,6 +638,14 @@ pub trait StatusTracked: Sized + 'static {
 
 /// The resolution of SQLite's clock.
 const SHORTEST_LOCK: Duration = Duration::from_millis(1);
+
+impl<S: StatusTracked> JobStep for S {
+    type Job = <S as StatusTracked>::Job;
+
+    fn step() -> Result<Step<StatusOf<S>>> {
+        step::<S>()
+    }
+}
 
 /// The constants of `S` as values, checked.
 pub(crate) fn step<S: StatusTracked>() -> Result<Step<StatusOf<S>>> {

@@ -16,8 +16,8 @@ use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::serialize::ToSql;
 use diesel::sql_types::{BigInt, HasSqlType, SingleValue, SqlType};
 
-use crate::column::TimeColumn;
 use crate::sql::call::micros;
+use crate::sql::columns::TimeColumn;
 use crate::sql::dialect;
 use crate::sql::template::Reading;
 

@@ -5,7 +5,7 @@ use diesel::connection::{AnsiTransactionManager, Connection, TransactionManager}
 use diesel::r2d2::{ConnectionManager, Pool, R2D2Connection};
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
-use crate::database_error::{self as told, Cause, Information};
+use crate::db::database_error::{self as told, Cause, Information};
 
 /// A pool of connections, as `diesel::r2d2` makes it.
 pub(crate) type PoolOf<C> = Pool<ConnectionManager<C>>;

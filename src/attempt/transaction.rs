@@ -7,16 +7,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
-use crate::connection::{MaybeDatabaseError, TrackerConnection, cause_of};
-use crate::database_error::Cause;
+use crate::attempt::outcome::{Outcome, WriteResult, earlier_write};
+use crate::attempt::running::{AttemptError, RunningJob};
+use crate::attempt::transition::Transition;
+use crate::db::connection::{MaybeDatabaseError, TrackerConnection, cause_of};
+use crate::db::database_error::Cause;
+use crate::db::retry::{self, Fault, Verdict};
 use crate::error::{BoxError, Error, Result};
-use crate::outcome::{Outcome, WriteResult, earlier_write};
 use crate::panics::Discarded;
-use crate::retry::{self, Fault, Verdict};
-use crate::running::{AttemptError, RunningJob};
 use crate::sql::dialect::LockWait;
-use crate::store::{JobName, JobStore};
-use crate::transition::Transition;
+use crate::sql::store::{JobName, JobStore};
 use status_protocol::causes::causes;
 use status_protocol::directive_of;
 

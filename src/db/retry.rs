@@ -8,8 +8,8 @@ use std::time::Duration;
 use diesel::r2d2::{ConnectionManager, PooledConnection};
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
-use crate::connection::{MaybeDatabaseError, PoolOf, TrackerConnection, cause_in, cause_of};
-use crate::database_error::Cause;
+use crate::db::connection::{MaybeDatabaseError, PoolOf, TrackerConnection, cause_in, cause_of};
+use crate::db::database_error::Cause;
 use crate::error::{BoxError, Error, PoolTimeout, Result};
 use status_protocol::backoff;
 

@@ -2,12 +2,12 @@
 
 use diesel::QueryResult;
 
-use crate::apart::{self, Mode, all_or_each};
-use crate::connection::{TrackerConnection, together};
-use crate::database::Database;
+use crate::db::connection::{TrackerConnection, together};
+use crate::db::database::Database;
 use crate::error::Result;
 use crate::keys::KeySet;
-use crate::store::{DeadAttempt, JobName, JobStore, Obstacle, Tracked};
+use crate::rows::apart::{self, Mode, all_or_each};
+use crate::sql::store::{DeadAttempt, JobName, JobStore, Obstacle, Tracked};
 use status_protocol::Failure;
 use status_protocol::{FailedAttempt, FailureOutcome, Step};
 

@@ -9,14 +9,14 @@ use diesel::QueryResult;
 use diesel::result::Error::DeserializationError as Undecodable;
 
 use super::{claim_or_release, decoded, new_token, one_by_one, release_unread};
-use crate::apart::Mode;
-use crate::connection::{PoolOf, TrackerConnection, together};
+use crate::attempt::running::RunningJob;
+use crate::db::connection::{PoolOf, TrackerConnection, together};
+use crate::db::retry::{self, Verdict};
 use crate::error::Result;
-use crate::retry::{self, Verdict};
-use crate::running::RunningJob;
+use crate::rows::apart::Mode;
 use crate::sql::dialect::{Claims, LockWait};
+use crate::sql::store::{Batch, Claimed, JobStore, Obstacle, Ready, Search};
 use crate::sql::texts::round_up;
-use crate::store::{Batch, Claimed, JobStore, Obstacle, Ready, Search};
 use status_protocol::Step;
 
 /// The most rows that one statement claims. With many more, the time of

@@ -16,7 +16,7 @@ use diesel::query_builder::AsChangeset;
 use diesel::sql_types::is_nullable::NotNull;
 use diesel::sql_types::{Nullable, SingleValue, SqlType, Text};
 
-use crate::column::{ErrorsColumn, RetryColumn, TimeColumn};
+use crate::sql::columns::{ErrorsColumn, RetryColumn, TimeColumn};
 
 /// Guards that hold: `Passed<{ guard(); true }>`. Where one does not, the
 /// compiler reports that and takes this type for an error.

@@ -5,10 +5,10 @@ use diesel::result::Error::DeserializationError as Undecodable;
 
 use super::claim_or_release;
 use super::next::candidates;
-use crate::apart;
-use crate::connection::TrackerConnection;
+use crate::db::connection::TrackerConnection;
+use crate::rows::apart;
 use crate::sql::dialect::LockWait;
-use crate::store::{Batch, Claimed, JobStore, Obstacle, Ready, Search};
+use crate::sql::store::{Batch, Claimed, JobStore, Obstacle, Ready, Search};
 use status_protocol::{Start, Step};
 
 /// Rows that are read at a time.

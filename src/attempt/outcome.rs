@@ -1,12 +1,12 @@
 //! The outcome of an attempt, and how it is written once and only once.
 
-use crate::connection::TrackerConnection;
-use crate::lease::Lease;
+use crate::attempt::lease::Lease;
+use crate::attempt::transition::Transition;
+use crate::db::connection::TrackerConnection;
+use crate::db::retry::Fault;
 use crate::panics::Discarded;
-use crate::retry::Fault;
 use crate::sql::dialect::LockWait;
-use crate::store::{JobStore, Tracked};
-use crate::transition::Transition;
+use crate::sql::store::{JobStore, Tracked};
 use status_protocol::{FailedAttempt, LostAnswer, Step};
 
 /// What an attempt leaves in the row.

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use diesel::QueryResult;
 
-use crate::apart::{Mode, all_or_each};
-use crate::connection::TrackerConnection;
-use crate::database::Database;
+use crate::db::connection::TrackerConnection;
+use crate::db::database::Database;
 use crate::error::{Error, Result};
 use crate::keys::KeySet;
+use crate::rows::apart::{Mode, all_or_each};
 use crate::sql::dialect::LockWait;
-use crate::store::{JobName, JobStore, Obstacle};
+use crate::sql::store::{JobName, JobStore, Obstacle};
 use status_protocol::Step;
 use status_protocol::backoff;
 

@@ -1,10 +1,10 @@
 //! New rows: one, or many in few statements.
 
-use crate::connection::TrackerConnection;
-use crate::database::Database;
+use crate::db::connection::TrackerConnection;
+use crate::db::database::Database;
+use crate::db::retry::Fault;
 use crate::error::Result;
-use crate::retry::Fault;
-use crate::store::{JobName, JobStore};
+use crate::sql::store::{JobName, JobStore};
 use status_protocol::Step;
 
 /// Rows of one insert. With up to 131 columns that is below the number of

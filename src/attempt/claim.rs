@@ -10,13 +10,13 @@ use std::time::Instant;
 use diesel::QueryResult;
 use diesel::result::Error::DeserializationError as Undecodable;
 
-use crate::connection::{PoolOf, TrackerConnection};
+use crate::attempt::expiry;
+use crate::attempt::running::RunningJob;
+use crate::db::connection::{PoolOf, TrackerConnection};
+use crate::db::retry;
 use crate::error::{Error, Result};
-use crate::expiry;
-use crate::retry;
-use crate::running::RunningJob;
 use crate::sql::dialect::LockWait;
-use crate::store::{Claimed, JobName, JobStore, Obstacle, Tracked};
+use crate::sql::store::{Claimed, JobName, JobStore, Obstacle, Tracked};
 use status_protocol::panics::caught;
 use status_protocol::{Refusal, Start, Step};
 

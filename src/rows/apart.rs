@@ -4,10 +4,10 @@
 use diesel::QueryResult;
 use diesel::result::Error::{self as DieselError, DeserializationError as Undecodable};
 
-use crate::connection::TrackerConnection;
+use crate::db::connection::TrackerConnection;
+use crate::db::retry::{self, Verdict};
 use crate::keys::KeySet;
-use crate::retry::{self, Verdict};
-use crate::store::{JobStore, Obstacle};
+use crate::sql::store::{JobStore, Obstacle};
 
 /// How often several rows are tried together after a transient error. Then each is
 /// tried alone, because a trigger may raise the error for one row each time. This

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use diesel::r2d2::{ConnectionManager, PooledConnection};
 
-use crate::connection::{PoolOf, TrackerConnection};
+use crate::db::connection::{PoolOf, TrackerConnection};
+use crate::db::retry::{self, Fault};
 use crate::error::Result;
-use crate::retry::{self, Fault};
 
 /// What the calls take as `db`: `&pool`, `&Arc<Pool>`, or `&mut connection`.
 ///

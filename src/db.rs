@@ -1,0 +1,11 @@
+//! The database as Diesel shows it: pools and connections, and which faults pass
+//! by themselves.
+
+pub(crate) mod connection;
+pub(crate) mod database;
+pub(crate) mod database_error;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+pub(crate) mod retry;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;

@@ -1,0 +1,5 @@
+//! What the macros generate, and what they check first.
+
+pub mod check;
+mod job_table;
+pub(crate) mod status_codes;

@@ -1,0 +1,75 @@
+//! Imports point one way, as CONTRIBUTING.md has it: a room of `src/` uses those
+//! below it, and none above.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The rooms, from the calls down to what knows nothing of the others.
+const ROOMS: [&[&str]; 8] = [
+    &["tracked"],
+    &["worker"],
+    &["attempt"],
+    &["rows"],
+    &["macros"],
+    &["sql"],
+    &["db"],
+    &["error", "keys", "panics", "table_info"],
+];
+
+fn floor(room: &str) -> Option<usize> {
+    ROOMS.iter().position(|rooms| rooms.contains(&room))
+}
+
+fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// The rooms that a file names, without its comments, its tests and the code
+/// that its macros generate elsewhere.
+fn used(text: &str) -> impl Iterator<Item = &str> {
+    let text = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+    let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+    lines.flat_map(|line| {
+        line.match_indices("crate::").filter_map(move |(at, name)| {
+            let is_generated = line[..at].ends_with('$');
+            let room = &line[at + name.len()..];
+            let end = room.find(|c: char| !c.is_ascii_lowercase() && c != '_');
+            (!is_generated).then(|| &room[..end.unwrap_or(room.len())])
+        })
+    })
+}
+
+#[test]
+fn imports_point_one_way() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut all = Vec::new();
+    files(&src, &mut all);
+    let mut wrong = Vec::new();
+    let mut seen = 0;
+    for path in all {
+        let inner = path.strip_prefix(&src).unwrap();
+        let room = inner.iter().next().unwrap().to_str().unwrap();
+        let room = room.strip_suffix(".rs").unwrap_or(room);
+        if room == "lib" || inner.ends_with("tests.rs") {
+            continue;
+        }
+        let own = floor(room).unwrap_or_else(|| panic!("{room} is in no row of CONTRIBUTING.md"));
+        let text = fs::read_to_string(&path).unwrap();
+        for other in used(&text).filter(|other| !other.is_empty() && *other != room) {
+            seen += 1;
+            match floor(other) {
+                Some(floor) if floor > own => {}
+                _ => wrong.push(format!("{} uses {other}", inner.display())),
+            }
+        }
+    }
+    assert!(seen > 50, "the imports were not found");
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
