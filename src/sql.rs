@@ -19,6 +19,7 @@ pub mod store;
 pub mod template;
 pub mod texts;
 pub mod typed;
+mod written;
 
 #[cfg(test)]
 mod tests;

@@ -8,16 +8,18 @@ use diesel::sql_types::Untyped;
 
 use super::backend::Binds;
 use super::call::{Code, Keys, Plain, Values};
-use super::dialect::{Dialect, Wait};
-use super::record::Field;
+use super::dialect::Dialect;
 use super::template::{Piece, Reading, Slot, Statement};
 use super::texts::round_up;
 use super::typed::Fragments;
-use crate::table_info::{Name, Names, Role, TableInfo};
+use super::written::Part;
+use crate::table_info::{Names, Role, TableInfo};
 
 /// A statement on a table, with the values of a call.
 pub struct Query<'a, DB: Backend> {
     pub(super) statement: &'static Statement,
+    /// The statement, written for this table.
+    pub(super) parts: &'a [Part],
     pub(super) dialect: &'static Dialect,
     pub(super) info: &'a TableInfo,
     pub(super) plain: &'a Plain<'a>,
@@ -32,16 +34,7 @@ impl<DB: Binds> QueryFragment<DB> for Query<'_, DB> {
         if !self.is_kept {
             out.unsafe_to_cache_prepared();
         }
-        let wait = self.wait();
-        if self.statement.waits() {
-            out.push_sql(wait.before);
-        }
-        self.write_all(self.statement.pieces(self.dialect), None, &mut out)?;
-        if self.statement.is_change() && self.dialect.has_returning {
-            out.push_sql(" RETURNING ");
-            self.write_fields(&mut out)?;
-        }
-        Ok(())
+        self.write_all(self.parts, None, &mut out)
     }
 }
 
@@ -119,18 +112,6 @@ impl<DB: Binds> Query<'_, DB> {
         unused.map(|(_, _, value)| *value)
     }
 
-    fn names(&self) -> &Names {
-        self.info.quoted(self.dialect.quote)
-    }
-
-    fn name(&self, role: Role) -> &Name {
-        &self.names().columns[role as usize]
-    }
-
-    fn wait(&self) -> Wait {
-        (self.dialect.wait)(self.plain.wait)
-    }
-
     /// A value that the call must give and does not.
     fn missing<T>(&self, what: &str) -> QueryResult<T> {
         let statement = self.statement.name;
@@ -139,49 +120,57 @@ impl<DB: Binds> Query<'_, DB> {
         ))
     }
 
-    /// Whether an optional piece stands in the text.
-    fn exists(&self, piece: &Piece) -> QueryResult<bool> {
-        Ok(match piece {
-            Piece::Column(role) => self.info.column(*role).is_some(),
-            Piece::Time(Reading::Ago, _) => self.plain.ago.is_some(),
-            Piece::Time(Reading::Later, _) => self.plain.later.is_some(),
-            Piece::Slot(Slot::Changes) => match self.fragments.changes {
+    /// Whether the call gives a value for a part that may be missing.
+    fn exists(&self, part: &Part) -> QueryResult<bool> {
+        Ok(match part {
+            Part::Micros(reading) => self.micros(*reading).is_some(),
+            Part::Slot(Slot::Changes) => match self.fragments.changes {
                 Some(changes) => !changes.is_noop(&DB::default())?,
                 None => false,
             },
-            Piece::Slot(Slot::OnlyKey) => self.info.key_columns().len() == 1,
-            Piece::Slot(Slot::Past) => self.values.count_keys(Keys::Past) > 0,
-            Piece::Slot(Slot::Since) => self.plain.since.is_some(),
-            Piece::Slot(Slot::Wait) => !self.wait().condition.is_empty(),
+            Part::Any { keys, .. } => self.values.count_keys(*keys) > 0,
+            Part::Slot(Slot::Since) => self.plain.since.is_some(),
             _ => true,
         })
     }
 
+    fn micros(&self, reading: Reading) -> Option<&i64> {
+        match reading {
+            Reading::Ago => self.plain.ago.as_ref(),
+            _ => self.plain.later.as_ref(),
+        }
+    }
+
     fn write_all<'b>(
         &'b self,
-        pieces: &[Piece],
+        parts: &'b [Part],
         code: Option<Code>,
         out: &mut AstPass<'_, 'b, DB>,
     ) -> QueryResult<()> {
-        for piece in pieces {
-            match piece {
-                Piece::Text(text) => out.push_sql(text),
-                Piece::Column(role) => out.push_sql(&self.name(*role).alone),
-                Piece::Slot(slot) => self.write_slot(*slot, code, out)?,
-                Piece::Time(reading, role) => self.write_time(*reading, *role, out)?,
-                Piece::Optional(pieces) => {
+        for part in parts {
+            match part {
+                Part::Text(text) => out.push_sql(text),
+                Part::Key(column) => self.bind_key(Keys::These, 0, *column, out)?,
+                Part::Any { keys, as_array } => self.write_any(*keys, *as_array, out)?,
+                Part::Micros(reading) => match self.micros(*reading) {
+                    Some(micros) => DB::bind_big_integer(micros, out.reborrow())?,
+                    None => return self.missing("duration"),
+                },
+                Part::Row => self.fragments.row.walk_ast(out.reborrow())?,
+                Part::Slot(slot) => self.write_slot(*slot, code, out)?,
+                Part::Optional(parts) => {
                     let mut exists = true;
-                    for piece in pieces {
-                        exists = exists && self.exists(piece)?;
+                    for part in parts {
+                        exists = exists && self.exists(part)?;
                     }
                     if exists {
-                        self.write_all(pieces, code, out)?;
+                        self.write_all(parts, code, out)?;
                     }
                 }
-                Piece::EachReady(pieces, between) => {
+                Part::EachReady(parts, between) => {
                     for (n, code) in self.ready().enumerate() {
                         out.push_sql(if n > 0 { between } else { "" });
-                        self.write_all(pieces, Some(code), out)?;
+                        self.write_all(parts, Some(code), out)?;
                     }
                 }
             }
@@ -195,93 +184,80 @@ impl<DB: Binds> Query<'_, DB> {
         code: Option<Code>,
         out: &mut AstPass<'_, 'b, DB>,
     ) -> QueryResult<()> {
-        let names = self.names();
+        let plain = self.plain;
         match slot {
-            Slot::Table => out.push_sql(&names.table),
-            Slot::Key | Slot::OnlyKey => write_list(&names.key, out, |name, out| {
-                out.push_sql(&name.alone);
-                Ok(())
-            })?,
-            Slot::TableKey => write_list(&names.key, out, |name, out| {
-                out.push_sql(&name.qualified);
-                Ok(())
-            })?,
-            Slot::PickedKey => write_list(&names.key, out, |name, out| {
-                out.push_sql("tracker_picked.");
-                out.push_sql(&name.alone);
-                Ok(())
-            })?,
-            Slot::Is => self.write_key(Keys::These, 0, out)?,
-            Slot::Any => self.write_any(Keys::These, self.dialect.has_arrays, out)?,
-            Slot::AnyGiven => self.write_any(Keys::These, false, out)?,
-            Slot::Past => self.write_any(Keys::Past, self.dialect.has_arrays, out)?,
-            Slot::Pending => self.write_code(Code::Pending, out)?,
-            Slot::InProgress => self.write_code(Code::InProgress, out)?,
-            Slot::Succeeded => self.write_code(Code::Succeeded, out)?,
+            Slot::Pending => self.write_code(Code::Pending, out),
+            Slot::InProgress => self.write_code(Code::InProgress, out),
+            Slot::Succeeded => self.write_code(Code::Succeeded, out),
             Slot::ReadyCodes => {
-                write_list(self.ready(), out, |code, out| self.write_code(code, out))?
+                write_list(self.ready(), out, |code, out| self.write_code(code, out))
             }
-            Slot::OwnCodes => write_list(OWN_CODES, out, |code, out| self.write_code(code, out))?,
+            Slot::OwnCodes => write_list(OWN_CODES, out, |code, out| self.write_code(code, out)),
             Slot::Code => match code {
-                Some(code) => self.write_code(code, out)?,
-                None => return self.missing("code to repeat"),
+                Some(code) => self.write_code(code, out),
+                None => self.missing("code to repeat"),
             },
             Slot::Statuses => {
                 let given = (0..self.values.count_given()).map(Code::Given);
-                write_list(given, out, |code, out| self.write_code(code, out))?;
+                write_list(given, out, |code, out| self.write_code(code, out))
             }
             // It varies from call to call, so it is bound.
-            Slot::NewStatus if !self.values.has_code(Code::New) => {
-                return self.missing("new status");
+            Slot::NewStatus if self.values.has_code(Code::New) => {
+                self.values.bind_code(Code::New, out.reborrow())
             }
-            Slot::NewStatus => self.values.bind_code(Code::New, out.reborrow())?,
-            Slot::Token => match self.plain.tokens {
-                [token, ..] => DB::bind_text(token, out.reborrow())?,
-                [] => return self.missing("token"),
+            Slot::NewStatus => self.missing("new status"),
+            Slot::Token => match plain.tokens {
+                [token, ..] => DB::bind_text(token, out.reborrow()),
+                [] => self.missing("token"),
             },
-            Slot::Tokens => {
-                let tokens = self.plain.tokens;
-                write_list(padded(tokens.len()), out, |n, out| {
-                    DB::bind_text(tokens[n], out.reborrow())
-                })?;
-            }
-            Slot::Count => match &self.plain.count {
-                Some(count) => DB::bind_integer(count, out.reborrow())?,
-                None => return self.missing("count"),
+            Slot::Tokens => write_list(padded(plain.tokens.len()), out, |n, out| {
+                DB::bind_text(plain.tokens[n], out.reborrow())
+            }),
+            Slot::Count => match &plain.count {
+                Some(count) => DB::bind_integer(count, out.reborrow()),
+                None => self.missing("count"),
             },
-            Slot::Document => match &self.plain.document {
-                Some(document) => {
-                    DB::bind_document(document, self.info.errors(), out.reborrow())?;
-                }
-                None => return self.missing("document"),
+            Slot::Document => match &plain.document {
+                Some(document) => DB::bind_document(document, self.info.errors(), out.reborrow()),
+                None => self.missing("document"),
             },
             Slot::Changes => match self.fragments.changes {
-                Some(changes) => changes.walk_ast(out.reborrow())?,
-                None => return self.missing("changes"),
+                Some(changes) => changes.walk_ast(out.reborrow()),
+                None => self.missing("changes"),
             },
-            Slot::Since => match &self.plain.since {
+            Slot::Since => match &plain.since {
                 Some(since) => {
                     let is_zoned = self.info.is_zoned(Role::UpdateAt);
-                    DB::bind_time(since, is_zoned, out.reborrow())?;
+                    DB::bind_time(since, is_zoned, out.reborrow())
                 }
-                None => return self.missing("time"),
+                None => self.missing("time"),
             },
-            Slot::Limit | Slot::LimitText => match &self.plain.limit {
-                Some(limit) if slot == Slot::LimitText => out.push_sql(&limit.to_string()),
-                Some(limit) => DB::bind_big_integer(limit, out.reborrow())?,
-                None => return self.missing("limit"),
+            Slot::Limit => match &plain.limit {
+                Some(limit) => DB::bind_big_integer(limit, out.reborrow()),
+                None => self.missing("limit"),
+            },
+            Slot::LimitText => match plain.limit {
+                Some(limit) => {
+                    out.push_sql(&limit.to_string());
+                    Ok(())
+                }
+                None => self.missing("limit"),
             },
             Slot::Order => match self.fragments.order {
-                Some(order) => order.walk_ast(out.reborrow())?,
+                Some(order) => order.walk_ast(out.reborrow()),
                 None => {
-                    out.push_sql(&self.name(Role::UpdateAt).alone);
+                    out.push_sql(&self.names().columns[Role::UpdateAt as usize].alone);
                     out.push_sql(" ASC");
+                    Ok(())
                 }
             },
-            Slot::Fields => self.write_fields(out)?,
-            Slot::Wait => out.push_sql(self.wait().condition),
+            // What the table fills in is text already.
+            other => self.missing(&format!("text for {other:?}")),
         }
-        Ok(())
+    }
+
+    fn names(&self) -> &Names {
+        self.info.quoted(self.dialect.quote)
     }
 
     /// The statuses from which the step starts.
@@ -304,51 +280,20 @@ impl<DB: Binds> Query<'_, DB> {
         Ok(())
     }
 
-    /// A time of the database's clock, as the column with this role holds it.
-    fn write_time<'b>(
-        &'b self,
-        reading: Reading,
-        role: Role,
-        out: &mut AstPass<'_, 'b, DB>,
-    ) -> QueryResult<()> {
-        let [before, after] = (self.dialect.time)(reading, self.info.is_zoned(role));
-        let micros = match reading {
-            Reading::Now | Reading::Stamp => None,
-            Reading::Ago => Some(&self.plain.ago),
-            Reading::Later => Some(&self.plain.later),
-        };
-        out.push_sql(before);
-        match micros {
-            None => {}
-            Some(Some(micros)) => DB::bind_big_integer(micros, out.reborrow())?,
-            Some(None) => return self.missing("duration"),
-        }
-        out.push_sql(after);
-        Ok(())
-    }
-
-    /// The condition on one key.
-    fn write_key<'b>(
+    fn bind_key<'b>(
         &'b self,
         keys: Keys,
         n: usize,
+        column: usize,
         out: &mut AstPass<'_, 'b, DB>,
     ) -> QueryResult<()> {
         if n >= self.values.count_keys(keys) {
             return self.missing("key");
         }
-        for (column, name) in self.names().key.iter().enumerate() {
-            out.push_sql(if column > 0 { " AND " } else { "" });
-            out.push_sql(&name.alone);
-            out.push_sql(" = ");
-            self.values.bind_key(keys, n, column, out.reborrow())?;
-        }
-        Ok(())
+        self.values.bind_key(keys, n, column, out.reborrow())
     }
 
-    /// The condition that a row's key is one of several. PostgreSQL takes keys
-    /// of one column as an array, but only those that it gave: the user may
-    /// have written them otherwise.
+    /// The condition that a row's key is one of several.
     fn write_any<'b>(
         &'b self,
         keys: Keys,
@@ -377,51 +322,17 @@ impl<DB: Binds> Query<'_, DB> {
             _ => {
                 for (position, n) in padded(count).enumerate() {
                     out.push_sql(if position == 0 { "((" } else { ") OR (" });
-                    self.write_key(keys, n, out)?;
+                    for (column, name) in self.names().key.iter().enumerate() {
+                        out.push_sql(if column > 0 { " AND " } else { "" });
+                        out.push_sql(&name.alone);
+                        out.push_sql(" = ");
+                        self.bind_key(keys, n, column, out)?;
+                    }
                 }
                 out.push_sql("))");
             }
         }
         Ok(())
-    }
-
-    /// What is read, after the table's name where it is a column: a name alone
-    /// could be that of a joined list.
-    fn write_fields<'b>(&'b self, out: &mut AstPass<'_, 'b, DB>) -> QueryResult<()> {
-        let is_there = |field: &&Field| match field.role() {
-            Some(role) => self.info.column(role).is_some(),
-            None => true,
-        };
-        let fields = self.statement.fields.iter().filter(is_there);
-        write_list(fields, out, |field, out| {
-            match field {
-                Field::Row => self.fragments.row.walk_ast(out.reborrow())?,
-                Field::Key => self.write_read_key(out)?,
-                Field::Now => self.write_time(Reading::Now, Role::UpdateAt, out)?,
-                Field::Count => out.push_sql("count(*)"),
-                Field::Place => out.push_sql("tracker_picked.tracker_place"),
-                Field::Since => out.push_sql("tracker_picked.tracker_since"),
-                _ => {
-                    if let Some(role) = field.role() {
-                        out.push_sql(&self.name(role).qualified);
-                    }
-                }
-            }
-            Ok(())
-        })
-    }
-
-    /// The key as it is read. Text without the padding of a `CHAR(n)`, so that
-    /// it finds its row again in an array, which is bound as `text[]`.
-    fn write_read_key<'b>(&'b self, out: &mut AstPass<'_, 'b, DB>) -> QueryResult<()> {
-        let columns = self.info.key_columns().iter().zip(&self.names().key);
-        write_list(columns, out, |(column, name), out| {
-            let is_cast = column.is_text && self.dialect.infers_text;
-            out.push_sql(if is_cast { "CAST(" } else { "" });
-            out.push_sql(&name.qualified);
-            out.push_sql(if is_cast { " AS text)" } else { "" });
-            Ok(())
-        })
     }
 }
 

@@ -135,6 +135,7 @@ pub(super) fn with_query<J: TableOn<DB>, DB: Binds>(
         };
         let query = Query {
             statement,
+            parts: texts.parts(statement, dialect, J::info(), call.plain.wait),
             dialect,
             info: J::info(),
             plain: &call.plain,

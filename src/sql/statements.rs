@@ -85,262 +85,169 @@ const CLAIMED: &[Field] = &[Row, Key, LockAt, Retry, Errors];
 const RENEWED: &[Field] = &[Key, Lock, LockAt];
 const DEAD: &[Field] = &[Key, Lock, Retry, Errors, Now];
 
-// Claims.
+/// Defines the statements below, each as a static of its name, with its fields,
+/// and with what reads them where the database returns nothing from a change.
+macro_rules! statements {
+    ($($(#[$doc:meta])* $NAME:ident = $text:expr $(, reads $fields:expr)? $(, or again by $again:ident)?;)*) => {
+        #[allow(non_camel_case_types, clippy::upper_case_acronyms)]
+        enum Number { $($NAME),* }
 
-/// Locks one row if it is ready.
-pub static CLAIM_ROW: Statement = Statement::new(
-    "claim_row",
-    "UPDATE :table SET :claim WHERE :is AND :ready[ AND :wait]",
-)
-.reads(CLAIMED)
-.or_else_by(&CLAIMED_ROW);
+        /// How many there are.
+        pub(super) const STATEMENTS: usize = [$(stringify!($NAME)),*].len();
 
-/// A row that the token holds.
-pub static CLAIMED_ROW: Statement =
-    Statement::new("claimed_row", "SELECT :fields FROM :table WHERE :held").reads(CLAIMED);
+        $(
+            $(#[$doc])*
+            pub static $NAME: Statement = Statement::new(Number::$NAME as usize, stringify!($NAME), $text)
+                $(.reads($fields))?
+                $(.or_else_by(&$again))?;
+        )*
 
-/// The keys of all rows that the token holds. By status too, for the index on
-/// it: there is none on the lock.
-pub static CLAIMED_KEYS: Statement = Statement::new(
-    "claimed_keys",
-    "SELECT :fields FROM :table WHERE :status IN (:in_progress) AND :lock = :token ORDER BY :order",
-)
-.reads(&[Key]);
+        #[cfg(test)]
+        pub static ALL: &[&Statement] = &[$(&$NAME),*];
+    };
+}
 
-/// PostgreSQL: picks rows, passes over those that others hold, and claims the
-/// rest, in one statement.
-///
-/// The list is materialized, since a plan that ran it more than once would
-/// lock, and claim, more rows than the limit. The limit is a number in the
-/// text: with a bound one the server plans anew at each call. RETURNING keeps
-/// no order, so each row tells its place. For more than a few rows the planner
-/// would rather read the whole table, finished rows too, than look up each:
-/// a key of one column is given to it as an array, which it looks up.
-pub static CLAIM_NEXT: Statement = Statement::new(
-    "claim_next",
-    "WITH tracker_picked (:key, tracker_since) AS MATERIALIZED (\
-     SELECT :key, :update_at FROM :table WHERE :ready[ AND :update_at >= :since][ AND NOT (:past)] \
-     ORDER BY :order LIMIT :limit_text FOR UPDATE SKIP LOCKED) \
-     UPDATE :table SET :claim FROM \
-     (SELECT row_number() OVER () AS tracker_place, tracker_picked.* FROM tracker_picked) AS tracker_picked \
-     WHERE [:table_key = ANY(ARRAY(SELECT :only_key FROM tracker_picked)) AND ](:table_key) = (:picked_key)",
-)
-.reads(&[Row, Key, LockAt, Retry, Errors, Place, Since]);
+statements! {
+    // Claims.
 
-/// The first ready rows, in order, read without locks.
-pub static READY_ROWS: Statement = Statement::new(
-    "ready_rows",
-    "SELECT :fields FROM :table WHERE :ready[ AND :update_at >= :since] ORDER BY :order LIMIT :limit",
-)
-.reads(&[Key, UpdateAt]);
+    /// Locks one row if it is ready.
+    CLAIM_ROW = "UPDATE :table SET :claim WHERE :is AND :ready[ AND :wait]",
+        reads CLAIMED, or again by CLAIMED_ROW;
 
-/// The same for MySQL, which reads the first rows of one status off an index,
-/// but sorts all rows of two. So each status gives its first rows, and the
-/// first of those are taken: from a query in brackets, since MySQL takes no
-/// limit directly under IN.
-pub static READY_ROWS_BY_STATUS: Statement = Statement::new(
-    "ready_rows_by_status",
-    "SELECT :fields FROM :table WHERE (:key) IN (SELECT * FROM (\
-     {(SELECT :key FROM :table WHERE :lock IS NULL AND :status IN (:code)\
-     [ AND (:run_at IS NULL OR :run_at <= :now)][ AND :update_at >= :since] ORDER BY :order LIMIT :limit_text)\
-     | UNION ALL }) AS tracker_first) ORDER BY :order LIMIT :limit_text",
-)
-.reads(&[Key, UpdateAt]);
+    /// A row that the token holds.
+    CLAIMED_ROW = "SELECT :fields FROM :table WHERE :held",
+        reads CLAIMED;
 
-/// MySQL: those of the rows that are still ready and that nobody else holds.
-pub static LOCK_READY_ROWS: Statement = Statement::new(
-    "lock_ready_rows",
-    "SELECT :fields FROM :table WHERE :any AND :ready :lock_rows SKIP LOCKED",
-)
-.reads(&[Key]);
+    /// The keys of all rows that the token holds. By status too, for the index on
+    /// it: there is none on the lock.
+    CLAIMED_KEYS = "SELECT :fields FROM :table WHERE :status IN (:in_progress) AND :lock = :token ORDER BY :order",
+        reads &[Key];
 
-/// MySQL: claims rows that this transaction has locked.
-pub static CLAIM_ROWS: Statement = Statement::new(
-    "claim_rows",
-    "UPDATE :table SET :claim WHERE :any AND :ready[ AND :wait]",
-);
+    /// PostgreSQL: picks rows, passes over those that others hold, and claims the
+    /// rest, in one statement.
+    ///
+    /// The list is materialized, since a plan that ran it more than once would
+    /// lock, and claim, more rows than the limit. The limit is a number in the
+    /// text: with a bound one the server plans anew at each call. RETURNING keeps
+    /// no order, so each row tells its place. For more than a few rows the planner
+    /// would rather read the whole table, finished rows too, than look up each:
+    /// a key of one column is given to it as an array, which it looks up.
+    CLAIM_NEXT = "WITH tracker_picked (:key, tracker_since) AS MATERIALIZED (\
+         SELECT :key, :update_at FROM :table WHERE :ready[ AND :update_at >= :since][ AND NOT (:past)] \
+         ORDER BY :order LIMIT :limit_text FOR UPDATE SKIP LOCKED) \
+         UPDATE :table SET :claim FROM \
+         (SELECT row_number() OVER () AS tracker_place, tracker_picked.* FROM tracker_picked) AS tracker_picked \
+         WHERE [:table_key = ANY(ARRAY(SELECT :only_key FROM tracker_picked)) AND ](:table_key) = (:picked_key)",
+        reads &[Row, Key, LockAt, Retry, Errors, Place, Since];
 
-/// MySQL: reads the rows that it claimed.
-pub static CLAIMED_ROWS: Statement =
-    Statement::new("claimed_rows", "SELECT :fields FROM :table WHERE :any_held").reads(CLAIMED);
+    /// The first ready rows, in order, read without locks.
+    READY_ROWS = "SELECT :fields FROM :table WHERE :ready[ AND :update_at >= :since] ORDER BY :order LIMIT :limit",
+        reads &[Key, UpdateAt];
 
-/// Those of the rows that nobody else holds, locked until the transaction ends.
-pub static FREE_KEYS: Statement = Statement::new(
-    "free_keys",
-    "SELECT :fields FROM :table WHERE :any :lock_rows SKIP LOCKED",
-)
-.reads(&[Key]);
+    /// The same for MySQL, which reads the first rows of one status off an index,
+    /// but sorts all rows of two. So each status gives its first rows, and the
+    /// first of those are taken: from a query in brackets, since MySQL takes no
+    /// limit directly under IN.
+    READY_ROWS_BY_STATUS = "SELECT :fields FROM :table WHERE (:key) IN (SELECT * FROM (\
+         {(SELECT :key FROM :table WHERE :lock IS NULL AND :status IN (:code)\
+         [ AND (:run_at IS NULL OR :run_at <= :now)][ AND :update_at >= :since] ORDER BY :order LIMIT :limit_text)\
+         | UNION ALL }) AS tracker_first) ORDER BY :order LIMIT :limit_text",
+        reads &[Key, UpdateAt];
 
-// An attempt.
+    /// MySQL: those of the rows that are still ready and that nobody else holds.
+    LOCK_READY_ROWS = "SELECT :fields FROM :table WHERE :any AND :ready :lock_rows SKIP LOCKED",
+        reads &[Key];
 
-/// What decides whether a job may start.
-pub static ROW_STATE: Statement =
-    Statement::new("row_state", "SELECT :fields FROM :table WHERE :is")
-        .reads(&[Status, Lock, LockAt, Retry, Now, RunAt]);
+    /// MySQL: claims rows that this transaction has locked.
+    CLAIM_ROWS = "UPDATE :table SET :claim WHERE :any AND :ready[ AND :wait]";
 
-/// The failures in a row, of a row that may be unreadable otherwise.
-pub static RETRIES: Statement =
-    Statement::new("retries", "SELECT :fields FROM :table WHERE :is").reads(&[Retry]);
+    /// MySQL: reads the rows that it claimed.
+    CLAIMED_ROWS = "SELECT :fields FROM :table WHERE :any_held",
+        reads CLAIMED;
 
-pub static SUCCEED_ROW: Statement = Statement::new(
-    "succeed_row",
-    "UPDATE :table SET :success[, :changes] WHERE :held[ AND :wait]",
-);
+    /// Those of the rows that nobody else holds, locked until the transaction ends.
+    FREE_KEYS = "SELECT :fields FROM :table WHERE :any :lock_rows SKIP LOCKED",
+        reads &[Key];
 
-/// Rows that set no column of the user's.
-pub static SUCCEED_ROWS: Statement = Statement::new(
-    "succeed_rows",
-    "UPDATE :table SET :success WHERE :any_held[ AND :wait]",
-);
+    // An attempt.
 
-pub static FAIL_ROW: Statement = Statement::new(
-    "fail_row",
-    "UPDATE :table SET :failure WHERE :held[ AND :wait]",
-);
+    /// What decides whether a job may start.
+    ROW_STATE = "SELECT :fields FROM :table WHERE :is",
+        reads &[Status, Lock, LockAt, Retry, Now, RunAt];
 
-/// Gives rows back unworked.
-pub static RELEASE_ROWS: Statement = Statement::new(
-    "release_rows",
-    "UPDATE :table SET :release WHERE :any_held[ AND :wait]",
-);
+    /// The failures in a row, of a row that may be unreadable otherwise.
+    RETRIES = "SELECT :fields FROM :table WHERE :is",
+        reads &[Retry];
 
-/// Takes the row for this transaction. Not from those who refer to it by a
-/// foreign key, where the database can tell.
-pub static TAKE_ROW: Statement = Statement::new(
-    "take_row",
-    "SELECT :fields FROM :table WHERE :held :lock_rows",
-)
-.reads(&[Key]);
+    SUCCEED_ROW = "UPDATE :table SET :success[, :changes] WHERE :held[ AND :wait]";
 
-/// Writes the user's columns in mid-run, and renews the lock.
-pub static SAVE_ROW: Statement = Statement::new(
-    "save_row",
-    "UPDATE :table SET :lock_at = :stamp, :update_at = :stamp[, :changes] WHERE :held[ AND :wait]",
-)
-.reads(&[LockAt])
-.or_else_by(&LOCK_TIME);
+    /// Rows that set no column of the user's.
+    SUCCEED_ROWS = "UPDATE :table SET :success WHERE :any_held[ AND :wait]";
 
-pub static LOCK_TIME: Statement =
-    Statement::new("lock_time", "SELECT :fields FROM :table WHERE :held").reads(&[LockAt]);
+    FAIL_ROW = "UPDATE :table SET :failure WHERE :held[ AND :wait]";
 
-/// Renews the locks of several attempts.
-pub static RENEW_ROWS: Statement = Statement::new(
-    "renew_rows",
-    "UPDATE :table SET :lock_at = :stamp WHERE :any AND :lock IN (:tokens)[ AND :wait]",
-)
-.reads(RENEWED)
-.or_else_by(&RENEWED_ROWS);
+    /// Gives rows back unworked.
+    RELEASE_ROWS = "UPDATE :table SET :release WHERE :any_held[ AND :wait]";
 
-pub static RENEWED_ROWS: Statement = Statement::new(
-    "renewed_rows",
-    "SELECT :fields FROM :table WHERE :any AND :lock IN (:tokens)",
-)
-.reads(RENEWED);
+    /// Takes the row for this transaction. Not from those who refer to it by a
+    /// foreign key, where the database can tell.
+    TAKE_ROW = "SELECT :fields FROM :table WHERE :held :lock_rows",
+        reads &[Key];
 
-// Attempts whose worker is presumed dead.
+    /// Writes the user's columns in mid-run, and renews the lock.
+    SAVE_ROW = "UPDATE :table SET :lock_at = :stamp, :update_at = :stamp[, :changes] WHERE :held[ AND :wait]",
+        reads &[LockAt], or again by LOCK_TIME;
 
-/// The oldest lock first.
-pub static DEAD_KEYS: Statement = Statement::new(
-    "dead_keys",
-    "SELECT :fields FROM :table WHERE :expired ORDER BY :lock_at LIMIT :limit",
-)
-.reads(&[Key]);
+    LOCK_TIME = "SELECT :fields FROM :table WHERE :held",
+        reads &[LockAt];
 
-pub static DEAD_ATTEMPT: Statement = Statement::new(
-    "dead_attempt",
-    "SELECT :fields FROM :table WHERE :is AND :expired",
-)
-.reads(DEAD);
+    /// Renews the locks of several attempts.
+    RENEW_ROWS = "UPDATE :table SET :lock_at = :stamp WHERE :any AND :lock IN (:tokens)[ AND :wait]",
+        reads RENEWED, or again by RENEWED_ROWS;
 
-/// Ends a dead attempt, unless it was renewed or finished meanwhile.
-pub static EXPIRE_ROW: Statement = Statement::new(
-    "expire_row",
-    "UPDATE :table SET :failure WHERE :held AND :expired[ AND :wait]",
-);
+    RENEWED_ROWS = "SELECT :fields FROM :table WHERE :any AND :lock IN (:tokens)",
+        reads RENEWED;
 
-// Whole tables.
+    // Attempts whose worker is presumed dead.
 
-/// Back to pending, except rows that somebody holds or that are another step's.
-pub static RESET_ROWS: Statement = Statement::new(
-    "reset_rows",
-    "UPDATE :table SET :reset WHERE :any_given AND :free[ AND :wait]",
-);
+    /// The oldest lock first.
+    DEAD_KEYS = "SELECT :fields FROM :table WHERE :expired ORDER BY :lock_at LIMIT :limit",
+        reads &[Key];
 
-pub static STALE_KEYS: Statement = Statement::new(
-    "stale_keys",
-    "SELECT :fields FROM :table WHERE :stale LIMIT :limit",
-)
-.reads(&[Key]);
+    DEAD_ATTEMPT = "SELECT :fields FROM :table WHERE :is AND :expired",
+        reads DEAD;
 
-/// Deletes those of the rows that are still stale.
-pub static DELETE_STALE_ROWS: Statement = Statement::new(
-    "delete_stale_rows",
-    "DELETE FROM :table WHERE :any AND :stale[ AND :wait]",
-);
+    /// Ends a dead attempt, unless it was renewed or finished meanwhile.
+    EXPIRE_ROW = "UPDATE :table SET :failure WHERE :held AND :expired[ AND :wait]";
 
-pub static ROW: Statement =
-    Statement::new("row", "SELECT :fields FROM :table WHERE :is").reads(&[Row]);
+    // Whole tables.
 
-/// A row as others have committed it, whatever this transaction has read before.
-pub static ROW_NOW: Statement =
-    Statement::new("row_now", "SELECT :fields FROM :table WHERE :is FOR UPDATE").reads(&[Key]);
+    /// Back to pending, except rows that somebody holds or that are another step's.
+    RESET_ROWS = "UPDATE :table SET :reset WHERE :any_given AND :free[ AND :wait]";
 
-/// Whether there is such a row.
-pub static ROW_KEY: Statement =
-    Statement::new("row_key", "SELECT :fields FROM :table WHERE :is").reads(&[Key]);
+    STALE_KEYS = "SELECT :fields FROM :table WHERE :stale LIMIT :limit",
+        reads &[Key];
 
-pub static OLDEST_ROWS: Statement = Statement::new(
-    "oldest_rows",
-    "SELECT :fields FROM :table WHERE :status IN (:statuses) ORDER BY :update_at ASC LIMIT :limit",
-)
-.reads(&[Row]);
+    /// Deletes those of the rows that are still stale.
+    DELETE_STALE_ROWS = "DELETE FROM :table WHERE :any AND :stale[ AND :wait]";
 
-pub static NEWEST_ROWS: Statement = Statement::new(
-    "newest_rows",
-    "SELECT :fields FROM :table WHERE :status IN (:statuses) ORDER BY :update_at DESC LIMIT :limit",
-)
-.reads(&[Row]);
+    ROW = "SELECT :fields FROM :table WHERE :is",
+        reads &[Row];
 
-pub static STATUS_COUNTS: Statement = Statement::new(
-    "status_counts",
-    "SELECT :fields FROM :table GROUP BY :status",
-)
-.reads(&[Status, Count]);
+    /// A row as others have committed it, whatever this transaction has read before.
+    ROW_NOW = "SELECT :fields FROM :table WHERE :is FOR UPDATE",
+        reads &[Key];
 
-/// All of them, for the tests that hold each text.
-#[cfg(test)]
-pub static ALL: &[&Statement] = &[
-    &CLAIM_ROW,
-    &CLAIMED_ROW,
-    &CLAIMED_KEYS,
-    &CLAIM_NEXT,
-    &READY_ROWS,
-    &READY_ROWS_BY_STATUS,
-    &LOCK_READY_ROWS,
-    &CLAIM_ROWS,
-    &CLAIMED_ROWS,
-    &FREE_KEYS,
-    &ROW_STATE,
-    &RETRIES,
-    &SUCCEED_ROW,
-    &SUCCEED_ROWS,
-    &FAIL_ROW,
-    &RELEASE_ROWS,
-    &TAKE_ROW,
-    &SAVE_ROW,
-    &LOCK_TIME,
-    &RENEW_ROWS,
-    &RENEWED_ROWS,
-    &DEAD_KEYS,
-    &DEAD_ATTEMPT,
-    &EXPIRE_ROW,
-    &RESET_ROWS,
-    &STALE_KEYS,
-    &DELETE_STALE_ROWS,
-    &ROW,
-    &ROW_NOW,
-    &ROW_KEY,
-    &OLDEST_ROWS,
-    &NEWEST_ROWS,
-    &STATUS_COUNTS,
-];
+    /// Whether there is such a row.
+    ROW_KEY = "SELECT :fields FROM :table WHERE :is",
+        reads &[Key];
+
+    OLDEST_ROWS = "SELECT :fields FROM :table WHERE :status IN (:statuses) ORDER BY :update_at ASC LIMIT :limit",
+        reads &[Row];
+
+    NEWEST_ROWS = "SELECT :fields FROM :table WHERE :status IN (:statuses) ORDER BY :update_at DESC LIMIT :limit",
+        reads &[Row];
+
+    STATUS_COUNTS = "SELECT :fields FROM :table GROUP BY :status",
+        reads &[Status, Count];
+}

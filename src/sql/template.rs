@@ -10,6 +10,8 @@ use crate::table_info::Role;
 /// One SQL statement, for all tables.
 #[derive(Debug)]
 pub struct Statement {
+    /// Its place among all.
+    pub(super) number: usize,
     /// What messages and tests call it.
     pub name: &'static str,
     text: &'static str,
@@ -18,16 +20,19 @@ pub struct Statement {
     /// What reads the same where the database returns nothing from a change.
     pub read_again: Option<&'static Statement>,
     parsed: [OnceLock<Vec<Piece>>; DIALECTS],
+    limit_in_text: OnceLock<bool>,
 }
 
 impl Statement {
-    pub(super) const fn new(name: &'static str, text: &'static str) -> Self {
+    pub(super) const fn new(number: usize, name: &'static str, text: &'static str) -> Self {
         Self {
+            number,
             name,
             text,
             fields: &[],
             read_again: None,
             parsed: [const { OnceLock::new() }; DIALECTS],
+            limit_in_text: OnceLock::new(),
         }
     }
 
@@ -77,7 +82,9 @@ impl Statement {
 
     /// Whether the limit varies its text.
     pub(super) fn has_limit_in_text(&self) -> bool {
-        self.text.contains(":limit_text")
+        *self
+            .limit_in_text
+            .get_or_init(|| self.text.contains(":limit_text"))
     }
 
     /// Whether it is a change, whose fields are returned.

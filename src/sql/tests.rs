@@ -208,15 +208,15 @@ fn text<J: TableOn<DB>, DB: Binds>(
 /// Some statements are the way of some databases alone.
 fn is_sent(dialect: &Dialect, name: &str) -> bool {
     match name {
-        "claim_next" => dialect.claims == Claims::AtOnce,
-        "ready_rows" => dialect.claims != Claims::ByKeys,
-        "ready_rows_by_status" | "lock_ready_rows" | "claim_rows" | "claimed_rows" => {
+        "CLAIM_NEXT" => dialect.claims == Claims::AtOnce,
+        "READY_ROWS" => dialect.claims != Claims::ByKeys,
+        "READY_ROWS_BY_STATUS" | "LOCK_READY_ROWS" | "CLAIM_ROWS" | "CLAIMED_ROWS" => {
             dialect.claims == Claims::ByKeys
         }
-        "free_keys" | "take_row" => dialect.locks_rows(),
-        "lock_time" | "renewed_rows" => !dialect.has_returning,
+        "FREE_KEYS" | "TAKE_ROW" => dialect.locks_rows(),
+        "LOCK_TIME" | "RENEWED_ROWS" => !dialect.has_returning,
         // After an insert that returns nothing.
-        "row_now" | "row_key" => !dialect.has_returning,
+        "ROW_NOW" | "ROW_KEY" => !dialect.has_returning,
         _ => true,
     }
 }
@@ -283,7 +283,7 @@ fn a_value_that_is_missing_or_not_taken_is_an_error() {
     use super::dialect::POSTGRES;
     for statement in statements::ALL {
         let written = text::<Job, diesel::pg::Pg>(&POSTGRES, statement, &Call::default());
-        let takes_nothing = *statement.name == *"status_counts";
+        let takes_nothing = *statement.name == *"STATUS_COUNTS";
         assert_eq!(
             written.is_ok(),
             takes_nothing,

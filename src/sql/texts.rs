@@ -6,11 +6,16 @@
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use diesel::QueryResult;
 use diesel::backend::Backend;
 use diesel::query_builder::{QueryBuilder, QueryFragment};
+
+use super::dialect::{Dialect, LockWait};
+use super::statements::{STATEMENTS, Statement};
+use super::written::{self, Part};
+use crate::table_info::TableInfo;
 
 /// Texts of one statement that are kept.
 const MOST: usize = 32;
@@ -121,6 +126,9 @@ pub struct TableTexts {
     pub(super) successes: Texts,
     pub(super) saves: Texts,
     pub(super) limits: Texts,
+    /// The statements as they are written for the table, by their number and by
+    /// how they wait.
+    written: [[OnceLock<Vec<Part>>; 2]; STATEMENTS],
 }
 
 impl TableTexts {
@@ -133,7 +141,20 @@ impl TableTexts {
             successes: Texts::new(),
             saves: Texts::new(),
             limits: Texts::new(),
+            written: [const { [const { OnceLock::new() }; 2] }; STATEMENTS],
         }
+    }
+
+    /// A statement, written for the table.
+    pub(super) fn parts(
+        &self,
+        statement: &Statement,
+        dialect: &Dialect,
+        info: &TableInfo,
+        wait: LockWait,
+    ) -> &[Part] {
+        self.written[statement.number][wait as usize]
+            .get_or_init(|| written::write(statement, dialect, info, wait))
     }
 }
 

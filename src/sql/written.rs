@@ -1,0 +1,235 @@
+//! A statement written for one table: names and recurring parts are text, and
+//! what is left is what varies from call to call.
+
+use super::call::Keys;
+use super::dialect::{Dialect, LockWait};
+use super::record::Field;
+use super::template::{Piece, Reading, Slot, Statement};
+use crate::table_info::{Name, Names, Role, TableInfo};
+
+/// A part of a statement on one table.
+#[derive(Debug, Clone)]
+pub(super) enum Part {
+    Text(String),
+    /// One column of the key, bound.
+    Key(usize),
+    /// The condition that the key is one of several. Keys of one column may be
+    /// given as an array.
+    Any {
+        keys: Keys,
+        as_array: bool,
+    },
+    /// The microseconds of a time.
+    Micros(Reading),
+    /// The columns of the user's row.
+    Row,
+    /// What else a call gives.
+    Slot(Slot),
+    /// Left out where the call gives no value for one of these.
+    Optional(Vec<Part>),
+    /// Repeated for each ready status, with a text between.
+    EachReady(Vec<Part>, &'static str),
+}
+
+/// Writes `statement` for a table.
+pub(super) fn write(
+    statement: &Statement,
+    dialect: &Dialect,
+    info: &TableInfo,
+    wait: LockWait,
+) -> Vec<Part> {
+    let mut writer = Writer {
+        statement,
+        dialect,
+        info,
+        wait,
+        names: info.quoted(dialect.quote),
+        parts: Vec::new(),
+    };
+    if statement.waits() {
+        writer.text((dialect.wait)(wait).before);
+    }
+    writer.pieces(statement.pieces(dialect));
+    if statement.is_change() && dialect.has_returning {
+        writer.text(" RETURNING ");
+        writer.fields();
+    }
+    writer.parts
+}
+
+struct Writer<'a> {
+    statement: &'a Statement,
+    dialect: &'a Dialect,
+    info: &'a TableInfo,
+    wait: LockWait,
+    names: &'a Names,
+    parts: Vec<Part>,
+}
+
+impl<'a> Writer<'a> {
+    fn text(&mut self, text: &str) {
+        match self.parts.last_mut() {
+            Some(Part::Text(before)) => before.push_str(text),
+            _ if text.is_empty() => {}
+            _ => self.parts.push(Part::Text(text.into())),
+        }
+    }
+
+    fn list<T>(&mut self, items: impl IntoIterator<Item = T>, mut write: impl FnMut(&mut Self, T)) {
+        for (n, item) in items.into_iter().enumerate() {
+            self.text(if n > 0 { ", " } else { "" });
+            write(self, item);
+        }
+    }
+
+    /// What `write` writes, as parts of their own.
+    fn apart(&mut self, pieces: &[Piece]) -> Vec<Part> {
+        let before = std::mem::take(&mut self.parts);
+        self.pieces(pieces);
+        std::mem::replace(&mut self.parts, before)
+    }
+
+    fn pieces(&mut self, pieces: &[Piece]) {
+        for piece in pieces {
+            match piece {
+                Piece::Text(text) => self.text(text),
+                Piece::Column(role) => {
+                    let name = self.name(*role);
+                    self.text(&name.alone);
+                }
+                Piece::Slot(slot) => self.slot(*slot),
+                Piece::Time(reading, role) => self.time(*reading, *role),
+                Piece::Optional(pieces) => {
+                    if !pieces.iter().all(|piece| self.may_exist(piece)) {
+                        continue;
+                    }
+                    let parts = self.apart(pieces);
+                    match parts.iter().any(may_be_missing) {
+                        true => self.parts.push(Part::Optional(parts)),
+                        false => self.append(parts),
+                    }
+                }
+                Piece::EachReady(pieces, between) => {
+                    let parts = self.apart(pieces);
+                    self.parts.push(Part::EachReady(parts, between));
+                }
+            }
+        }
+    }
+
+    fn append(&mut self, parts: Vec<Part>) {
+        for part in parts {
+            match part {
+                Part::Text(text) => self.text(&text),
+                part => self.parts.push(part),
+            }
+        }
+    }
+
+    /// Whether the table and the dialect have it.
+    fn may_exist(&self, piece: &Piece) -> bool {
+        match piece {
+            Piece::Column(role) => self.info.column(*role).is_some(),
+            Piece::Slot(Slot::OnlyKey) => self.names.key.len() == 1,
+            Piece::Slot(Slot::Wait) => !(self.dialect.wait)(self.wait).condition.is_empty(),
+            _ => true,
+        }
+    }
+
+    fn name(&self, role: Role) -> &'a Name {
+        &self.names.columns[role as usize]
+    }
+
+    fn slot(&mut self, slot: Slot) {
+        let key = &self.names.key;
+        match slot {
+            Slot::Table => self.text(&self.names.table),
+            Slot::Key | Slot::OnlyKey => self.list(key, |to, name| to.text(&name.alone)),
+            Slot::TableKey => self.list(key, |to, name| to.text(&name.qualified)),
+            Slot::PickedKey => self.list(key, |to, name| {
+                to.text("tracker_picked.");
+                to.text(&name.alone);
+            }),
+            Slot::Is => {
+                for (column, name) in key.iter().enumerate() {
+                    self.text(if column > 0 { " AND " } else { "" });
+                    self.text(&name.alone);
+                    self.text(" = ");
+                    self.parts.push(Part::Key(column));
+                }
+            }
+            Slot::Any => self.any(Keys::These, self.dialect.has_arrays),
+            // The user may have written a key in another way than an array has it.
+            Slot::AnyGiven => self.any(Keys::These, false),
+            Slot::Past => self.any(Keys::Past, self.dialect.has_arrays),
+            Slot::Fields => self.fields(),
+            Slot::Wait => self.text((self.dialect.wait)(self.wait).condition),
+            other => self.parts.push(Part::Slot(other)),
+        }
+    }
+
+    fn any(&mut self, keys: Keys, has_arrays: bool) {
+        let as_array = has_arrays && self.names.key.len() == 1;
+        self.parts.push(Part::Any { keys, as_array });
+    }
+
+    /// A time of the database's clock, as the column with this role holds it.
+    fn time(&mut self, reading: Reading, role: Role) {
+        let [before, after] = (self.dialect.time)(reading, self.info.is_zoned(role));
+        self.text(before);
+        if matches!(reading, Reading::Ago | Reading::Later) {
+            self.parts.push(Part::Micros(reading));
+        }
+        self.text(after);
+    }
+
+    /// What is read, after the table's name where it is a column: a name alone
+    /// could be that of a joined list.
+    fn fields(&mut self) {
+        let info = self.info;
+        let is_there = |field: &&Field| match field.role() {
+            Some(role) => info.column(role).is_some(),
+            None => true,
+        };
+        let fields = self.statement.fields.iter().filter(is_there);
+        self.list(fields, |to, field| match field {
+            Field::Row => to.parts.push(Part::Row),
+            Field::Key => to.read_key(),
+            Field::Now => to.time(Reading::Now, Role::UpdateAt),
+            Field::Count => to.text("count(*)"),
+            Field::Place => to.text("tracker_picked.tracker_place"),
+            Field::Since => to.text("tracker_picked.tracker_since"),
+            field => {
+                if let Some(role) = field.role() {
+                    to.text(&to.name(role).qualified);
+                }
+            }
+        });
+    }
+
+    /// The key as it is read. Text without the padding of a `CHAR(n)`, so that
+    /// it finds its row again in an array, which is bound as `text[]`.
+    fn read_key(&mut self) {
+        let columns = self.info.key_columns().iter().zip(&self.names.key);
+        let infers_text = self.dialect.infers_text;
+        self.list(columns, |to, (column, name)| {
+            let is_cast = column.is_text && infers_text;
+            to.text(if is_cast { "CAST(" } else { "" });
+            to.text(&name.qualified);
+            to.text(if is_cast { " AS text)" } else { "" });
+        });
+    }
+}
+
+/// Whether a call may give no value for it.
+fn may_be_missing(part: &Part) -> bool {
+    matches!(
+        part,
+        Part::Micros(_)
+            | Part::Any {
+                keys: Keys::Past,
+                ..
+            }
+            | Part::Slot(Slot::Changes | Slot::Since)
+    )
+}
