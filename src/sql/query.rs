@@ -238,7 +238,7 @@ impl<DB: Binds> Query<'_, DB> {
             },
             Slot::LimitText => match plain.limit {
                 Some(limit) => {
-                    out.push_sql(&limit.to_string());
+                    out.push_sql(itoa::Buffer::new().format(limit));
                     Ok(())
                 }
                 None => self.missing("limit"),
@@ -274,7 +274,7 @@ impl<DB: Binds> Query<'_, DB> {
             return self.missing("step or status");
         }
         match self.values.number(code) {
-            Some(number) => out.push_sql(&number.to_string()),
+            Some(number) => out.push_sql(itoa::Buffer::new().format(number)),
             None => self.values.bind_code(code, out.reborrow())?,
         }
         Ok(())
