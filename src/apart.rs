@@ -1,5 +1,5 @@
-//! Rows that are changed apart from each other, so that one that cannot be
-//! changed does not keep the others.
+//! Changes several rows together, or one by one if that fails, so that a row that
+//! cannot be changed does not prevent the others from being changed.
 
 use diesel::QueryResult;
 use diesel::result::Error::{self as DieselError, DeserializationError as Undecodable};
@@ -9,28 +9,28 @@ use crate::keys::KeySet;
 use crate::retry::{self, Verdict};
 use crate::store::{JobStore, Obstacle};
 
-/// How often several rows are tried together where the error may pass. Then each
-/// is tried alone: the error may be one row's own, of a trigger that raises it.
-/// Fewer than the tries where it is unclear whether an error will pass.
+/// How often several rows are tried together after a transient error. Then each is
+/// tried alone, because a trigger may raise the error for one row each time. This
+/// is less than the tries for an error that may be transient.
 const TRIES_TOGETHER: u32 = 2;
-/// How often one row alone is tried until such an error is its own.
+/// How often one row is tried alone until such an error counts as its own.
 const TRIES_ALONE: u32 = 3;
 
-/// Keys to ask for in one statement.
+/// Keys of one statement.
 const CHUNK: usize = 1_000;
 
 /// How rows are changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// All together, and each alone where one row may be at fault.
+    /// All together, and each alone if one row may be at fault.
     Together,
-    /// Each alone, after an error that may pass and does not.
+    /// Each alone, after a transient error that came again.
     Alone,
 }
 
 impl Mode {
-    /// The mode of this try, of which the first is 1. With one writer, what may
-    /// pass is never one row's own.
+    /// The mode of this try; the first is 1. With one writer, a transient error is
+    /// never the fault of one row.
     pub fn of_try<C: TrackerConnection>(number: u32) -> Self {
         if C::WRITERS > 1 && number > TRIES_TOGETHER {
             Self::Alone
@@ -40,9 +40,8 @@ impl Mode {
     }
 }
 
-/// Changes all rows by `all`. Where one of them may be the reason for that to
-/// fail, and in [`Mode::Alone`], changes each of `keys` by `one`, and tells of
-/// each what that gave.
+/// Changes all rows by `all`. If that fails and one row may be at fault, and in
+/// [`Mode::Alone`], it changes each of `keys` by `one`. Returns the result of each.
 pub(crate) fn all_or_each<C: TrackerConnection, K, T>(
     conn: &mut C,
     mode: Mode,
@@ -53,7 +52,7 @@ pub(crate) fn all_or_each<C: TrackerConnection, K, T>(
     if mode == Mode::Alone {
         return each_alone(conn, keys, one);
     }
-    // In a transaction of the caller's, a statement that fails must not end it.
+    // In a transaction of the caller, a statement that fails must not end that.
     let changed = if conn.depth()? > 0 {
         conn.transaction(all)
     } else {
@@ -65,8 +64,8 @@ pub(crate) fn all_or_each<C: TrackerConnection, K, T>(
     }
 }
 
-/// Changes each of `keys` by `one`, and tells of each what that gave. An error
-/// that may pass, and does not, is the row's own.
+/// Changes each of `keys` by `one`, and returns the result of each. A transient
+/// error that comes again counts as the row's own.
 fn each_alone<C: TrackerConnection, K, T>(
     conn: &mut C,
     keys: impl IntoIterator<Item = K>,
@@ -80,7 +79,7 @@ fn each_alone<C: TrackerConnection, K, T>(
     .collect()
 }
 
-/// Changes one row by `change`. An error that may pass, and does not, is the
+/// Changes one row by `change`. A transient error that comes again counts as the
 /// row's own.
 pub(crate) fn alone<C: TrackerConnection, T>(
     conn: &mut C,
@@ -93,14 +92,14 @@ pub(crate) fn alone<C: TrackerConnection, T>(
             Ok(value) => return Ok(Ok(value)),
             Err(error) => error,
         };
-        // With one writer, any row would have met the same.
-        let may_pass = C::WRITERS > 1
+        // With one writer, the error does not depend on the row.
+        let may_be_transient = C::WRITERS > 1
             && !retry::is_held(conn, &error)
             && matches!(
                 retry::judge(conn, &error),
-                Verdict::Passing | Verdict::Unclear
+                Verdict::Transient | Verdict::Unclear
             );
-        if !may_pass {
+        if !may_be_transient {
             return obstacle_of(conn, error).map(Err);
         }
         if tries == TRIES_ALONE {
@@ -109,7 +108,7 @@ pub(crate) fn alone<C: TrackerConnection, T>(
     }
 }
 
-/// Changes each of `keys` by `one`, and tells of each what that gave.
+/// Changes each of `keys` by `one`, and returns the result of each.
 fn each<C: TrackerConnection, K, T>(
     conn: &mut C,
     keys: impl IntoIterator<Item = K>,
@@ -126,7 +125,7 @@ fn each<C: TrackerConnection, K, T>(
         })
         .collect()
     };
-    // One transaction is one wait for the disk.
+    // One transaction waits for the disk once.
     if C::SAVEPOINTS_HOLD {
         conn.write_transaction(each)
     } else {
@@ -134,8 +133,8 @@ fn each<C: TrackerConnection, K, T>(
     }
 }
 
-/// What keeps one row from being changed; the error itself, where it need not
-/// be the row.
+/// Why one row cannot be changed; the error itself if that may not depend on the
+/// row.
 pub(crate) fn obstacle_of<C: TrackerConnection>(
     conn: &mut C,
     error: DieselError,
@@ -151,12 +150,12 @@ pub(crate) fn obstacle_of<C: TrackerConnection>(
     }
 }
 
-/// Whether one row can be the cause, and others might be changed.
+/// Whether one row may be the cause, so that others can be changed.
 pub(crate) fn is_of_one_row<C: TrackerConnection>(conn: &mut C, error: &DieselError) -> bool {
     retry::is_held(conn, error) || retry::judge(conn, error) == Verdict::Permanent
 }
 
-/// Those of `keys` whose rows no other transaction holds. None is waited for.
+/// Those of `keys` whose rows no other transaction holds. It does not wait.
 pub(crate) fn free<C: TrackerConnection, J: JobStore<C>>(
     conn: &mut C,
     keys: &[J::Key],

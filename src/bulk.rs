@@ -6,35 +6,34 @@ use std::time::Duration;
 use diesel::QueryResult;
 
 use crate::apart::{Mode, all_or_each};
-use crate::backoff;
 use crate::connection::TrackerConnection;
 use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::keys::KeySet;
-use crate::protocol::Step;
 use crate::statement::LockWait;
 use crate::store::{JobName, JobStore, Obstacle};
+use status_protocol::Step;
+use status_protocol::backoff;
 
-/// Rows of one statement: below the parameters that it may have on each
-/// database (32,766 on SQLite), with a key of eight columns, and few enough
-/// that nobody waits for long.
+/// Rows of one statement. With a key of eight columns that is below the number of
+/// parameters of each database (32,766 on SQLite), and so few that nobody waits
+/// for long.
 pub(crate) const CHUNK: usize = 500;
 
-/// How often rows are tried that another transaction holds. With the pauses
-/// that is a second in all, which is longer than most transactions take.
+/// How often rows that another transaction holds are tried. With the pauses this
+/// takes a second, which is longer than most transactions take.
 const TRIES: i32 = 7;
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
-/// What came of some rows.
+/// What came of changing some rows.
 struct Changed<K> {
     count: usize,
     passed_over: Vec<(K, Obstacle)>,
 }
 
-/// Changes the rows with these keys by `change`, which tells how many it
-/// changed: all by one statement, or each by its own where one of them is in
-/// the way.
+/// Changes the rows with these keys by `change`, which returns how many it has
+/// changed: all by one statement, or each by its own if one of them fails.
 fn change<C: TrackerConnection, K: Clone>(
     conn: &mut C,
     mode: Mode,
@@ -61,8 +60,8 @@ fn change<C: TrackerConnection, K: Clone>(
     Ok(Changed { count, passed_over })
 }
 
-/// Resets the jobs with these keys, and counts them. One that cannot be reset
-/// does not keep the others, and is an error when they are done.
+/// Resets the jobs with these keys, and counts them. If one cannot be reset, the
+/// others are, and then this is an error.
 pub(crate) fn reset<D: Database, J: JobStore<D::Connection>>(
     mut db: D,
     mut keys: impl Iterator<Item = J::Key>,
@@ -85,8 +84,8 @@ pub(crate) fn reset<D: Database, J: JobStore<D::Connection>>(
     }
 }
 
-/// Resets some jobs; those that another transaction holds are tried again for
-/// a while.
+/// Resets some jobs. Those that another transaction holds are tried again for a
+/// while.
 fn reset_chunk<D: Database, J: JobStore<D::Connection>>(
     db: &mut D,
     mut keys: Vec<J::Key>,
@@ -121,10 +120,10 @@ fn reset_chunk<D: Database, J: JobStore<D::Connection>>(
     Ok(all)
 }
 
-/// Deletes old rows that nobody holds, and counts them. One that another
-/// transaction holds is left for the next time, and so is one whose deletion
-/// the database drops; one that the database does not let go is an error when
-/// the others are deleted.
+/// Deletes old rows that nobody holds, and counts them. A row that another
+/// transaction holds is left for the next call, and so is one whose deletion the
+/// database drops. If the database refuses to delete a row, the others are
+/// deleted, and then this is an error.
 pub(crate) fn prune<D: Database, J: JobStore<D::Connection>>(
     mut db: D,
     statuses: &[J::Status],
@@ -135,8 +134,8 @@ pub(crate) fn prune<D: Database, J: JobStore<D::Connection>>(
         return Ok(count);
     }
     let mut first = None;
-    // Rows whose deletion was sent since a row was last deleted. Those that are
-    // still there will not be deleted.
+    // Rows whose deletion was sent since the last row was deleted. Those that still
+    // exist cannot be deleted.
     let mut sent = KeySet::default();
     let mut past = KeySet::default();
     loop {

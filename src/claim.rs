@@ -1,4 +1,4 @@
-//! How an attempt begins: one job by its key, or the next ones.
+//! How an attempt begins: with one job by its key, or with the next ready jobs.
 
 mod next;
 mod one_by_one;
@@ -13,27 +13,27 @@ use diesel::result::Error::DeserializationError as Undecodable;
 use crate::connection::{PoolOf, TrackerConnection};
 use crate::error::{Error, Result};
 use crate::expiry;
-use crate::panics::caught;
-use crate::protocol::{Refusal, Start, Step};
 use crate::retry;
 use crate::running::RunningJob;
 use crate::statement::LockWait;
 use crate::store::{Claimed, JobName, JobStore, Obstacle, Tracked};
+use status_protocol::panics::caught;
+use status_protocol::{Refusal, Start, Step};
 
 pub(crate) use next::{Next, next};
 pub use next::{claim_by_key, claim_by_keys, held_by};
 
-/// How often a claim or a reset looks at a row that keeps changing under it. Reached
-/// only where the database and this crate read the row differently, as with
-/// a time in a text format that SQLite does not compare rightly.
+/// How often a claim or a reset looks at a row that keeps changing. This limit is
+/// reached only where the database and this crate read the row differently, as
+/// with a time in a text format that SQLite does not compare correctly.
 pub(crate) const LOOKS: u32 = 100;
 
 /// How often a claim waits for a transaction that holds its row.
 const WAITS: u32 = 3;
 
-/// What one look at the row came to.
+/// What one try to claim has shown.
 enum Decision<J: Tracked> {
-    /// By this token.
+    /// With this token.
     Claimed(Arc<str>, Claimed<J>),
     Again,
     NotFound,
@@ -41,24 +41,24 @@ enum Decision<J: Tracked> {
     Not(Obstacle),
 }
 
-/// Claims the job with this key, or says why not.
+/// Claims the job with this key, or returns why it cannot.
 pub(crate) fn by_key<S: 'static, J: JobStore<C>, C: TrackerConnection>(
     pool: &PoolOf<C>,
     key: &J::Key,
     step: Step<J::Status>,
 ) -> Result<RunningJob<J, C>> {
     let name = JobName::<J>(key);
-    // A claim whose answer was lost may land at any time, even after its job
-    // was expired: were it sent again with the same token, it would give the
-    // lock back to an attempt that has lost it.
+    // A claim whose answer was lost may be applied at any time, even after the job
+    // was expired. So each try has its own token: with the same one, a late claim
+    // would give the lock back to an attempt that has lost it.
     let (mut token, mut earlier) = (new_token(), Vec::new());
     let (mut looks, mut waits) = (0, 0);
     loop {
         looks += 1;
         let mut asked_at = Instant::now();
-        let decision = retry::run(pool, &name, |conn, doubtful| {
+        let decision = retry::run(pool, &name, |conn, maybe_applied| {
             asked_at = Instant::now();
-            if doubtful {
+            if maybe_applied {
                 earlier.push(std::mem::replace(&mut token, new_token()));
             }
             match claim_or_release::<S, C, J>(conn, key, &token, &step, LockWait::Briefly) {
@@ -78,14 +78,14 @@ pub(crate) fn by_key<S: 'static, J: JobStore<C>, C: TrackerConnection>(
             };
             let is_own = |token: &&Arc<str>| row.lock.as_deref() == Some(&***token);
             if let Some(token) = earlier.iter().chain([&token]).find(is_own) {
-                // An earlier try landed, and its answer was lost.
+                // An earlier try was applied, and its answer was lost.
                 return Ok(match J::claimed_row(conn, key, token)? {
                     Some(claimed) => Decision::Claimed(token.clone(), claimed),
                     None => Decision::Again,
                 });
             }
             Ok(match step.may_start(&row) {
-                // The database would have claimed it, had it thought so.
+                // This crate takes the row for ready, and the database does not.
                 Start::Ready if looks >= LOOKS && row.run_at.is_some() => {
                     Decision::Refused(Refusal::NotReady {
                         status: row.status,
@@ -100,8 +100,8 @@ pub(crate) fn by_key<S: 'static, J: JobStore<C>, C: TrackerConnection>(
                     expires_at: None,
                 }),
                 Start::Expired => match expiry::expire::<J, C>(conn, key, &step) {
-                    Ok(Some(setback)) => {
-                        expiry::log::<J>(key, &setback, &step);
+                    Ok(Some(outcome)) => {
+                        expiry::log::<J>(key, &outcome, &step);
                         Decision::Again
                     }
                     Err(error) if retry::is_held(conn, &error) => Decision::Not(Obstacle::Held),
@@ -118,8 +118,8 @@ pub(crate) fn by_key<S: 'static, J: JobStore<C>, C: TrackerConnection>(
                 job.started();
                 return Ok(job);
             }
-            // The row changed between the two statements: each turn of
-            // this loop is some other worker's progress.
+            // The row changed between the two statements. Each time, another
+            // worker has made progress.
             Decision::Again => {}
             Decision::NotFound => return Err(name.not_found()),
             Decision::Refused(refusal) => {
@@ -136,8 +136,8 @@ pub(crate) fn by_key<S: 'static, J: JobStore<C>, C: TrackerConnection>(
     }
 }
 
-/// Claims one row. Where the claim may have landed and the row could not be
-/// read, it is given back: nobody is going to work on it.
+/// Claims one row. If the claim may have been applied and the row cannot be read,
+/// the row is released, because nobody would work on it.
 fn claim_or_release<S: 'static, C: TrackerConnection, J: JobStore<C>>(
     conn: &mut C,
     key: &J::Key,
@@ -152,14 +152,14 @@ fn claim_or_release<S: 'static, C: TrackerConnection, J: JobStore<C>>(
     if !retry::is_held(conn, error)
         && let Err(error) = release_unread::<C, J>(conn, key, token, step)
     {
-        // The first error is the one to report; the lock expires.
+        // The first error is the one to report. The lock will expire.
         tracing::debug!(job = %JobName::<J>(key), %error, "not released");
     }
     claimed
 }
 
-/// Gives back a claimed row that cannot be read. What status it had is known
-/// from its failures alone.
+/// Releases a claimed row that cannot be read. Its earlier status is derived from
+/// its failures in a row.
 fn release_unread<C, J: JobStore<C>>(
     conn: &mut C,
     key: &J::Key,
@@ -180,7 +180,7 @@ fn release_unread<C, J: JobStore<C>>(
     )
 }
 
-/// A refusal as the caller's error.
+/// A refusal as an error for the caller.
 pub(crate) fn refused<S: Debug>(refusal: Refusal<S>, job: String) -> Error {
     match refusal {
         Refusal::Locked {
@@ -201,13 +201,13 @@ pub(crate) fn refused<S: Debug>(refusal: Refusal<S>, job: String) -> Error {
     }
 }
 
-/// A fresh fencing token: 32 hexadecimal digits of chance.
+/// A new fencing token: 32 random hexadecimal digits.
 fn new_token() -> Arc<str> {
     uuid::Uuid::new_v4().simple().to_string().into()
 }
 
-/// What `read` reads. A panic of the user's code, which decodes it, counts as
-/// a row that cannot be decoded.
+/// Calls `read`, in which the user's code decodes a row. A panic counts as a row
+/// that cannot be decoded.
 fn decoded<T>(read: impl FnOnce() -> QueryResult<T>) -> QueryResult<T> {
     caught("what decodes a row", read)
         .unwrap_or_else(|message| Err(Undecodable(format!("it panicked: {message}").into())))

@@ -1,4 +1,4 @@
-//! Diesel's three connections, with what the tracker has to know of each.
+//! Diesel's three connections, and what differs between them.
 
 use diesel::QueryResult;
 use diesel::connection::{AnsiTransactionManager, Connection, TransactionManager};
@@ -22,15 +22,15 @@ impl MaybeDatabaseError for DieselError {
     }
 }
 
-/// One of Diesel's three connections, with what the tracker has to know of it.
+/// One of Diesel's three connections, and what is special to it.
 pub trait TrackerConnection:
     R2D2Connection + Connection<TransactionManager = AnsiTransactionManager> + Send + 'static
 {
-    /// The cause of an error of which Diesel tells no more than `Unknown`, as
-    /// far as the error itself tells it.
+    /// The cause of an error for which Diesel's kind is `Unknown`, as far as the
+    /// error itself shows it.
     fn cause_in(error: &Information) -> Cause;
 
-    /// The same, asked right after the error: the database may know more.
+    /// The same. Call it right after the error: it may ask the database.
     fn cause(&mut self, error: &Information) -> Cause {
         Self::cause_in(error)
     }
@@ -40,41 +40,40 @@ pub trait TrackerConnection:
         true
     }
 
-    /// Has the database say what it says when it makes way, where only this
-    /// tells it; `other` is a connection to the same database.
-    fn learn_language(&mut self, other: &mut Self) -> QueryResult<()> {
+    /// Learns the texts of transient errors in the database's language, by causing
+    /// some. `other` is a connection to the same database. Returns whether the
+    /// language is known now.
+    fn learn_language(&mut self, other: &mut Self) -> QueryResult<bool> {
         let _ = other;
-        Err(DieselError::NotFound)
+        Ok(false)
     }
 
-    /// Whether a transaction of this session may be refused a row because it was
-    /// changed since the transaction began.
+    /// Whether the database may refuse a row to a transaction of this session because
+    /// the row has changed since the transaction began.
     fn keeps_snapshots(&mut self) -> QueryResult<bool> {
         Ok(false)
     }
 
-    /// Whether `error` is what the database answers to any statement in a
-    /// transaction that an earlier error has broken.
+    /// Whether `error` says only that an earlier error has broken the transaction.
     fn is_refusal(&mut self, error: &DieselError) -> bool {
         let _ = error;
         false
     }
 
-    /// How many connections of one process can write at the same time without
-    /// waiting for each other.
+    /// How many connections can write at the same time without waiting for each
+    /// other.
     const WRITERS: usize = usize::MAX;
 
-    /// Whether a transaction goes on after an error within a savepoint. MySQL ends
-    /// it after a deadlock, and by its settings after a lock timeout.
+    /// Whether a transaction goes on after an error within a savepoint. MySQL ends it
+    /// after a deadlock, and with some settings after a lock timeout.
     const SAVEPOINTS_HOLD: bool = true;
 
-    /// Whether a transaction may read a row as it was before, while its updates
-    /// meet the row as it is now, and that is no error.
+    /// Whether a transaction may read an old version of a row while its updates see
+    /// the new version, without an error.
     const READS_OLD_ROWS: bool = false;
 
-    /// `work`, whose statements limit how long they wait for a row. Where that
-    /// is in a transaction of the caller's, it has its own limit again
-    /// afterwards.
+    /// Runs `work`, whose statements limit how long they wait for a row. In a
+    /// transaction of the caller, the caller's limit is restored afterwards.
     fn keeping_lock_wait<T, E: MaybeDatabaseError>(
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<T, E>,
@@ -82,20 +81,19 @@ pub trait TrackerConnection:
         work(self)
     }
 
-    /// Has the pool throw this connection away instead of handing it out
-    /// again. With `test_on_check_out(false)` a pool keeps dead connections.
+    /// Makes the pool drop this connection instead of using it again. With
+    /// `test_on_check_out(false)` a pool would keep a dead connection.
     fn evict(&mut self) {
         AnsiTransactionManager::transaction_manager_status_mut(self).set_in_error();
     }
 
-    /// How many transactions are open, each in the one before.
+    /// How many transactions are open, nested in each other.
     fn depth(&mut self) -> QueryResult<u32> {
         let status = AnsiTransactionManager::transaction_manager_status_mut(self);
         Ok(status.transaction_depth()?.map_or(0, u32::from))
     }
 
-    /// `work` in a transaction that is going to write; a savepoint inside an
-    /// open one.
+    /// Runs `work` in a transaction that writes; in a savepoint if one is open.
     fn write_transaction<T, E: MaybeDatabaseError>(
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<T, E>,
@@ -103,15 +101,15 @@ pub trait TrackerConnection:
         self.transaction(work)
     }
 
-    /// `work`, then `mark`, in one transaction that commits both or neither:
-    /// also where `work` swallowed an error at which the database ended the
-    /// transaction by itself.
-    fn both_or_neither<W>(
+    /// Runs `work`, then `mark`, in one transaction that commits both or neither.
+    /// This holds also if `work` ignored an error at which the database ended the
+    /// transaction.
+    fn both_or_neither<W, E: MaybeDatabaseError>(
         &mut self,
-        work: impl FnOnce(&mut Self) -> QueryResult<W>,
-        mark: impl FnOnce(&mut Self, W) -> QueryResult<()>,
-    ) -> QueryResult<()> {
-        // PostgreSQL refuses all that follows such an error, `mark` too.
+        work: impl FnOnce(&mut Self) -> Result<W, E>,
+        mark: impl FnOnce(&mut Self, W) -> Result<(), E>,
+    ) -> Result<(), E> {
+        // After such an error PostgreSQL refuses all statements, `mark` too.
         self.write_transaction(|conn| {
             let done = work(conn)?;
             mark(conn, done)
@@ -131,8 +129,8 @@ impl TrackerConnection for diesel::SqliteConnection {
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<T, E>,
     ) -> Result<T, E> {
-        // A transaction that reads first and writes later is refused at once,
-        // past any busy timeout, when another has written in between.
+        // SQLite refuses a transaction that reads first and writes later at once,
+        // without waiting, if another has written in between.
         if self.depth() == Ok(0) {
             self.immediate_transaction(work)
         } else {
@@ -140,11 +138,11 @@ impl TrackerConnection for diesel::SqliteConnection {
         }
     }
 
-    fn both_or_neither<W>(
+    fn both_or_neither<W, E: MaybeDatabaseError>(
         &mut self,
-        work: impl FnOnce(&mut Self) -> QueryResult<W>,
-        mark: impl FnOnce(&mut Self, W) -> QueryResult<()>,
-    ) -> QueryResult<()> {
+        work: impl FnOnce(&mut Self) -> Result<W, E>,
+        mark: impl FnOnce(&mut Self, W) -> Result<(), E>,
+    ) -> Result<(), E> {
         savepoint_then_mark(self, work, mark)
     }
 }
@@ -159,7 +157,7 @@ impl TrackerConnection for diesel::PgConnection {
         told::postgres::knows_language(self)
     }
 
-    fn learn_language(&mut self, other: &mut Self) -> QueryResult<()> {
+    fn learn_language(&mut self, other: &mut Self) -> QueryResult<bool> {
         told::postgres::learn_language(self, other)
     }
 
@@ -181,7 +179,7 @@ impl TrackerConnection for diesel::PgConnection {
         use diesel::RunQueryDsl as _;
         use diesel::dsl::sql;
         use diesel::sql_types::Text;
-        // Without one, the limit ends with the statement.
+        // Without a transaction, the limit ends with the statement.
         if self.depth()? == 0 {
             return work(self);
         }
@@ -192,7 +190,7 @@ impl TrackerConnection for diesel::PgConnection {
         let put_back = diesel::select(put_back.sql(", true)")).execute(self);
         match (done, put_back) {
             (Ok(_), Err(error)) => Err(error.into()),
-            // Where the transaction is broken, its rollback puts the limit back.
+            // If the transaction is broken, its rollback restores the limit.
             (done, _) => done,
         }
     }
@@ -217,7 +215,7 @@ impl TrackerConnection for diesel::MysqlConnection {
 
     fn keeps_snapshots(&mut self) -> QueryResult<bool> {
         use diesel::RunQueryDsl as _;
-        // MariaDB's alone. Its default is on from 11.6 on.
+        // Only MariaDB has this. It is on by default from 11.6 on.
         let setting = "SHOW SESSION VARIABLES LIKE 'innodb_snapshot_isolation'";
         let setting: Vec<Variable> = diesel::sql_query(setting).load(self)?;
         Ok(setting.iter().any(|setting| setting.value == "ON"))
@@ -229,7 +227,7 @@ impl TrackerConnection for diesel::MysqlConnection {
     ) -> Result<T, E> {
         self.transaction(|conn| {
             work(conn).inspect_err(|error| {
-                // Before the rollback, after which MySQL does not know the code.
+                // Before the rollback: after it MySQL does not know the code any more.
                 if let Some(error) = error.database_error() {
                     cause_of(conn, error);
                 }
@@ -237,16 +235,16 @@ impl TrackerConnection for diesel::MysqlConnection {
         })
     }
 
-    fn both_or_neither<W>(
+    fn both_or_neither<W, E: MaybeDatabaseError>(
         &mut self,
-        work: impl FnOnce(&mut Self) -> QueryResult<W>,
-        mark: impl FnOnce(&mut Self, W) -> QueryResult<()>,
-    ) -> QueryResult<()> {
+        work: impl FnOnce(&mut Self) -> Result<W, E>,
+        mark: impl FnOnce(&mut Self, W) -> Result<(), E>,
+    ) -> Result<(), E> {
         use diesel::connection::SimpleConnection;
-        // What `work` writes after a deadlock would be committed at once.
+        // Otherwise, what `work` writes after a deadlock would be committed at once.
         self.batch_execute("SET autocommit = 0")?;
         let done = savepoint_then_mark(self, work, mark);
-        // Switching it on commits what is still open.
+        // Switching it on would commit what is still open.
         if self.depth() != Ok(0) || self.batch_execute("SET autocommit = 1").is_err() {
             self.evict();
         }
@@ -262,15 +260,15 @@ struct Variable {
     value: String,
 }
 
-/// `work` in a savepoint, whose end fails if the transaction is another by
-/// then: SQLite and MySQL end one by themselves, and say so only to whoever
-/// sent the statement. Then `mark`, in the same transaction.
+/// Runs `work` in a savepoint, then `mark` in the same transaction. If the database
+/// has ended the transaction meanwhile, the savepoint is gone, and its release
+/// fails. SQLite and MySQL report that only for the statement that caused it.
 #[cfg(any(feature = "sqlite", feature = "mysql"))]
-fn savepoint_then_mark<C: TrackerConnection, W>(
+fn savepoint_then_mark<C: TrackerConnection, W, E: MaybeDatabaseError>(
     conn: &mut C,
-    work: impl FnOnce(&mut C) -> QueryResult<W>,
-    mark: impl FnOnce(&mut C, W) -> QueryResult<()>,
-) -> QueryResult<()> {
+    work: impl FnOnce(&mut C) -> Result<W, E>,
+    mark: impl FnOnce(&mut C, W) -> Result<(), E>,
+) -> Result<(), E> {
     conn.write_transaction(|conn| {
         let done = conn.transaction(work)?;
         mark(conn, done)
@@ -282,7 +280,7 @@ pub(crate) fn cause_of<C: TrackerConnection>(conn: &mut C, error: &DieselError) 
     cause_by(error, |information| conn.cause(information))
 }
 
-/// The same, as far as the error itself tells it.
+/// The same, as far as the error itself shows it.
 pub(crate) fn cause_in<C: TrackerConnection>(error: &DieselError) -> Cause {
     cause_by(error, C::cause_in)
 }
@@ -295,7 +293,7 @@ fn cause_by(error: &DieselError, unknown: impl FnOnce(&Information) -> Cause) ->
             DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::ReadOnlyTransaction => {
                 Cause::Connection
             }
-            // Diesel has no kind for most errors that pass by themselves.
+            // Diesel has no kind for most transient errors.
             DatabaseErrorKind::Unknown => unknown(&**information),
             _ => Cause::Statement,
         },
@@ -306,8 +304,8 @@ fn cause_by(error: &DieselError, unknown: impl FnOnce(&Information) -> Cause) ->
     }
 }
 
-/// `work`, which writes `statements` times: in one transaction where that is
-/// more than once, for one wait for the disk; a statement alone needs none.
+/// Runs `work`, which writes `statements` times: in one transaction if that is
+/// more than once, so that it waits for the disk once.
 pub(crate) fn together<C: TrackerConnection, T, E: MaybeDatabaseError>(
     conn: &mut C,
     statements: usize,

@@ -3,19 +3,19 @@
 use crate::connection::TrackerConnection;
 use crate::database::Database;
 use crate::error::Result;
-use crate::protocol::Step;
 use crate::retry::Fault;
 use crate::store::{JobName, JobStore};
+use status_protocol::Step;
 
-/// Rows of one insert: below the parameters that one statement may have on
-/// each database (65,535), with up to 131 columns.
+/// Rows of one insert. With up to 131 columns that is below the number of
+/// parameters of a statement on each database (65,535).
 const INSERT_CHUNK: usize = 500;
-/// Chunks that are kept to be inserted again after a passing error. More
-/// rows than that are not: the memory is bounded, and the error is the caller's.
+/// Chunks that are kept to be inserted again after a transient error. With more
+/// rows the caller gets the error, so that the memory stays bounded.
 const KEPT_CHUNKS: usize = 20;
 
-/// Inserts one row; `None` where the key exists and `on_conflict`, told
-/// whether an earlier try is in doubt, does not mind.
+/// Inserts one row. `None` if the key exists and `on_conflict` accepts that. It
+/// gets whether an earlier try may have been applied.
 pub(crate) fn one<D: Database, J: JobStore<D::Connection>>(
     mut db: D,
     key: &J::Key,
@@ -24,10 +24,10 @@ pub(crate) fn one<D: Database, J: JobStore<D::Connection>>(
     on_conflict: impl Fn(bool) -> Result<(), Fault>,
 ) -> Result<Option<J>> {
     let name = JobName::<J>(key);
-    db.run(&name, |conn, doubtful| {
+    db.run(&name, |conn, maybe_applied| {
         let row = J::insert_row(conn, key, updates, step)?;
         if row.is_none() {
-            on_conflict(doubtful)?;
+            on_conflict(maybe_applied)?;
         } else {
             tracing::debug!(job = %name, "created");
         }
@@ -47,7 +47,7 @@ pub(crate) fn many<D: Database, J: JobStore<D::Connection>>(
         return Ok(0);
     }
     let mut repeatable = true;
-    let created = db.run(&J::TABLE, |conn, doubtful| {
+    let created = db.run(&J::TABLE, |conn, maybe_applied| {
         let mut given = 0;
         let created = conn.write_transaction(|conn| {
             let mut created = 0;
@@ -73,7 +73,7 @@ pub(crate) fn many<D: Database, J: JobStore<D::Connection>>(
         match created {
             Err(Fault::Database(error)) if !repeatable => Err(Fault::Final(error)),
             // Rows that exist may be those of a try whose answer was lost.
-            Ok(created) if doubtful && created < given => Err(Fault::Untraceable),
+            Ok(created) if maybe_applied && created < given => Err(Fault::RowChanged),
             other => other,
         }
     })?;

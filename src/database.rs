@@ -11,16 +11,16 @@ use crate::retry::{self, Fault};
 
 /// What the calls take as `db`: `&pool`, `&Arc<Pool>`, or `&mut connection`.
 ///
-/// With a pool, a call borrows a connection for the time of its statements
-/// and retries what fails for a passing reason. With a connection it takes
-/// part in the caller's open transaction, and the first error is the answer.
-/// A `&mut` is moved into the call; write `&mut *conn` to keep it.
+/// With a pool, a call borrows a connection for the time of its statements, and
+/// tries again after a transient error. With a connection it takes part in the
+/// caller's open transaction, and returns the first error. A `&mut` is moved into
+/// the call; write `&mut *conn` to keep it.
 pub trait Database {
     /// The connection's type.
     type Connection: TrackerConnection;
 
-    /// Runs `work`, which speaks of `job`. `doubtful` is true when an earlier
-    /// try broke off before the database's answer came.
+    /// Runs `work` for `job`. The second argument of `work` is true if an earlier
+    /// try may have been applied: its connection broke before the answer came.
     #[doc(hidden)]
     fn run<T>(
         &mut self,

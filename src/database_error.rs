@@ -1,31 +1,31 @@
-//! Why the database did not do what it was asked for. Codes tell it, and what is
-//! the same in every language; else whole texts, never a part of one, for that
-//! may be part of somebody else's.
+//! Why a statement failed. This is known by codes, and by what is the same in every
+//! language. Otherwise it is known by a whole text, never by a part of one, because
+//! a part may also occur in another error.
 
 use diesel::result::DatabaseErrorInformation;
 
-/// What Diesel tells of an error of the database.
+/// What Diesel knows of an error of the database.
 pub(crate) type Information = dyn DatabaseErrorInformation + Send + Sync;
 
-/// Why the database did not do what it was asked for.
+/// Why a statement failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
     /// Another transaction held a row, or a table, for longer than the
     /// statement waits.
     Held,
-    /// Another transaction was in the way otherwise, as in a deadlock.
+    /// Another conflict with a transaction, as a deadlock.
     Conflict,
     /// The statement was stopped from outside, as by a timeout.
     Stopped,
-    /// The connection has to be replaced, though it may answer.
+    /// The connection must be replaced, although it may answer.
     Connection,
     /// The statement itself is at fault.
     Statement,
-    /// The error does not tell, at least not in a language that is known here.
+    /// Not known: the error is in a language that is not known here.
     Unclear,
 }
 
-/// Texts in any language whose cause was found out while this program runs.
+/// Texts in any language whose cause this process has found out.
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod memory {
     use std::collections::BTreeMap;
@@ -54,13 +54,13 @@ mod memory {
     }
 }
 
-/// Whether a server's setting names English, or no language at all.
+/// Whether a server's setting means English, or no language at all.
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 fn is_english(setting: &str) -> bool {
     matches!(setting, "C" | "POSIX") || setting.starts_with("C.") || setting.starts_with("en")
 }
 
-/// SQLite speaks English alone. It may add a name: ": jobs".
+/// SQLite, whose errors are always English. It may add a name: ": jobs".
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite {
     use super::Cause;
@@ -71,16 +71,16 @@ pub(crate) mod sqlite {
         }
         match text.split_once(": ").map_or(text, |(text, _)| text) {
             "database table is locked" | "database schema is locked" => Cause::Conflict,
-            // It does not depend on the statement, and somebody may make room.
+            // It does not depend on the statement, and somebody may free space.
             "database or disk is full" | "disk I/O error" => Cause::Stopped,
-            // Opened while the file could not be written to, and so for ever.
+            // The file was not writable when it was opened. The connection keeps that.
             "attempt to write a readonly database" => Cause::Connection,
             _ => Cause::Statement,
         }
     }
 }
 
-/// PostgreSQL, whose codes (SQLSTATE) Diesel keeps to itself.
+/// PostgreSQL. Diesel does not give access to its codes (SQLSTATE).
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres {
     use std::collections::BTreeSet;
@@ -96,7 +96,7 @@ pub(crate) mod postgres {
     use super::memory::{learn, learned};
     use super::{Cause, Information, is_english};
 
-    /// The languages in which servers were asked for their texts.
+    /// The languages whose texts were learned from a server.
     static LANGUAGES: RwLock<BTreeSet<String>> = RwLock::new(BTreeSet::new());
 
     pub fn cause(error: &Information) -> Cause {
@@ -124,8 +124,7 @@ pub(crate) mod postgres {
         learned(text).unwrap_or(Cause::Unclear)
     }
 
-    /// Whether the error tells something that none of those does which pass by
-    /// themselves.
+    /// Whether the error has something that no transient error has.
     fn is_of_statement(error: &Information) -> bool {
         error.message().contains("__diesel_stmt_")
             || error.statement_position().is_some()
@@ -138,7 +137,7 @@ pub(crate) mod postgres {
         diesel::select(sql::<Text>("current_setting('lc_messages')")).get_result(conn)
     }
 
-    /// Whether [`cause`] knows the language in which the server speaks.
+    /// Whether [`cause`] knows the language of the server's messages.
     pub fn knows_language(conn: &mut PgConnection) -> bool {
         let Ok(language) = language(conn) else {
             return false;
@@ -147,10 +146,9 @@ pub(crate) mod postgres {
         is_english(&language) || languages.contains(&language)
     }
 
-    /// Has the server say in its language what it says when a lock is not to be
-    /// had in time, and when a statement takes too long: two connections, one of
-    /// which waits for the other.
-    pub fn learn_language(conn: &mut PgConnection, other: &mut PgConnection) -> QueryResult<()> {
+    /// Learns the server's texts for a lock timeout and for a statement timeout, by
+    /// causing both: one of two connections waits for the other.
+    pub fn learn_language(conn: &mut PgConnection, other: &mut PgConnection) -> QueryResult<bool> {
         let language = language(conn)?;
         let number = uuid::Uuid::new_v4().as_u64_pair().0.cast_signed();
         let lock = format!("pg_advisory_xact_lock({number}) IS NOT NULL");
@@ -162,19 +160,23 @@ pub(crate) mod postgres {
         let no_time = refused(conn, "statement_timeout", |conn| {
             diesel::select(sql::<Bool>("pg_sleep(10) IS NOT NULL")).execute(conn)
         })?;
+        let (Some(no_lock), Some(no_time)) = (no_lock, no_time) else {
+            return Ok(false);
+        };
         learn(&no_lock, Cause::Held);
         learn(&no_time, Cause::Stopped);
         let mut languages = LANGUAGES.write().unwrap_or_else(PoisonError::into_inner);
         languages.insert(language);
-        Ok(())
+        Ok(true)
     }
 
-    /// The text with which `statement` is refused after the shortest time.
+    /// The text with which `statement` is refused after the shortest time; `None`
+    /// where it is not refused.
     fn refused(
         conn: &mut PgConnection,
         timeout: &str,
         statement: impl FnOnce(&mut PgConnection) -> QueryResult<usize>,
-    ) -> QueryResult<String> {
+    ) -> QueryResult<Option<String>> {
         let set = format!("set_config('{timeout}', '10ms', true)");
         let refused = conn.transaction(|conn| {
             diesel::select(sql::<Text>(&set)).execute(conn)?;
@@ -184,16 +186,16 @@ pub(crate) mod postgres {
             Err(DieselError::DatabaseError(DatabaseErrorKind::Unknown, error))
                 if !is_of_statement(&*error) =>
             {
-                Ok(error.message().to_owned())
+                Ok(Some(error.message().to_owned()))
             }
             Err(error) => Err(error),
-            Ok(_) => Err(DieselError::NotFound),
+            Ok(_) => Ok(None),
         }
     }
 
-    /// Whether `error` is the answer to any statement in a transaction that an
-    /// earlier error has broken (25P02). It has one text, whatever the
-    /// statement, in whatever language: the next statement's answer shows it.
+    /// Whether `error` says only that an earlier error has broken the transaction
+    /// (25P02). In every language its text is the same for all statements, so the
+    /// next statement gives the same text.
     pub fn is_refusal(conn: &mut PgConnection, error: &DieselError) -> bool {
         let DieselError::DatabaseError(_, error) = error else {
             return false;
@@ -201,10 +203,10 @@ pub(crate) mod postgres {
         matches!(conn.ping(), Err(DieselError::DatabaseError(_, next)) if next.message() == error.message())
     }
 
-    /// Whether `detail` is PostgreSQL's of a deadlock: one line for each process,
-    /// with the mode of the lock that it waits for, its number, and the number of
-    /// the process that it waits for, in a circle. Modes and numbers are the same
-    /// in every language.
+    /// Whether `detail` describes a deadlock. It has a line for each process, with
+    /// the mode of the lock that it waits for, its number, and the number of the
+    /// process that it waits for; these form a circle. Modes and numbers are the
+    /// same in every language.
     fn is_deadlock(detail: &str) -> bool {
         let lines: Vec<&str> = detail.lines().collect();
         let names_a_mode =
@@ -276,7 +278,7 @@ pub(crate) mod postgres {
         ];
 
         #[test]
-        fn a_deadlock_is_known_by_its_circle_in_every_language() {
+        fn a_deadlock_is_recognized_in_every_language() {
             for [one, other] in LINES {
                 assert!(is_deadlock(&format!("{one}\n{other}")), "{one}");
             }
@@ -287,7 +289,7 @@ pub(crate) mod postgres {
         }
 
         #[test]
-        fn other_details_are_no_deadlock() {
+        fn other_details_are_not_taken_for_a_deadlock() {
             for detail in [
                 "",
                 "account 1 is locked",
@@ -303,7 +305,7 @@ pub(crate) mod postgres {
     }
 }
 
-/// MySQL and MariaDB, which still know the code of the last error.
+/// MySQL and MariaDB. The server can be asked for the code of the last error.
 #[cfg(feature = "mysql")]
 pub(crate) mod mysql {
     use diesel::connection::SimpleConnection;
@@ -314,7 +316,7 @@ pub(crate) mod mysql {
     use super::memory::{learn, learned};
     use super::{Cause, Information, is_english};
 
-    /// The cause, as far as the text tells it.
+    /// The cause, as far as the text shows it.
     pub fn cause_in(error: &Information) -> Cause {
         match error.message() {
             "Lock wait timeout exceeded; try restarting transaction" => Cause::Held,
@@ -327,7 +329,7 @@ pub(crate) mod mysql {
     pub fn cause(conn: &mut MysqlConnection, error: &Information) -> Cause {
         let text = error.message();
         let cause = match code(conn, text) {
-            // NOWAIT has another code on MySQL.
+            // The second is MySQL's code for NOWAIT.
             Some(1205 | 3572) => Cause::Held,
             // A deadlock, also of a prepared transaction; MariaDB's snapshot
             // isolation.
@@ -340,7 +342,7 @@ pub(crate) mod mysql {
             Some(_) => return Cause::Statement,
             None => return cause_in(error),
         };
-        // The server soon forgets it.
+        // The server forgets the code soon.
         learn(text, cause);
         cause
     }
@@ -368,7 +370,7 @@ pub(crate) mod mysql {
             ));
             read.get_result(conn).ok()
         };
-        // The last is the error, but for MariaDB's notes on where it was.
+        // The last entry is the error, unless MariaDB adds notes on where it was.
         let (count, mut code, mut message) = read("@tracker_errors")?;
         let mut place = 0;
         while message.as_deref() != Some(text) {

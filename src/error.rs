@@ -1,13 +1,12 @@
-//! The one error type, for people to read.
+//! The error type. Its messages are for people.
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use crate::causes::chain;
+use status_protocol::causes::chain;
 
-/// Any error of the business logic; `?` converts every error type into it.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub use status_protocol::BoxError;
 
 /// What every call of this crate returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -49,7 +48,7 @@ pub enum Error {
     },
     /// The job failed `MAX_RETRY` times in a row and is left alone.
     #[error(
-        "{job} is ignored after {retry} failures in a row: mend the cause (column `errors`), then `reset` it"
+        "{job} is ignored after {retry} failures in a row: correct the cause (column `errors`), then `reset` it"
     )]
     Ignored {
         /// Table and key.
@@ -69,10 +68,10 @@ pub enum Error {
         /// When the job may run, in UTC, if that lies ahead.
         run_at: Option<DateTime<Utc>>,
     },
-    /// The job may be started or reset, and yet the database did not change its
-    /// row: a trigger or a rule of the table drops the update.
+    /// The job may be started or reset, but the database did not change its row: a
+    /// trigger or a rule of the table drops the update.
     #[error(
-        "{job} was not changed, though the database gave no error: a trigger or a rule of the table drops the update; take it away, or let it pass updates of the tracked columns"
+        "{job} was not changed, although the database gave no error: a trigger or a rule of the table drops the update; remove it, or let it pass updates of the tracked columns"
     )]
     UpdateDropped {
         /// Table and key.
@@ -84,8 +83,8 @@ pub enum Error {
         /// Table and key.
         job: String,
     },
-    /// The attempt lost its lock: it was expired, or another attempt has the
-    /// job. What this call was to write was not written.
+    /// The attempt lost its lock: it was expired, or another attempt has the job.
+    /// This call has written nothing.
     #[error(
         "the lock on {job} is lost, nothing was written: the attempt took longer than `LOCK_EXPIRE` without `renew`, or the row was changed by hand"
     )]
@@ -101,9 +100,9 @@ pub enum Error {
         /// What the business logic returned.
         source: BoxError,
     },
-    /// The job was given back with no attempt counted: the business logic
-    /// returned [`Retry::release`](crate::Retry::release), or its transaction
-    /// made way for another.
+    /// The job was released, with no attempt counted: the business logic returned
+    /// [`Retry::release`](crate::Retry::release), or its transaction was rolled back
+    /// because of a conflict with another.
     #[error("{job} was released, no attempt counted, and is ready again: {}", chain(&**source))]
     Released {
         /// Table and key.
@@ -111,9 +110,9 @@ pub enum Error {
         /// What the business logic, or the database, returned.
         source: BoxError,
     },
-    /// The database refused a statement, or a passing fault did not pass.
+    /// The database refused a statement, or a transient error came again each time.
     #[error(
-        "the database failed on {job}: {}; nothing was marked that did not happen, a job in hand is ready again when its lock expires",
+        "the database failed on {job}: {}; nothing was marked that did not happen, and a job that was claimed is ready again when its lock expires",
         chain(source)
     )]
     Database {
@@ -122,10 +121,10 @@ pub enum Error {
         /// The database's answer.
         source: diesel::result::Error,
     },
-    /// The connection broke before the database's answer came, and what is
-    /// found since does not tell whether the write landed.
+    /// The connection broke before the database's answer came, and the table does not
+    /// tell whether the write was applied.
     #[error(
-        "whether the last write to {job} landed cannot be known: the connection broke before the answer came ({source}); look at the table"
+        "whether the last write to {job} was applied cannot be known: the connection broke before the answer came ({source}); look at the table"
     )]
     OutcomeUnknown {
         /// Table and key.
@@ -133,12 +132,35 @@ pub enum Error {
         /// How the connection broke.
         source: diesel::result::Error,
     },
-    /// A pooler between the pool and PostgreSQL gives each transaction another
-    /// session of the server, on which the prepared statements of this
-    /// connection are missing, or are another client's. Only without prepared
-    /// statements is anything sure to be right there.
+    /// A write of this attempt may have been applied, and the row has changed
+    /// since, or is gone, so that it does not tell. Unlike
+    /// [`OutcomeUnknown`](Self::OutcomeUnknown), what broke that write is not
+    /// known here; an earlier message in the log says it.
     #[error(
-        "the prepared statements for {job} were not on the server's session ({source}): a pooler such as PgBouncer in transaction mode hands sessions around; set `postgres::Customizer {{ prepared_statements: false, .. }}` as the pool's `connection_customizer`"
+        "whether an earlier write to {job} was applied cannot be known: the row has changed since, or is gone; look at the table"
+    )]
+    #[non_exhaustive]
+    RowChanged {
+        /// Table and key.
+        job: String,
+    },
+    /// The machine gave the worker too few threads. The worker has ended, and
+    /// has released what it had claimed.
+    #[error(
+        "the worker of {job} could not start all its threads: {source}; give it fewer `threads`, or raise the machine's limit"
+    )]
+    #[non_exhaustive]
+    ThreadNotStarted {
+        /// The table.
+        job: String,
+        /// Why the thread could not be started.
+        source: std::io::Error,
+    },
+    /// A pooler between the pool and PostgreSQL gives each transaction another session
+    /// of the server. There the prepared statements of this connection are missing,
+    /// or belong to another client. Use no prepared statements with such a pooler.
+    #[error(
+        "the prepared statements for {job} were not on the server's session ({source}): a pooler such as PgBouncer in transaction mode shares sessions; set `postgres::Customizer {{ prepared_statements: false, .. }}` as the pool's `connection_customizer`"
     )]
     #[non_exhaustive]
     SharedSession {
@@ -147,19 +169,19 @@ pub enum Error {
         /// The server's answer.
         source: diesel::result::Error,
     },
-    /// The pool had no connection to give.
+    /// The pool gave no connection in time.
     #[error("{source}")]
     Pool {
         /// What the pool was asked for, and its answer.
         source: PoolTimeout,
     },
-    /// The step's constants, its `updates` struct or the settings of its
-    /// worker contradict the rules.
+    /// The step's constants, its `updates` struct or the settings of its worker are
+    /// not valid.
     #[error("{job} cannot be tracked: {problem}")]
     Misconfigured {
         /// The table.
         job: String,
-        /// What is wrong, and how to put it right.
+        /// What is wrong, and how to correct it.
         problem: String,
     },
 }
@@ -182,7 +204,7 @@ pub struct PoolTimeout {
 fn diagnosis(open: u32, max: u32, source: &r2d2::Error) -> String {
     if open >= max {
         format!(
-            "all {max} of the pool are in use; raise its `max_size`, or give connections back sooner"
+            "all {max} of the pool are in use; raise its `max_size`, or return connections sooner"
         )
     } else {
         format!("{source}; check that the server runs and the URL is right")
@@ -207,7 +229,7 @@ fn why_not_ready(status: &str, run_at: Option<DateTime<Utc>>) -> String {
             stamp(at)
         ),
         None => format!(
-            "its status is {status}, which this step does not start from: it is another step's turn, or the row was changed by hand (`reset` mends a row of this step)"
+            "its status is {status}, which this step does not start from: it is another step's turn, or the row was changed by hand (`reset` corrects a row of this step)"
         ),
     }
 }

@@ -1,31 +1,30 @@
-//! The end of attempts whose worker is presumed dead.
+//! Expires attempts whose worker is presumed dead.
 
 use diesel::QueryResult;
-use serde_json::Value;
 
 use crate::apart::{self, Mode, all_or_each};
 use crate::connection::{TrackerConnection, together};
 use crate::database::Database;
 use crate::error::Result;
-use crate::failure::Failure;
 use crate::keys::KeySet;
-use crate::protocol::{Setback, Step};
 use crate::store::{DeadAttempt, JobName, JobStore, Obstacle, Tracked};
+use status_protocol::Failure;
+use status_protocol::{FailedAttempt, FailureOutcome, Step};
 
-/// Dead attempts that are ended at once.
+/// Dead attempts that are expired in one transaction.
 const CHUNK: usize = 100;
 
-/// Who has dead attempts ended, and is told of each.
+/// The caller of an expiry, which is told of each attempt.
 pub(crate) trait Expires<J: Tracked> {
-    /// Whether to leave this row alone.
+    /// Whether to skip this row.
     fn is_past(&mut self, key: &J::Key) -> bool;
-    /// An attempt has ended, after so many failures in a row of its job.
+    /// An attempt was expired. `retry`: failures in a row of its job.
     fn expired(&mut self, key: &J::Key, retry: i32);
-    /// An attempt could not be ended.
+    /// An attempt could not be expired.
     fn passed_over(&mut self, key: &J::Key, obstacle: Obstacle);
 }
 
-/// A call that has all dead attempts ended, and logs what could not be.
+/// Expires all dead attempts, and logs those that it could not.
 pub(crate) struct Once;
 
 impl<J: Tracked> Expires<J> for Once {
@@ -40,24 +39,24 @@ impl<J: Tracked> Expires<J> for Once {
     }
 }
 
-/// Says that a dead attempt could not be ended.
+/// Logs that a dead attempt could not be expired.
 pub(crate) fn passed_over<J: Tracked>(key: &J::Key, obstacle: &Obstacle) {
     let job = JobName::<J>(key);
     if matches!(obstacle, Obstacle::Held) {
         tracing::warn!(%job, "lock expired, but another transaction holds the row: passed over");
     } else {
-        tracing::error!(%job, ?obstacle, "lock expired, but the attempt cannot be ended: passed over");
+        tracing::error!(%job, ?obstacle, "lock expired, but the database refuses to expire the attempt: passed over");
     }
 }
 
-/// What came of some rows: what an expiry left, `None` where there was nothing
-/// to end.
+/// The result for each row: what the expiry left in it, `None` if there was
+/// nothing to expire.
 type Changed<J> = Vec<(
     <J as Tracked>::Key,
-    std::result::Result<Option<Setback<<J as Tracked>::Status>>, Obstacle>,
+    std::result::Result<Option<FailureOutcome<<J as Tracked>::Status>>, Obstacle>,
 )>;
 
-/// Ends all attempts of the step whose lock has expired, and counts them. A row
+/// Expires all attempts of the step whose lock is too old, and counts them. A row
 /// that cannot be changed, or that another transaction holds, is passed over.
 pub(crate) fn expire_all<D: Database, J: JobStore<D::Connection>>(
     mut db: D,
@@ -66,18 +65,19 @@ pub(crate) fn expire_all<D: Database, J: JobStore<D::Connection>>(
 ) -> Result<usize> {
     let mut expired = 0;
     let (mut past, mut done) = (KeySet::default(), KeySet::default());
-    // Others may have ended these, or a trigger drops the change: the next look tells.
+    // Others may have expired these, or a trigger drops the change. The next search
+    // shows which.
     let mut unchanged = KeySet::default();
     loop {
         let mut tries = 0;
         let (chunk, mut is_over) = db.run(&J::TABLE, |conn, _| {
             tries += 1;
-            // Those that are passed over stay where they are.
+            // Those that are passed over are found again.
             let reach = CHUNK + past.len();
             let mut keys = J::dead_keys(conn, reach, step)?;
             let are_all = keys.len() < reach;
             keys.retain(|key| {
-                // What is still dead after its end was changed back by a trigger.
+                // A row that is still dead after its expiry: a trigger has changed it back.
                 if done.contains(key) || who.is_past(key) {
                     past.insert(key);
                 }
@@ -93,9 +93,9 @@ pub(crate) fn expire_all<D: Database, J: JobStore<D::Connection>>(
                 other => other,
             };
             match changed {
-                Ok(Some(setback)) => {
-                    log::<J>(&key, &setback, step);
-                    who.expired(&key, setback.retry);
+                Ok(Some(outcome)) => {
+                    log::<J>(&key, &outcome, step);
+                    who.expired(&key, outcome.retry);
                     done.insert(&key);
                     expired += 1;
                 }
@@ -112,9 +112,9 @@ pub(crate) fn expire_all<D: Database, J: JobStore<D::Connection>>(
     }
 }
 
-/// Ends the attempts on these rows, in one short transaction.
+/// Expires the attempts on these rows, in one short transaction.
 ///
-/// The oldest lock comes first for all who expire, so that they rarely meet.
+/// All callers begin with the oldest lock, so that they rarely block each other.
 fn expire_some<C: TrackerConnection, J: JobStore<C>>(
     conn: &mut C,
     keys: Vec<J::Key>,
@@ -122,8 +122,8 @@ fn expire_some<C: TrackerConnection, J: JobStore<C>>(
     mode: Mode,
 ) -> QueryResult<Changed<J>> {
     let (mut changed, mut dead) = (Vec::new(), Vec::new());
-    // Before the transaction begins: what reads in one waits for rows that others
-    // hold, on some isolation levels.
+    // Read before the transaction begins: on some isolation levels a read within
+    // it waits for rows that others hold.
     for key in keys {
         match Dead::<J>::read(conn, &key, step) {
             Ok(Some(attempt)) => dead.push(attempt),
@@ -147,24 +147,23 @@ fn expire_some<C: TrackerConnection, J: JobStore<C>>(
     Ok(changed)
 }
 
-/// Ends the attempt on this row if its lock has expired, and tells what that
-/// left.
+/// Expires the attempt on this row if its lock is too old. Returns what that has
+/// left in the row.
 pub(crate) fn expire<J: JobStore<C>, C: TrackerConnection>(
     conn: &mut C,
     key: &J::Key,
     step: &Step<J::Status>,
-) -> QueryResult<Option<Setback<J::Status>>> {
+) -> QueryResult<Option<FailureOutcome<J::Status>>> {
     match Dead::<J>::read(conn, key, step)? {
         Some(dead) => dead.end(conn, step),
         None => Ok(None),
     }
 }
 
-/// A dead attempt, and what follows from its end.
+/// A dead attempt, and what its expiry writes.
 struct Dead<J: Tracked> {
     attempt: DeadAttempt<J>,
-    setback: Setback<J::Status>,
-    errors: Value,
+    failed: FailedAttempt<J::Status>,
 }
 
 impl<J: Tracked> Dead<J> {
@@ -176,42 +175,40 @@ impl<J: Tracked> Dead<J> {
         let Some(mut attempt) = J::dead_attempt(conn, key, step)? else {
             return Ok(None);
         };
-        let (setback, panic) = step.after_failure(attempt.retry, None);
         let failure = Failure::because(
             "the lock expired: the worker died, or ran for longer than LOCK_EXPIRE without renewing",
-        )
-        .and_of_delay(panic, step.redact);
-        let earlier = std::mem::take(&mut attempt.errors);
-        let errors = failure.document(earlier, setback.retry, attempt.now);
-        Ok(Some(Self {
-            attempt,
-            setback,
-            errors,
-        }))
+        );
+        let errors = std::mem::take(&mut attempt.errors);
+        let failed = step.fail(failure, None, attempt.retry, errors, attempt.now);
+        Ok(Some(Self { attempt, failed }))
     }
 
-    /// Ends it, unless it was renewed or finished meanwhile, and tells what that
-    /// left.
+    /// Expires it, unless it was renewed or finished meanwhile. Returns what that
+    /// has left in the row.
     fn end<C>(
         &self,
         conn: &mut C,
         step: &Step<J::Status>,
-    ) -> QueryResult<Option<Setback<J::Status>>>
+    ) -> QueryResult<Option<FailureOutcome<J::Status>>>
     where
         J: JobStore<C>,
     {
-        let errors = self.errors.clone();
-        let ended = J::expire_row(conn, &self.attempt, self.setback, errors, step)? > 0;
-        Ok(ended.then_some(self.setback))
+        let (outcome, errors) = (self.failed.outcome, self.failed.errors.clone());
+        let ended = J::expire_row(conn, &self.attempt, outcome, errors, step)? > 0;
+        Ok(ended.then_some(outcome))
     }
 }
 
-/// Says that the attempt on this row has ended.
-pub(crate) fn log<J: Tracked>(key: &J::Key, setback: &Setback<J::Status>, step: &Step<J::Status>) {
+/// Logs that the attempt on this row was expired.
+pub(crate) fn log<J: Tracked>(
+    key: &J::Key,
+    outcome: &FailureOutcome<J::Status>,
+    step: &Step<J::Status>,
+) {
     let job = JobName::<J>(key);
-    if setback.status == step.ignored {
-        tracing::error!(%job, retry = setback.retry, "lock expired, ignored");
+    if outcome.status == step.ignored {
+        tracing::error!(%job, retry = outcome.retry, "lock expired, ignored");
     } else {
-        tracing::warn!(%job, retry = setback.retry, "lock expired, failed");
+        tracing::warn!(%job, retry = outcome.retry, "lock expired, failed");
     }
 }

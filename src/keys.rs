@@ -1,5 +1,5 @@
-//! Sets and maps of keys, which need not be hashable. A key's text leads to the
-//! few that read the same; a text may hide what makes them differ.
+//! Sets and maps of keys, which need not be hashable. The hash is that of the
+//! key's `Debug` text. Different keys may have the same text, so they are compared.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -27,7 +27,7 @@ impl<K: PartialEq + Debug, V> KeyMap<K, V> {
 
     /// The value of a key.
     pub fn get(&self, key: &K) -> Option<&V> {
-        // The common map is empty, and a key need not be written for it.
+        // Most maps are empty. That saves writing the text.
         if self.0.is_empty() {
             return None;
         }
@@ -128,7 +128,7 @@ impl<K: Clone + PartialEq + Debug> Extend<K> for KeySet<K> {
 mod tests {
     use super::*;
 
-    /// A key that does not show itself.
+    /// A key whose text hides its value.
     #[derive(Clone, PartialEq)]
     struct Masked(u32);
 
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_read_the_same_are_not_the_same() {
+    fn different_keys_with_the_same_text_stay_different() {
         let mut set = KeySet::default();
         assert!(set.insert(&Masked(1)) && set.insert(&Masked(2)));
         assert!(!set.insert(&Masked(2)));

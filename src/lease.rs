@@ -1,4 +1,4 @@
-//! The lock as its holder knows it.
+//! A lock, as far as its holder knows.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,24 +6,25 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
-/// The lock of one attempt, shared by all who write on its behalf.
+/// The lock of one attempt. All threads that write for the attempt share it.
 #[derive(Debug)]
 pub(crate) struct Lease<K> {
     pub key: K,
     pub token: Arc<str>,
     time: Mutex<Time>,
     lost: AtomicBool,
-    /// Its end is being written, or was tried to: no renewal is to come in between.
-    ending: AtomicBool,
+    /// The outcome is being written, or a try to write it failed. There must be no
+    /// renewal meanwhile.
+    outcome: AtomicBool,
 }
 
 /// When the lock was last written.
 #[derive(Debug)]
 struct Time {
-    /// By the database's clock. Where the answer to a renewal was lost, the row
-    /// may bear a later one: then an end is not taken for another's by its time.
+    /// By the database's clock. If the answer to a renewal was lost, the row may
+    /// have a later time.
     lock_at: Option<DateTime<Utc>>,
-    /// By this machine's: no later than the database did it.
+    /// By this machine's clock: not later than the database wrote it.
     asked_at: Instant,
 }
 
@@ -35,16 +36,16 @@ impl<K> Lease<K> {
             token,
             time: Mutex::new(Time { lock_at, asked_at }),
             lost: AtomicBool::new(false),
-            ending: AtomicBool::new(false),
+            outcome: AtomicBool::new(false),
         }
     }
 
-    pub fn is_ending(&self) -> bool {
-        self.ending.load(Ordering::Acquire)
+    pub fn is_completing(&self) -> bool {
+        self.outcome.load(Ordering::Acquire)
     }
 
-    pub fn set_ending(&self, ending: bool) {
-        self.ending.store(ending, Ordering::Release);
+    pub fn set_completing(&self, outcome: bool) {
+        self.outcome.store(outcome, Ordering::Release);
     }
 
     pub fn is_lost(&self) -> bool {
@@ -70,7 +71,7 @@ impl<K> Lease<K> {
     }
 
     fn time(&self) -> MutexGuard<'_, Time> {
-        // A time is whole or not written: poison says nothing about it.
+        // The time is valid at any moment, so poison is ignored.
         self.time.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -4,9 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod apart;
-pub mod backoff;
 mod bulk;
-mod causes;
 mod claim;
 pub mod clock;
 mod column;
@@ -14,10 +12,8 @@ mod connection;
 mod create;
 mod database;
 mod database_error;
-mod ending;
 mod error;
 mod expiry;
-mod failure;
 mod guard;
 mod job_table;
 #[cfg(feature = "postgres")]
@@ -25,13 +21,12 @@ mod key;
 mod keys;
 mod lease;
 mod next;
+mod outcome;
 mod panics;
 #[cfg(feature = "postgres")]
 pub mod postgres;
-mod protocol;
 mod retry;
 mod running;
-mod signal;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod statement;
@@ -45,15 +40,16 @@ mod worker;
 
 pub use connection::TrackerConnection;
 pub use database::Database;
-pub use error::{BoxError, Error, PoolTimeout, Result};
-pub use failure::Failure;
+pub use error::{Error, PoolTimeout, Result};
 pub use running::RunningJob;
-pub use signal::Retry;
 pub use status::{KeyOf, StatusOf, StatusTracked, UpdatesOf};
 pub use status_codes::UnknownCode;
 pub use store::{JobStore, Order, ShowsStatus, Tracked};
 pub use transition::Transition;
 pub use worker::{Event, Observer, Summary, Worker, WorkerHandle};
+
+#[doc(inline)]
+pub use status_protocol::{BoxError, ErrorEntry, ErrorLog, Failure, Retry, backoff};
 
 /// What the generated code names. Not part of the API.
 #[doc(hidden)]
@@ -73,12 +69,12 @@ pub mod __private {
     pub use crate::next::first_ready;
     #[cfg(feature = "postgres")]
     pub use crate::next::{Place, Since, update_next};
-    pub use crate::protocol::{Refusal, RowState, Setback, Start, Step, Trace};
     pub use crate::statement::{
         Code, LimitsLockWait, LockWait, any_of, bound, delete, kept, narrowed, one_of, padded,
         unvarying, update,
     };
     pub use crate::store::{Batch, Claimed, DeadAttempt, Obstacle, Ready, Renewed, Search};
     pub use crate::texts::Texts;
+    pub use status_protocol::{FailureOutcome, RowState, Step};
     pub use {chrono, diesel, serde_json};
 }

@@ -1,33 +1,8 @@
-//! Panics of the user's code where no job runs: an error that cannot be shown,
-//! a policy that fails, a value that cannot be dropped. Each is caught, so
-//! that it ends neither a thread nor, while the thread unwinds, the process.
+//! Drops of the user's values, which may panic.
 
-use std::any::Any;
 use std::ops::{Deref, DerefMut};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Calls the user's code, or the message of its panic. `what` names it in the
-/// log, which does not get the message: it may hold what `redact` takes out.
-pub(crate) fn caught<T>(what: &str, code: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(code)).map_err(|payload| {
-        tracing::error!("{what} panicked");
-        let message = message_of(&*payload).to_owned();
-        // The second payload may panic like the first, and so on: it is leaked.
-        if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-            std::mem::forget(second);
-        }
-        message
-    })
-}
-
-/// The message of a panic.
-pub(crate) fn message_of(payload: &(dyn Any + Send)) -> &str {
-    payload
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("the payload is no text")
-}
+use status_protocol::panics::caught;
 
 /// Drops a value of the user's. `what` names it in the log.
 pub(crate) fn discard<T>(what: &str, value: T) {
@@ -50,7 +25,7 @@ impl<T> Deref for Discarded<T> {
     fn deref(&self) -> &T {
         match &self.0 {
             Some(value) => value,
-            None => unreachable!("only its drop takes it"),
+            None => unreachable!("only `drop` takes the value"),
         }
     }
 }
@@ -59,7 +34,7 @@ impl<T> DerefMut for Discarded<T> {
     fn deref_mut(&mut self) -> &mut T {
         match &mut self.0 {
             Some(value) => value,
-            None => unreachable!("only its drop takes it"),
+            None => unreachable!("only `drop` takes the value"),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! PostgreSQL: what a pool needs where a pooler stands before the server, or
-//! where the server speaks another language than English.
+//! PostgreSQL: what a pool needs if there is a pooler before the server, or if the
+//! server's messages are not English.
 
 use std::time::Duration;
 
@@ -48,11 +48,11 @@ pub struct Customizer {
     /// Whether a connection prepares each statement once and keeps it. `true`
     /// by default.
     ///
-    /// `false` where a pooler gives each transaction another session of the
-    /// server, as PgBouncer does with `pool_mode = transaction`: there the
-    /// session on which a statement was prepared may be another client's by
-    /// the next call. Then set the timeouts below by `ALTER ROLE app SET …`:
-    /// here they would be set on a session that others get too.
+    /// Set it to `false` if a pooler gives each transaction another session of the
+    /// server, as PgBouncer does with `pool_mode = transaction`: at the next call
+    /// another client may have the session on which a statement was prepared. Then
+    /// set the timeouts below by `ALTER ROLE app SET …`, because here they would be
+    /// set on a session that other clients get too.
     pub prepared_statements: bool,
     /// How long a statement may take, in whole milliseconds. `None`, the
     /// default, leaves the server's setting (`statement_timeout`).
@@ -65,19 +65,19 @@ pub struct Customizer {
     /// A statement of this crate that is stopped by it is tried again. A job
     /// whose transaction is stopped by it is released, no attempt counted.
     pub lock_timeout: Option<Duration>,
-    /// Whether the server is asked for English messages (`lc_messages`), by
-    /// which a lock timeout is told from other errors. `true` by default.
+    /// Whether to ask the server for English messages (`lc_messages`), by which this
+    /// crate recognizes a lock timeout. `true` by default.
     ///
-    /// A role that may not ask for it keeps its language, without an error.
-    /// The server's administrator has a cure: `ALTER ROLE app SET lc_messages
-    /// = 'C'`, or `GRANT SET ON PARAMETER lc_messages TO app` (PostgreSQL 15
-    /// and later). It is not asked without `prepared_statements`, where the
-    /// session may be another client's next.
+    /// A role that is not allowed to ask keeps its language, without an error. The
+    /// server's administrator can allow it: `ALTER ROLE app SET lc_messages = 'C'`,
+    /// or `GRANT SET ON PARAMETER lc_messages TO app` (PostgreSQL 15 and later). It
+    /// is not asked without `prepared_statements`, because another client may get
+    /// the session next.
     pub english_messages: bool,
 }
 
-/// Where the role may. A refusal would stand in the server's log otherwise, at
-/// each new connection.
+/// Only if the role is allowed to. Otherwise the server would log an error for each
+/// new connection.
 const SPEAK_ENGLISH: &str = "DO $$ BEGIN PERFORM set_config('lc_messages', 'C', false);
     EXCEPTION WHEN insufficient_privilege THEN NULL; END $$";
 
@@ -101,7 +101,7 @@ impl CustomizeConnection<PgConnection, Error> for Customizer {
             && self.prepared_statements
             && let Err(error) = conn.batch_execute(SPEAK_ENGLISH)
         {
-            tracing::debug!(%error, "the server's messages stay in its language");
+            tracing::debug!(%error, "the language of the server's messages stays as it is");
         }
         let mut settings = String::new();
         for (name, timeout) in [
@@ -109,7 +109,7 @@ impl CustomizeConnection<PgConnection, Error> for Customizer {
             ("lock_timeout", self.lock_timeout),
         ] {
             if let Some(timeout) = timeout {
-                // 0 would be none at all.
+                // 0 would mean no timeout at all.
                 let most = i32::MAX.unsigned_abs().into();
                 let timeout = timeout.as_millis().clamp(1, most);
                 settings.push_str(&format!("SET {name} = {timeout};"));

@@ -1,4 +1,4 @@
-//! Passing database errors: which they are, and how often a statement is
+//! Transient database errors: which they are, and how often a statement is
 //! tried again.
 
 use std::fmt::Display;
@@ -8,34 +8,36 @@ use std::time::Duration;
 use diesel::r2d2::{ConnectionManager, PooledConnection};
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
-use crate::backoff;
 use crate::connection::{MaybeDatabaseError, PoolOf, TrackerConnection, cause_in, cause_of};
 use crate::database_error::Cause;
 use crate::error::{BoxError, Error, PoolTimeout, Result};
+use status_protocol::backoff;
 
-/// Pauses between the tries, doubled from the first to the longest: about
-/// four seconds in all, which spans a deadlock, a lock's wait, the switch of
-/// a proxy. A caller who wants to wait for longer has the error to loop on.
+/// Pauses between the tries, doubled from the first to the longest: about four
+/// seconds in all. That is enough for a deadlock, for the wait for a lock, and for
+/// a proxy that switches to another server. A caller who wants to wait longer can
+/// call again after the error.
 const TRIES: i32 = 10;
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Tries where the database does not tell, in a language that is known here,
-/// whether another would do.
+/// Tries if it is unclear whether the error is transient, because the database
+/// reports it in a language that is not known here.
 const TRIES_WHEN_UNCLEAR: i32 = 3;
 
-/// How long to wait for a second connection that helps to find out.
+/// How long to wait for the second connection that helps to find out.
 const WAIT_TO_LEARN: Duration = Duration::from_millis(250);
 
 /// Why a statement gave no result.
 #[derive(Debug)]
 pub enum Fault {
-    /// The database's answer, or the lack of one.
+    /// The error of the database, or of the connection.
     Database(DieselError),
-    /// The same, of work that cannot be repeated.
+    /// The same, and the work cannot be repeated.
     Final(DieselError),
-    /// A look-up after a lost answer could not tell whether the write landed.
-    Untraceable,
+    /// The answer to a write was lost, and the row has changed since: it does not
+    /// tell whether the write was applied.
+    RowChanged,
 }
 
 impl From<DieselError> for Fault {
@@ -48,20 +50,18 @@ impl MaybeDatabaseError for Fault {
     fn database_error(&self) -> Option<&DieselError> {
         match self {
             Self::Database(error) | Self::Final(error) => Some(error),
-            Self::Untraceable => None,
+            Self::RowChanged => None,
         }
     }
 }
 
 impl Fault {
-    /// As an error of `job`, where there is no earlier try to speak of.
+    /// As an error of `job`, where the error of an earlier try is not known.
     pub(crate) fn into_error(self, job: &dyn Display) -> Error {
         match self {
             Self::Database(source) | Self::Final(source) => database_error(job, source),
-            // Only a later try can be in doubt.
-            Self::Untraceable => Error::OutcomeUnknown {
+            Self::RowChanged => Error::RowChanged {
                 job: job.to_string(),
-                source: DieselError::NotFound,
             },
         }
     }
@@ -77,15 +77,14 @@ pub(crate) fn database_error(job: &dyn Display, source: DieselError) -> Error {
     }
 }
 
-/// Whether PostgreSQL knows a prepared statement of Diesel's otherwise than
-/// Diesel does. Its name is in the message, in every language.
+/// Whether PostgreSQL does not know one of Diesel's prepared statements, or knows
+/// another one by its name. The message contains the name in every language.
 pub(crate) fn is_of_shared_session(error: &DieselError) -> bool {
     matches!(error, DieselError::DatabaseError(DatabaseErrorKind::Unknown, information)
         if information.message().contains("__diesel_stmt_"))
 }
 
-/// Whether it comes again at each try, so that a worker that went on would only
-/// go in circles.
+/// Whether the error comes again at each try, so that a worker must not go on.
 pub(crate) fn is_lasting(error: &Error) -> bool {
     matches!(error, Error::SharedSession { .. })
 }
@@ -93,24 +92,24 @@ pub(crate) fn is_lasting(error: &Error) -> bool {
 /// What to do about a database error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It stays: the statement itself is at fault.
+    /// It comes again: the statement itself is at fault.
     Permanent,
-    /// It stays, whatever the statement: the way to the database is at fault.
-    WrongWay,
-    /// It may be permanent, and it may pass.
+    /// It comes again for any statement: a pooler shares the session.
+    SharedSession,
+    /// It may be permanent or transient.
     Unclear,
-    /// The database rolled the statement back; it may succeed now.
-    Passing,
+    /// The database rolled the statement back; it may succeed the next time.
+    Transient,
     /// The connection is gone, and with it the answer.
     Broken,
 }
 
-/// A connection that is kept out of the pool between two uses, so that
-/// nobody can be in the way of the second.
+/// A connection that stays out of the pool between two uses, so that the second
+/// use does not wait for one.
 pub(crate) struct Kept<C: TrackerConnection> {
     is_kept: bool,
-    /// How long to wait for one of the pool's, where none is kept; at most as
-    /// long as the pool says.
+    /// How long to wait for a connection of the pool if none is kept; at most as
+    /// long as the pool allows.
     pub patience: Duration,
     conn: Option<PooledConnection<ConnectionManager<C>>>,
 }
@@ -137,7 +136,7 @@ impl<C: TrackerConnection> Kept<C> {
     }
 }
 
-/// Runs `work` on a connection of the pool, again after passing errors.
+/// Runs `work` on a connection of the pool, again after transient errors.
 pub(crate) fn run<C: TrackerConnection, T>(
     pool: &PoolOf<C>,
     job: &dyn Display,
@@ -146,7 +145,7 @@ pub(crate) fn run<C: TrackerConnection, T>(
     run_on(pool, &mut Kept::none(), job, work)
 }
 
-/// As [`run`], on the connection that is kept, as long as it is sound.
+/// As [`run`], on the connection that is kept, as long as it works.
 pub(crate) fn run_on<C: TrackerConnection, T>(
     pool: &PoolOf<C>,
     kept: &mut Kept<C>,
@@ -159,9 +158,9 @@ pub(crate) fn run_on<C: TrackerConnection, T>(
         source,
     };
     let mut last: Option<DieselError> = None;
-    let mut doubtful = false;
-    // A pool may be full of connections that died while idle. Each is found
-    // out by use, and replaced without a pause.
+    let mut maybe_applied = false;
+    // A pool may be full of connections that died while idle. Their first use shows
+    // that, and they are replaced without a pause.
     let mut stale = pool.max_size();
     let mut tries = 0;
     loop {
@@ -172,14 +171,14 @@ pub(crate) fn run_on<C: TrackerConnection, T>(
                 Err(source) => return Err(last.map_or(Error::Pool { source }, failed)),
             },
         };
-        let error = match (work(&mut conn, doubtful), last.take()) {
+        let error = match (work(&mut conn, maybe_applied), last.take()) {
             (Ok(value), _) => {
                 kept.conn = Some(conn).filter(|_| kept.is_kept);
                 return Ok(value);
             }
-            (Err(Fault::Untraceable), Some(source)) => return Err(unknown(source)),
+            (Err(Fault::RowChanged), Some(source)) => return Err(unknown(source)),
             (Err(Fault::Database(error)), _) => error,
-            // Where the connection broke, it may have been at the commit.
+            // The connection may have broken at the commit.
             (Err(Fault::Final(source)), _) if judge(&mut *conn, &source) == Verdict::Broken => {
                 return Err(unknown(source));
             }
@@ -188,7 +187,7 @@ pub(crate) fn run_on<C: TrackerConnection, T>(
         let verdict = judge(&mut *conn, &error);
         let has_learned = verdict == Verdict::Unclear && learn_language(pool, &mut *conn);
         if verdict == Verdict::Broken {
-            doubtful = true;
+            maybe_applied = true;
         } else {
             kept.conn = Some(conn).filter(|_| kept.is_kept);
         }
@@ -197,9 +196,9 @@ pub(crate) fn run_on<C: TrackerConnection, T>(
         } else if !has_learned {
             tries += 1;
             let most = match verdict {
-                Verdict::Permanent | Verdict::WrongWay => 1,
+                Verdict::Permanent | Verdict::SharedSession => 1,
                 Verdict::Unclear => TRIES_WHEN_UNCLEAR,
-                Verdict::Passing | Verdict::Broken => TRIES,
+                Verdict::Transient | Verdict::Broken => TRIES,
             };
             if tries >= most {
                 return Err(failed(error));
@@ -224,14 +223,14 @@ pub(crate) fn checkout<C: TrackerConnection>(
     })
 }
 
-/// Judges an error of `conn`, right after the statement, and evicts the
-/// connection if it is gone.
+/// Judges an error of `conn`, and evicts the connection if it is gone. Call it
+/// right after the statement.
 pub(crate) fn judge<C: TrackerConnection>(conn: &mut C, error: &DieselError) -> Verdict {
     let verdict = match cause_of(conn, error) {
-        Cause::Held | Cause::Conflict | Cause::Stopped => Verdict::Passing,
+        Cause::Held | Cause::Conflict | Cause::Stopped => Verdict::Transient,
         Cause::Connection => Verdict::Broken,
-        // The ping is a prepared statement, too.
-        _ if is_of_shared_session(error) => Verdict::WrongWay,
+        // Before the ping, which is a prepared statement too.
+        _ if is_of_shared_session(error) => Verdict::SharedSession,
         // Diesel has no kind for a lost connection on MySQL.
         _ if is_of_unknown_kind(error) && conn.ping().is_err() => Verdict::Broken,
         Cause::Unclear if !conn.knows_language() => Verdict::Unclear,
@@ -250,8 +249,8 @@ fn is_of_unknown_kind(error: &DieselError) -> bool {
     )
 }
 
-/// Learns the language of `conn`, with another connection of the pool, where
-/// that is the way to know its errors: tells whether it is known since.
+/// Learns the language of the errors of `conn`, with another connection of the
+/// pool. Returns whether it is known now.
 pub(crate) fn learn_language<C: TrackerConnection>(pool: &PoolOf<C>, conn: &mut C) -> bool {
     if pool.max_size() < 2 {
         return false;
@@ -259,22 +258,22 @@ pub(crate) fn learn_language<C: TrackerConnection>(pool: &PoolOf<C>, conn: &mut 
     let learned = checkout(pool, WAIT_TO_LEARN)
         .map_err(BoxError::from)
         .and_then(|mut other| Ok(conn.learn_language(&mut other)?));
-    learned
-        .inspect_err(|error| tracing::debug!(%error, "the language of the database is not learned"))
-        .is_ok()
+    learned.unwrap_or_else(|error| {
+        tracing::debug!(%error, "the language of the database is not learned");
+        false
+    })
 }
 
-/// Whether the database rolled back what it was asked for, and may do it the
-/// next time; of an error that [`judge`] has seen.
-pub(crate) fn is_passing<C: TrackerConnection>(error: &DieselError) -> bool {
+/// Whether the error is transient. [`judge`] must have seen it.
+pub(crate) fn is_transient<C: TrackerConnection>(error: &DieselError) -> bool {
     matches!(
         cause_in::<C>(error),
         Cause::Held | Cause::Conflict | Cause::Stopped
     )
 }
 
-/// Whether another transaction holds a row that the statement was to change,
-/// for longer than the statement waits; asked right after it.
+/// Whether another transaction held a row for longer than the statement waits.
+/// Call it right after the statement.
 pub(crate) fn is_held<C: TrackerConnection>(conn: &mut C, error: &DieselError) -> bool {
     cause_of(conn, error) == Cause::Held
 }

@@ -13,29 +13,30 @@ use serde_json::Value;
 use tracing::Span;
 
 use crate::connection::{PoolOf, TrackerConnection};
-use crate::ending::{Ending, Landing};
 use crate::error::{BoxError, Error, Result};
-use crate::failure::Failure;
 use crate::lease::Lease;
-use crate::panics::{Discarded, caught, discard};
-use crate::protocol::Step;
+use crate::outcome::{Outcome, WriteResult};
+use crate::panics::{Discarded, discard};
 use crate::retry;
-use crate::signal::{Wish, wish_of};
 use crate::statement::LockWait;
 use crate::store::{Claimed, JobName, JobStore};
 use crate::transition::Transition;
+use status_protocol::Failure;
+use status_protocol::Step;
+use status_protocol::panics::caught;
+use status_protocol::{RetryDirective, directive_of};
 
-/// How long a guard that is dropped unfinished waits for a connection. Past
-/// that, the lock's expiry does the same work.
+/// How long a guard that is dropped unfinished waits for a connection. Later the
+/// lock expires, which has the same effect.
 const DROP_WAIT: Duration = Duration::from_secs(1);
 
-/// A job that this attempt holds.
+/// The guard of an attempt: a job that this attempt holds.
 ///
 /// It derefs to the row as the claim read it. Set [`updates`](Self::updates),
-/// then call [`succeed`](Self::succeed) or [`fail`](Self::fail); a guard that
-/// is dropped unfinished counts as a failed attempt. No connection is held
-/// meanwhile. Whatever is written through it lands only while the attempt
-/// holds the lock, else the call returns [`Error::LockLost`].
+/// then call [`succeed`](Self::succeed) or [`fail`](Self::fail). A guard that is
+/// dropped without either counts as a failed attempt. It holds no connection. Its
+/// calls write only while the attempt holds the lock; otherwise they return
+/// [`Error::LockLost`].
 pub struct RunningJob<J: JobStore<C>, C: TrackerConnection> {
     /// What [`succeed`](Self::succeed) writes together with the success mark.
     pub updates: J::Updates,
@@ -47,25 +48,25 @@ pub struct RunningJob<J: JobStore<C>, C: TrackerConnection> {
     errors: Value,
     lock_at: Option<DateTime<Utc>>,
     claimed_at: Instant,
-    /// What it came to, `None` before its end.
+    /// What became of the job; `None` while the attempt runs.
     pub(crate) ended: Option<Transition>,
     pub(crate) span: Span,
 }
 
 /// Why the business logic did not succeed.
-pub(crate) enum Trouble {
+pub(crate) enum AttemptError {
     Error(BoxError),
     Panic(Box<dyn Any + Send>),
 }
 
-impl Trouble {
+impl AttemptError {
     pub(crate) fn discard(self) {
         discard("the drop of an error or of a panic's payload", self);
     }
 }
 
 impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
-    /// The guard of what `token` has claimed, by a statement sent at `asked_at`.
+    /// The guard of the job that `token` has claimed, by a statement sent at `asked_at`.
     pub(crate) fn hold<S: 'static>(
         pool: PoolOf<C>,
         step: Step<J::Status>,
@@ -95,64 +96,69 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         }
     }
 
-    /// Says that the attempt begins.
+    /// Logs that the attempt begins.
     pub(crate) fn started(&self) {
         self.span.in_scope(|| tracing::info!("started"));
     }
 
-    /// Runs the business logic and records how it ended.
+    /// Runs the business logic and records the outcome.
     pub(crate) fn run<T>(
         mut self,
         work: impl FnOnce(&Self, &mut J::Updates) -> Result<T, BoxError>,
     ) -> Result<T> {
-        let (ending, result) = self.perform(work);
+        let (outcome, result) = self.perform(work);
         match result {
-            Ok(value) => self.end(&ending, false).map(|()| value),
-            Err(trouble) => Err(self.end_in_trouble(&ending, trouble)),
+            Ok(value) => self.end(&outcome, false).map(|()| value),
+            Err(attempt_error) => Err(self.end_with_error(&outcome, attempt_error)),
         }
     }
 
-    /// Runs the business logic; nothing is recorded yet.
+    /// Runs the business logic; it records nothing.
     pub(crate) fn perform<T>(
         &mut self,
         work: impl FnOnce(&Self, &mut J::Updates) -> Result<T, BoxError>,
-    ) -> (Ending<J>, Result<T, Trouble>) {
+    ) -> (Outcome<J>, Result<T, AttemptError>) {
         let mut updates = Discarded::new(std::mem::take(&mut self.updates));
         let done = self
             .span
             .in_scope(|| catch_unwind(AssertUnwindSafe(|| work(self, &mut updates))));
-        let trouble = match done {
-            Ok(Ok(value)) => return (Ending::Success(updates), Ok(value)),
-            Ok(Err(error)) => Trouble::Error(error),
-            Err(panic) => Trouble::Panic(panic),
+        let attempt_error = match done {
+            Ok(Ok(value)) => return (Outcome::Success(updates), Ok(value)),
+            Ok(Err(error)) => AttemptError::Error(error),
+            Err(panic) => AttemptError::Panic(panic),
         };
-        (self.ending_after(&trouble), Err(trouble))
+        (self.outcome_of(&attempt_error), Err(attempt_error))
     }
 
-    /// Records an end in trouble, and returns the caller's error; a panic
-    /// goes on.
-    pub(crate) fn end_in_trouble(mut self, ending: &Ending<J>, trouble: Trouble) -> Error {
-        let recorded = self.end(ending, false);
+    /// Records that the business logic failed, and returns the error for the caller.
+    /// A panic goes on.
+    pub(crate) fn end_with_error(
+        mut self,
+        outcome: &Outcome<J>,
+        attempt_error: AttemptError,
+    ) -> Error {
+        let recorded = self.end(outcome, false);
         if let Err(error) = &recorded {
-            let failure = ending.why();
+            let failure = outcome.failure_summary();
             self.span.in_scope(|| tracing::error!(failure, %error, "failed, but the failure could not be recorded"));
         }
-        match (trouble, recorded) {
-            (Trouble::Error(source), Ok(())) => self.failed(source),
-            (trouble @ Trouble::Error(_), Err(error)) => {
-                trouble.discard();
+        match (attempt_error, recorded) {
+            (AttemptError::Error(source), Ok(())) => self.failed(source),
+            (attempt_error @ AttemptError::Error(_), Err(error)) => {
+                attempt_error.discard();
                 error
             }
-            (Trouble::Panic(panic), _) => {
-                // Not while the thread unwinds, when the process would end
-                // with a panic of the updates' drop.
+            (AttemptError::Panic(panic), _) => {
+                // Before the thread unwinds: a panic in the drop of the updates would
+                // then end the process.
                 discard("the drop of a job", self);
                 resume_unwind(panic)
             }
         }
     }
 
-    /// The business logic's error as the caller's, once its end is recorded.
+    /// The error of the business logic as an error for the caller, once the outcome
+    /// is recorded.
     pub(crate) fn failed(&self, source: BoxError) -> Error {
         let job = self.name();
         if self.ended == Some(Transition::Released) {
@@ -163,24 +169,24 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
     }
 
     /// The attempt's fencing token, as the row's lock column holds it.
-    pub fn lock(&self) -> &str {
+    pub fn token(&self) -> &str {
         &self.lease.token
     }
 
-    /// Whether the lock is known to be lost: a call of this guard has found
-    /// it so, or the [`Worker`](crate::Worker) that renews it. It asks
-    /// nothing; [`renew`](Self::renew) does.
+    /// Whether the lock is known to be lost, because a call of this guard, or the
+    /// [`Worker`](crate::Worker) that renews it, has found that. This does not ask
+    /// the database; [`renew`](Self::renew) does.
     pub fn is_lost(&self) -> bool {
         self.lease.is_lost()
     }
 
-    /// Takes the lock for another `LOCK_EXPIRE` from now.
+    /// Renews the lock for another `LOCK_EXPIRE` from now.
     ///
     /// # Errors
     ///
-    /// [`Error::LockLost`] when the attempt was expired or overtaken: stop,
-    /// another worker may have the job. [`Error::Database`] and
-    /// [`Error::Pool`] leave the lock as it was.
+    /// [`Error::LockLost`] when the attempt was expired: stop, because another
+    /// worker may have the job. [`Error::Database`] and [`Error::Pool`] leave the
+    /// lock as it was.
     pub fn renew(&self) -> Result<()> {
         let key = std::slice::from_ref(&self.lease.key);
         self.renew_by(|conn| {
@@ -189,7 +195,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         })
     }
 
-    /// Writes `updates` now, and takes the lock for another `LOCK_EXPIRE`: a
+    /// Writes `updates` now, and renews the lock for another `LOCK_EXPIRE`: a
     /// checkpoint that stays, whatever becomes of the attempt.
     ///
     /// # Errors
@@ -205,28 +211,28 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
     ///
     /// # Errors
     ///
-    /// [`Error::LockLost`] when the attempt was expired or overtaken; nothing
-    /// was written. [`Error::Database`] or [`Error::Pool`] when the database
-    /// could not be had: the job will run again when its lock expires.
-    /// [`Error::OutcomeUnknown`] when the answer was lost and the row has
-    /// changed since.
+    /// [`Error::LockLost`] when the attempt was expired; nothing was written.
+    /// [`Error::Database`] or [`Error::Pool`] when the database could not be
+    /// reached: the job will run again when its lock expires.
+    /// [`Error::OutcomeUnknown`] when the answer was lost and the row has changed
+    /// since.
     pub fn succeed(mut self) -> Result<()> {
         let updates = Discarded::new(std::mem::take(&mut self.updates));
-        self.end(&Ending::Success(updates), false)
+        self.end(&Outcome::Success(updates), false)
     }
 
-    /// Records a failed attempt: one more retry, or ignored at `MAX_RETRY`.
-    /// The updates are dropped. A [`Retry`](crate::Retry) among the error and
-    /// its sources is honoured.
+    /// Records a failed attempt: one more failure, or ignored at `MAX_RETRY`. The
+    /// updates are dropped. A [`Retry`](crate::Retry) among the error and its
+    /// sources has its effect.
     ///
     /// # Errors
     ///
     /// As [`succeed`](Self::succeed).
     pub fn fail(mut self, error: impl Into<BoxError>) -> Result<()> {
-        let trouble = Trouble::Error(error.into());
-        let ending = self.ending_after(&trouble);
-        trouble.discard();
-        self.end(&ending, false)
+        let attempt_error = AttemptError::Error(error.into());
+        let outcome = self.outcome_of(&attempt_error);
+        attempt_error.discard();
+        self.end(&outcome, false)
     }
 
     pub(crate) fn name(&self) -> String {
@@ -238,78 +244,80 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         &self.job
     }
 
-    /// Gives the job back, with no attempt counted.
-    pub(crate) fn release(&self) -> Ending<J> {
-        Ending::Release(self.released_status())
+    /// The outcome that releases the job, with no attempt counted.
+    pub(crate) fn release(&self) -> Outcome<J> {
+        Outcome::Release(self.released_status())
     }
 
     pub(crate) fn released_status(&self) -> J::Status {
         self.step.released(self.retry)
     }
 
-    pub(crate) fn ending_after(&self, trouble: &Trouble) -> Ending<J> {
+    pub(crate) fn outcome_of(&self, attempt_error: &AttemptError) -> Outcome<J> {
         let _entered = self.span.enter();
-        let error = match trouble {
-            Trouble::Error(error) => &**error,
-            Trouble::Panic(panic) => {
-                return self.failure(Failure::of_panic(&**panic, self.step.redact), None);
+        let error = match attempt_error {
+            AttemptError::Error(error) => &**error,
+            AttemptError::Panic(panic) => {
+                return self.failure(Failure::of_panic(&**panic), None);
             }
         };
-        let wish = wish_of(error);
-        if wish == Some(Wish::Release) {
+        let directive = directive_of(error);
+        if directive == Some(RetryDirective::Release) {
             return self.release();
         }
-        if matches!(wish, Some(Wish::After(_))) && !self.step.has_run_at {
-            tracing::warn!("`Retry::after` needs a `run_at` column; it is ready again at once");
+        if matches!(directive, Some(RetryDirective::After(_))) && !self.step.has_run_at {
+            tracing::warn!(
+                "`Retry::after` needs a `run_at` column; the job is ready again at once"
+            );
         }
-        self.failure(Failure::of(error, self.step.redact), wish)
+        self.failure(Failure::of(error), directive)
     }
 
-    /// A failed attempt. The stamp of its document is the database's time of
-    /// the claim and what has passed here since, so that it does not depend
-    /// on this machine's clock being right.
-    fn failure(&self, failure: Failure, wish: Option<Wish>) -> Ending<J> {
-        let (setback, panic) = self.step.after_failure(self.retry, wish);
-        let failure = failure.and_of_delay(panic, self.step.redact);
+    /// A failure of the business logic.
+    fn failure(&self, failure: Failure, directive: Option<RetryDirective>) -> Outcome<J> {
+        self.failed_attempt(self.step.redacted(failure), directive)
+    }
+
+    /// A failed attempt. The time that is recorded is the database's time of the
+    /// claim and what has passed here since, so that it does not depend on the
+    /// clock of this machine.
+    fn failed_attempt(&self, failure: Failure, directive: Option<RetryDirective>) -> Outcome<J> {
         let passed = TimeDelta::from_std(self.claimed_at.elapsed()).unwrap_or_default();
         let claimed_at = self.lock_at.unwrap_or_default();
         let at = claimed_at.checked_add_signed(passed).unwrap_or(claimed_at);
-        Ending::Failure {
-            errors: failure.document(self.errors.clone(), setback.retry, at),
-            failure,
-            setback,
-        }
+        let errors = self.errors.clone();
+        Outcome::Failure(self.step.fail(failure, directive, self.retry, errors, at))
     }
 
-    /// Ends the attempt. `doubtful`: an earlier try may have landed.
-    pub(crate) fn end(&mut self, ending: &Ending<J>, doubtful: bool) -> Result<()> {
+    /// Ends the attempt. `maybe_applied`: an earlier try may have been applied.
+    pub(crate) fn end(&mut self, outcome: &Outcome<J>, maybe_applied: bool) -> Result<()> {
         // Set first, so that `Drop` does not write again.
         self.ended = Some(Transition::Lost);
         let write = || {
             retry::run(&self.pool, &JobName::<J>(&self.lease.key), |conn, again| {
                 let wait = LockWait::Briefly;
-                ending.write_once(conn, &self.lease, &self.step, doubtful || again, wait)
+                outcome.write_once(conn, &self.lease, &self.step, maybe_applied || again, wait)
             })
         };
         match catch_unwind(AssertUnwindSafe(write)) {
-            Ok(Ok(Landing::Landed)) => {
-                self.landed(ending);
+            Ok(Ok(WriteResult::Written)) => {
+                self.note_written(outcome);
                 Ok(())
             }
-            Ok(Ok(Landing::Lost)) => Err(self.lock_lost()),
+            Ok(Ok(WriteResult::LockLost)) => Err(self.lock_lost()),
             Ok(Err(error)) => Err(error),
             Err(panic) => {
-                self.record_panic(ending, &*panic);
+                self.record_panic(outcome, &*panic);
                 resume_unwind(panic)
             }
         }
     }
 
-    /// Records that the end could not be written because a value in the
-    /// updates panicked.
-    pub(crate) fn record_panic(&mut self, ending: &Ending<J>, panic: &(dyn Any + Send)) {
-        if matches!(ending, Ending::Success(_)) {
-            let failure = Failure::of_panic(panic, self.step.redact);
+    /// Records that the outcome could not be written because a value in the updates
+    /// panicked.
+    pub(crate) fn record_panic(&mut self, outcome: &Outcome<J>, panic: &(dyn Any + Send)) {
+        if matches!(outcome, Outcome::Success(_)) {
+            let failure = Failure::of_panic(panic);
             let failure = self.span.in_scope(|| self.failure(failure, None));
             if let Err(error) = self.end(&failure, true) {
                 self.span.in_scope(
@@ -319,11 +327,11 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         }
     }
 
-    /// Notes that the end is written.
-    pub(crate) fn landed(&mut self, ending: &Ending<J>) {
-        let transition = ending.transition(&self.step);
+    /// Notes and logs that the outcome is written.
+    pub(crate) fn note_written(&mut self, outcome: &Outcome<J>) {
+        let transition = outcome.transition(&self.step);
         self.ended = Some(transition);
-        let why = ending.why();
+        let why = outcome.failure_summary();
         self.span.in_scope(|| match transition {
             Transition::Succeeded => tracing::info!("succeeded"),
             Transition::Ignored { retry } => tracing::error!(error = why, retry, "ignored"),
@@ -332,7 +340,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         });
     }
 
-    /// Writes the lock's time by `write`, and remembers it.
+    /// Renews the lock by `write`, and remembers the new time.
     fn renew_by(
         &self,
         mut write: impl FnMut(&mut C) -> diesel::QueryResult<Option<Option<DateTime<Utc>>>>,
@@ -380,7 +388,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Debug for RunningJob<J, C> {
 impl<J: JobStore<C>, C: TrackerConnection> Drop for RunningJob<J, C> {
     fn drop(&mut self) {
         // While the thread unwinds, a panic in here would end the process.
-        let _told = caught("the end of a job that was dropped", || {
+        let _told = caught("recording that a job was dropped", || {
             if self.ended.is_none() {
                 self.end_unfinished();
             }
@@ -392,24 +400,24 @@ impl<J: JobStore<C>, C: TrackerConnection> Drop for RunningJob<J, C> {
 }
 
 impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
-    /// Records that the job was dropped.
+    /// Records that the guard was dropped.
     fn end_unfinished(&mut self) {
         let failure = Failure::because(if std::thread::panicking() {
             "the thread panicked while it held the job"
         } else {
             "the job was dropped unfinished: neither `succeed` nor `fail` was called"
         });
-        let ending = self.failure(failure, None);
+        let outcome = self.failed_attempt(failure, None);
         let recorded = retry::checkout(&self.pool, DROP_WAIT)
             .map_err(BoxError::from)
             .and_then(|mut conn| {
-                Ok(ending.write(&mut *conn, &self.lease, &self.step, LockWait::Briefly)?)
+                Ok(outcome.write(&mut *conn, &self.lease, &self.step, LockWait::Briefly)?)
             });
         match recorded {
             Ok(0) => self.span.in_scope(|| tracing::warn!("lock lost")),
-            Ok(_) => self.landed(&ending),
+            Ok(_) => self.note_written(&outcome),
             Err(error) => self.span.in_scope(|| {
-                tracing::error!(%error, "dropped unfinished, which could not be recorded; its lock will expire");
+                tracing::error!(%error, "dropped unfinished, and that could not be recorded; its lock will expire");
             }),
         }
     }

@@ -25,14 +25,14 @@ use diesel::r2d2::{CustomizeConnection, Error};
 /// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Customizer {
-    /// How long a statement waits for another writer. 5 seconds by default,
-    /// in whole milliseconds, and 24 days at the most.
+    /// How long a statement waits for another writer, in whole milliseconds. 5
+    /// seconds by default, 24 days at most.
     pub busy_timeout: Duration,
     /// Whether each commit is on the disk before the call returns
-    /// (`synchronous = FULL`), which is the default. Without it
-    /// (`NORMAL`) a power cut may undo the last commits, claims and success
-    /// marks among them, never in part; in exchange commits cost no wait for
-    /// the disk. A crash of the program alone undoes nothing either way.
+    /// (`synchronous = FULL`). This is the default. Without it (`NORMAL`) a power
+    /// cut may undo the last commits, also claims and success marks, but never a
+    /// part of a commit. In exchange commits do not wait for the disk. A crash of
+    /// the program undoes nothing in either case.
     pub durable: bool,
 }
 
@@ -47,8 +47,8 @@ impl Default for Customizer {
 
 impl CustomizeConnection<SqliteConnection, Error> for Customizer {
     fn on_acquire(&self, conn: &mut SqliteConnection) -> Result<(), Error> {
-        // The timeout first: the switch to write-ahead logging needs the file
-        // for itself, and the pool's connections open at the same time.
+        // The timeout comes first: the switch to write-ahead logging needs the file
+        // for itself, and the connections of the pool open at the same time.
         let timeout = i32::try_from(self.busy_timeout.as_millis()).unwrap_or(i32::MAX);
         let synchronous = if self.durable { "FULL" } else { "NORMAL" };
         conn.batch_execute(&format!(

@@ -1,4 +1,4 @@
-//! `StatusTracked`: a step's codes and policy, and the calls it provides.
+//! `StatusTracked`: the codes and the policy of a step, and its calls.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use crate::create;
 use crate::database::Database;
 use crate::error::{BoxError, Error, Result};
 use crate::expiry;
-use crate::failure::Failure;
-use crate::protocol::Step;
 use crate::retry::Fault;
 use crate::running::RunningJob;
 use crate::statement::LockWait;
 use crate::store::{JobName, JobStore, Obstacle, Order, Search, ShowsStatus, Tracked};
 use crate::worker::Worker;
+use status_protocol::Failure;
+use status_protocol::Step;
 
 /// The type of a step's keys.
 pub type KeyOf<S> = <<S as StatusTracked>::Job as Tracked>::Key;
@@ -79,23 +79,23 @@ pub trait StatusTracked: Sized + 'static {
     const SUCCEEDED: StatusOf<Self>;
     /// Failed `MAX_RETRY` times in a row; left alone until reset.
     const IGNORED: StatusOf<Self>;
-    /// More statuses from which this step starts, such as an earlier step's
-    /// `SUCCEEDED`. None by default.
+    /// More statuses from which this step starts, such as the `SUCCEEDED` of an
+    /// earlier step. None by default.
     const MORE_PENDING: &'static [StatusOf<Self>] = &[];
-    /// After this time without a renewal a lock counts as abandoned, and its
-    /// worker as dead. 15 minutes by default; longer than any attempt takes,
+    /// After this time without a renewal a lock counts as abandoned, and its worker
+    /// as dead. 15 minutes by default. It must be longer than any attempt takes,
     /// unless the attempt calls [`renew`](RunningJob::renew). Less than a
-    /// millisecond is refused on first use; more than a century counts as one.
+    /// millisecond is refused on first use; more than a century counts as a century.
     const LOCK_EXPIRE: Duration = Duration::from_secs(15 * 60);
     /// Failures in a row, crashes included, after which a job is ignored.
     /// 3 by default.
     const MAX_RETRY: i32 = 3;
     /// How long a job waits after its failure number `retry` in a row, crashes
     /// included, before it is ready again; see [`backoff`](crate::backoff).
-    /// `None` by default: it is ready at once. The table needs a `run_at`
-    /// column: without one, a step that sets this does not compile. Where it
-    /// panics, the job is ready at once, and its `errors` say so. A delay of
-    /// more than a century counts as one.
+    /// `None` by default: it is ready at once. The table needs a `run_at` column:
+    /// without one, a step that sets this does not compile. If it panics, the job is
+    /// ready at once, and its `errors` say so. A delay of more than a century counts
+    /// as a century.
     ///
     /// ```compile_fail,E0080
     /// # mod schema { diesel::table! { jobs (id) { id -> Text, status -> Integer, create_at -> Timestamp, update_at -> Timestamp,
@@ -120,24 +120,24 @@ pub trait StatusTracked: Sized + 'static {
     /// # fn main() { let _ = Job::reset(&mut SqliteConnection::establish(":memory:").unwrap(), "job-1"); }
     /// ```
     const RETRY_DELAY: Option<fn(retry: i32) -> Duration> = None;
-    /// How often in a row the database rolls back the transaction of a job in
-    /// favour of another, until a worker counts that as a failed attempt. Each
-    /// time before, it gives the job back, and runs it again after a pause that
-    /// grows from a tenth of a second to ten. 10 by default: given back nine
-    /// times, in some 16 to 33 seconds, and the tenth time is the failure. See
-    /// [`Worker::run_in_transaction`].
+    /// Conflicts in a row after which a worker counts a failed attempt. A conflict:
+    /// the database rolls back the transaction of the job because of another
+    /// transaction. Before that the worker releases the job each time, and runs it
+    /// again after a pause that grows from a tenth of a second to ten seconds. 10 by
+    /// default: released nine times, in about 16 to 33 seconds, and the tenth
+    /// conflict is the failure. See [`Worker::run_in_transaction`].
     const MAX_CONFLICTS: i32 = 10;
 
     /// Changes what is recorded of a failed attempt: nothing by default.
     ///
-    /// It is called for each error and each panic of the business logic,
-    /// before anything of it is written to `errors` or to the log, with up to
-    /// 64 KiB of each text; 8 KiB of what it leaves are kept. The caller gets
-    /// the error as it is. Where `redact` itself panics, neither text is kept.
+    /// It is called for each error and each panic of the business logic, before
+    /// anything of it is written to `errors` or to the log. It gets up to 64 KiB of
+    /// each text; of the result 8 KiB are kept. The caller gets the error as it is.
+    /// If `redact` itself panics, neither text is kept.
     ///
-    /// It is not asked about what this crate records of its own, as of an
-    /// expired lock. What the database answers to this crate's statements is
-    /// logged as it is, and so is the panic by Rust's own hook.
+    /// It is not called for what this crate records itself, such as an expired lock.
+    /// The database's answers to the statements of this crate are logged as they
+    /// are. Rust's panic hook prints a panic as it is, too.
     ///
     /// ```
     /// # mod schema { diesel::table! { jobs (id) { id -> Text, status -> Integer, create_at -> Timestamp, update_at -> Timestamp,
@@ -192,9 +192,8 @@ pub trait StatusTracked: Sized + 'static {
     ///
     /// # Errors
     ///
-    /// [`Error::AlreadyExists`] where the key is taken;
-    /// [`Error::OutcomeUnknown`] where it is taken after the answer to a
-    /// first try was lost.
+    /// [`Error::AlreadyExists`] if the key exists; [`Error::OutcomeUnknown`] if it
+    /// exists after the answer to an earlier try was lost.
     fn create_and_save<D: Database>(
         db: D,
         key: impl Into<KeyOf<Self>>,
@@ -204,9 +203,9 @@ pub trait StatusTracked: Sized + 'static {
         Self::Job: JobStore<D::Connection>,
     {
         let key = key.into();
-        create::one(db, &key, &updates, &step::<Self>()?, |doubtful| {
-            if doubtful {
-                Err(Fault::Untraceable)
+        create::one(db, &key, &updates, &step::<Self>()?, |maybe_applied| {
+            if maybe_applied {
+                Err(Fault::RowChanged)
             } else {
                 Ok(())
             }
@@ -220,7 +219,7 @@ pub trait StatusTracked: Sized + 'static {
     ///
     /// # Errors
     ///
-    /// None of its own.
+    /// Only those of all calls.
     fn create_if_absent<D: Database>(
         db: D,
         key: impl Into<KeyOf<Self>>,
@@ -232,15 +231,15 @@ pub trait StatusTracked: Sized + 'static {
         create::one(db, &key.into(), &updates, &step::<Self>()?, |_| Ok(()))
     }
 
-    /// Inserts `PENDING` rows in few statements and one transaction, and tells
-    /// how many are new; rows whose key exists are skipped.
+    /// Inserts `PENDING` rows in few statements and one transaction, and returns how
+    /// many are new. Rows whose key exists are skipped.
     ///
     /// # Errors
     ///
-    /// [`Error::OutcomeUnknown`] where an answer was lost and what is found
-    /// does not tell which rows are new: all are there, or none. After any
-    /// other error nothing was inserted, and the call can be made again; up
-    /// to 10,000 rows, it retries passing errors itself.
+    /// [`Error::OutcomeUnknown`] if an answer was lost and the table does not tell
+    /// which rows are new: either all exist, or none. After any other error nothing
+    /// was inserted, and the call can be repeated. With up to 10,000 rows it tries
+    /// again itself after a transient error.
     fn create_many<D, K>(
         db: D,
         rows: impl IntoIterator<Item = (K, UpdatesOf<Self>)>,
@@ -271,13 +270,13 @@ pub trait StatusTracked: Sized + 'static {
         claim::by_key::<Self, _, _>(pool, &key.into(), step::<Self>()?)
     }
 
-    /// Claims the job, runs `work`, and records success together with the
-    /// updates that `work` set, or the failure without them. A panic is
-    /// recorded as a failure, then goes on.
+    /// Claims the job, runs `work`, and records success together with the updates
+    /// that `work` has set, or the failure without them. A panic is recorded as a
+    /// failure, then goes on.
     ///
     /// # Errors
     ///
-    /// Those of [`start`](Self::start) before `work` runs. Then
+    /// Those of [`start`](Self::start) before `work` runs. After that
     /// [`Error::Failed`] or [`Error::Released`] with the error of `work`, see
     /// [`Retry`](crate::Retry); or what [`RunningJob::succeed`] returns.
     fn run_job<C, T>(
@@ -293,8 +292,8 @@ pub trait StatusTracked: Sized + 'static {
     }
 
     /// Claims the next ready job, in the order of `job_table!`, and runs it as
-    /// [`run_job`](Self::run_job) does. `None` when none is free right now:
-    /// some may be held that will be ready again.
+    /// [`run_job`](Self::run_job) does. `None` if no ready job is free now: others
+    /// may hold some that will be ready again.
     ///
     /// # Errors
     ///
@@ -311,24 +310,24 @@ pub trait StatusTracked: Sized + 'static {
         next.pop().map(|job| job.run(work)).transpose()
     }
 
-    /// Claims up to `n` ready jobs in one go, in the order of `job_table!`,
-    /// each with a guard of its own. What others are about to claim is not
-    /// waited for. Fewer, or none, when fewer are free right now: some may be
-    /// held that will be ready again.
+    /// Claims up to `n` ready jobs at a time, in the order of `job_table!`, each with
+    /// its own guard. It does not wait for jobs that others are claiming. It returns
+    /// fewer, or none, if fewer are free now: others may hold some that will be ready
+    /// again.
     ///
-    /// More than 1,000 are claimed by several statements; when one of these
-    /// fails, the jobs of those before are returned.
+    /// More than 1,000 are claimed by several statements. If one of these fails, the
+    /// jobs of the earlier ones are returned.
     ///
-    /// All locks begin at once: `LOCK_EXPIRE` has to cover the time until the
-    /// last of the jobs is done, or [`renew`](RunningJob::renew) those that
+    /// All locks begin at the same time. So `LOCK_EXPIRE` must be longer than the
+    /// time until the last job is done, or you [`renew`](RunningJob::renew) those that
     /// wait, as the worker does.
     ///
     /// # Errors
     ///
-    /// [`Error::Database`] or [`Error::UpdateDropped`], naming a row, when none
-    /// of the ready rows can be claimed: the row type does not fit them, or
-    /// the database refuses or drops the update. Where others can be claimed,
-    /// such rows are logged and passed over.
+    /// [`Error::Database`] or [`Error::UpdateDropped`], with the name of a row, if
+    /// none of the ready rows can be claimed: the row type does not fit them, or the
+    /// database refuses or drops the update. If others can be claimed, such rows are
+    /// logged and passed over.
     fn claim_next<C: TrackerConnection>(
         pool: &PoolOf<C>,
         n: usize,
@@ -359,7 +358,7 @@ pub trait StatusTracked: Sized + 'static {
         }
     }
 
-    /// Works off the ready jobs with threads of its own, see [`Worker`].
+    /// A worker, which runs the ready jobs on its own threads; see [`Worker`].
     ///
     /// ```no_run
     /// # use diesel::prelude::*; use diesel_status_tracker::{JobStore, StatusTracked};
@@ -381,25 +380,24 @@ pub trait StatusTracked: Sized + 'static {
         Worker::new(pool.clone())
     }
 
-    /// Claims the job, then runs `work` in a transaction that commits
-    /// together with the success mark, or not at all: what `work` writes on
-    /// the connection that it is given happens exactly once, however often
-    /// the job is attempted, by however many workers, and whenever one dies.
+    /// Claims the job, then runs `work` in a transaction that commits together with
+    /// the success mark, or not at all. What `work` writes on the connection that it
+    /// gets happens exactly once, however often the job is attempted, by however many
+    /// workers, and whenever one dies.
     ///
-    /// An error or a panic of `work`, a lost lock or a failed commit rolls
-    /// all of it back; a failure is then recorded as by
-    /// [`run_job`](Self::run_job). So is an error that `work` swallowed and
-    /// that broke the transaction.
+    /// An error or a panic of `work`, a lost lock or a failed commit rolls everything
+    /// back. A failure is then recorded as by [`run_job`](Self::run_job). The same
+    /// happens if an error broke the transaction and `work` ignored it.
     ///
     /// # Errors
     ///
-    /// Those of [`start`](Self::start) before `work` runs. Then
+    /// Those of [`start`](Self::start) before `work` runs. After that
     /// [`Error::Failed`] with the error of `work` or of the commit;
-    /// [`Error::Released`] where the database rolled the transaction back for
-    /// the sake of another (a deadlock, a serialization failure, a lock that
-    /// was not to be had in time), or the connection broke at the end: no
-    /// attempt is counted, and the job is ready again; [`Error::LockLost`]
-    /// when the attempt was expired or overtaken.
+    /// [`Error::Released`] if the database rolled the transaction back because of
+    /// another (a deadlock, a serialization failure, a lock timeout), or if the
+    /// connection broke at the end: no attempt is counted, and the job is ready again;
+    /// [`Error::LockLost`] if the attempt was expired; [`Error::OutcomeUnknown`] if
+    /// the answer to the commit was lost and the row has changed since.
     fn run_job_in_transaction<C, T>(
         pool: &PoolOf<C>,
         key: impl Into<KeyOf<Self>>,
@@ -416,7 +414,7 @@ pub trait StatusTracked: Sized + 'static {
     ///
     /// # Errors
     ///
-    /// None of its own.
+    /// Only those of all calls.
     fn find<D: Database>(mut db: D, key: impl Into<KeyOf<Self>>) -> Result<Option<Self::Job>>
     where
         Self::Job: JobStore<D::Connection>,
@@ -431,7 +429,7 @@ pub trait StatusTracked: Sized + 'static {
     ///
     /// # Errors
     ///
-    /// None of its own.
+    /// Only those of all calls.
     fn query_by_status<D: Database>(
         mut db: D,
         status: StatusOf<Self>,
@@ -451,7 +449,7 @@ pub trait StatusTracked: Sized + 'static {
     ///
     /// # Errors
     ///
-    /// None of its own.
+    /// Only those of all calls.
     fn count_by_status<D: Database>(mut db: D) -> Result<Vec<(StatusOf<Self>, i64)>>
     where
         Self::Job: JobStore<D::Connection>,
@@ -461,13 +459,13 @@ pub trait StatusTracked: Sized + 'static {
         })
     }
 
-    /// Makes a job `PENDING` again, with `retry` 0 and due now. It serves
-    /// failed, ignored and succeeded jobs, and rows of this step that were
-    /// left odd by hand; `errors` stays.
+    /// Makes a job `PENDING` again, with `retry` 0 and ready now. Use it for failed,
+    /// ignored and succeeded jobs, and for rows of this step that somebody has changed
+    /// by hand. `errors` stays.
     ///
-    /// It waits for a row that another transaction holds, but not for ever: a
-    /// quarter of a second a try on PostgreSQL, a second on MariaDB, and up to
-    /// ten tries with a pool, one with a connection. MySQL waits for
+    /// It waits for a row that another transaction holds, but not for ever: a quarter
+    /// of a second at each try on PostgreSQL, a second on MariaDB. With a pool there
+    /// are up to ten tries, with a connection one. MySQL waits for
     /// `innodb_lock_wait_timeout`.
     ///
     /// # Errors
@@ -479,8 +477,8 @@ pub trait StatusTracked: Sized + 'static {
     /// than this call waits.
     ///
     /// In a transaction of yours on MySQL or MariaDB, [`Error::Locked`] may
-    /// also mean that the row has changed since the transaction began to read:
-    /// it still reads the row as it was. End it, then call again.
+    /// also mean that the row has changed since the transaction began to read: the
+    /// transaction still sees the old row. End it, then call again.
     fn reset<D: Database>(mut db: D, key: impl Into<KeyOf<Self>>) -> Result<()>
     where
         Self::Job: JobStore<D::Connection>,
@@ -516,18 +514,17 @@ pub trait StatusTracked: Sized + 'static {
         Ok(())
     }
 
-    /// [`reset`](Self::reset)s the jobs with these keys, and tells how many
-    /// were. Those that are missing, that an attempt holds, or that are in
-    /// another step are skipped. So are those whose update a trigger or a rule
-    /// drops. A row that another transaction holds is tried again for about a
-    /// second.
+    /// [`reset`](Self::reset)s the jobs with these keys, and returns how many it has
+    /// reset. It skips keys without a row, jobs that an attempt holds, jobs of another
+    /// step, and jobs whose update a trigger or a rule drops. A row that another
+    /// transaction holds is tried again for about a second.
     ///
     /// # Errors
     ///
-    /// They come when all other jobs have been reset, and name the first row
-    /// that could not be: [`Error::Locked`] where another transaction still
-    /// holds it, [`Error::Database`] where the database refuses the update.
-    /// After any other error some may have been reset.
+    /// They come after all other jobs have been reset, and name the first row that
+    /// could not be: [`Error::Locked`] if another transaction still holds it,
+    /// [`Error::Database`] if the database refuses the update. After any other error
+    /// some jobs may have been reset.
     fn reset_many<D, K>(db: D, keys: impl IntoIterator<Item = K>) -> Result<usize>
     where
         D: Database,
@@ -537,21 +534,20 @@ pub trait StatusTracked: Sized + 'static {
         bulk::reset::<D, Self::Job>(db, keys.into_iter().map(Into::into), &step::<Self>()?)
     }
 
-    /// Deletes the rows that have one of `statuses`, that nobody holds, and
-    /// that have not changed for the time `unchanged_for`; tells how many
-    /// they were. For tables that should not grow for ever:
+    /// Deletes the rows that have one of `statuses`, that nobody holds, and that have
+    /// not changed for the time `unchanged_for`. Returns how many. Use it for tables
+    /// that should not grow for ever:
     /// `Job::prune(&pool, &[Job::SUCCEEDED, Job::IGNORED], a_month)`.
     ///
-    /// It deletes in chunks, each a short transaction of its own where `db`
-    /// is a pool. An index on the finished rows keeps it from reading all
-    /// others, as the README shows.
+    /// It deletes in chunks, each in its own short transaction if `db` is a pool. With
+    /// an index on the finished rows it does not read all others, as the README shows.
     ///
     /// # Errors
     ///
-    /// [`Error::Database`] where a row of another table refers to one of the
-    /// rows: it comes when all others have been deleted. Rows that another
-    /// transaction holds, and those whose deletion a trigger or a rule drops,
-    /// are logged and left. After any other error some may have been deleted.
+    /// [`Error::Database`] if a row of another table refers to one of the rows. It
+    /// comes after all others have been deleted. Rows that another transaction holds,
+    /// and those whose deletion a trigger or a rule drops, are logged and stay. After
+    /// any other error some rows may have been deleted.
     fn prune<D: Database>(
         db: D,
         statuses: &[StatusOf<Self>],
@@ -564,14 +560,14 @@ pub trait StatusTracked: Sized + 'static {
         bulk::prune::<D, Self::Job>(db, statuses, unchanged_for)
     }
 
-    /// Ends the attempts of this step whose lock has expired, and tells how
-    /// many: each counts as failed, is recorded in `errors`, and leaves the
-    /// job ready again or ignored. [`start`](Self::start) does so for its own
-    /// job; call this now and then for the others, by one worker or by all.
+    /// Ends the attempts of this step whose lock has expired, and returns how many.
+    /// Each counts as failed, is recorded in `errors`, and makes the job ready again
+    /// or ignored. [`start`](Self::start) does that for its own job. Call this now and
+    /// then for the others, from one process or from all.
     ///
     /// # Errors
     ///
-    /// None of its own. After an error some may have been expired.
+    /// Only those of all calls. After an error some may have been expired.
     fn expire_locks<D: Database>(db: D) -> Result<usize>
     where
         Self::Job: JobStore<D::Connection>,
@@ -619,9 +615,9 @@ pub trait StatusTracked: Sized + 'static {
         job.status() == Self::IGNORED
     }
 
-    /// Whether a live attempt, of any step, or a lock by hand holds the job right
-    /// now: asked of the database, since only its clock tells whether a lock
-    /// has expired.
+    /// Whether a live attempt, of any step, or a lock by hand holds the job now. It
+    /// asks the database, since only the database's clock tells whether a lock has
+    /// expired.
     ///
     /// # Errors
     ///
@@ -639,7 +635,7 @@ pub trait StatusTracked: Sized + 'static {
     }
 }
 
-/// What SQLite's clock can tell apart.
+/// The resolution of SQLite's clock.
 const SHORTEST_LOCK: Duration = Duration::from_millis(1);
 
 /// The constants of `S` as values, checked.

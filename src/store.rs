@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use crate::error::Error;
 use crate::keys::KeySet;
-use crate::protocol::{RowState, Setback, Step};
 use crate::statement::LockWait;
+use status_protocol::{FailureOutcome, RowState, Step};
 
 /// A row type whose table is tracked; implemented by `job_table!` alone.
 #[diagnostic::on_unimplemented(
@@ -258,7 +258,7 @@ pub trait JobStore<C>: Tracked {
         conn: &mut C,
         key: &Self::Key,
         token: &str,
-        setback: Setback<Self::Status>,
+        setback: FailureOutcome<Self::Status>,
         errors: Value,
         wait: LockWait,
     ) -> Query<usize>;
@@ -313,7 +313,7 @@ pub trait JobStore<C>: Tracked {
     fn expire_row(
         conn: &mut C,
         dead: &DeadAttempt<Self>,
-        setback: Setback<Self::Status>,
+        setback: FailureOutcome<Self::Status>,
         errors: Value,
         step: &Step<Self::Status>,
     ) -> Query<usize>;

@@ -1,4 +1,5 @@
-//! Exactly once: the business writes and the success mark in one transaction.
+//! Exactly once: the writes of the business logic and the success mark in one
+//! transaction.
 
 use std::cell::Cell;
 use std::error::Error as StdError;
@@ -6,18 +7,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
-use crate::causes::causes;
-use crate::connection::{TrackerConnection, cause_of};
+use crate::connection::{MaybeDatabaseError, TrackerConnection, cause_of};
 use crate::database_error::Cause;
-use crate::ending::{Ending, Landing, landing};
 use crate::error::{BoxError, Error, Result};
+use crate::outcome::{Outcome, WriteResult, earlier_write};
 use crate::panics::Discarded;
 use crate::retry::{self, Fault, Verdict};
-use crate::running::{RunningJob, Trouble};
-use crate::signal::wish_of;
+use crate::running::{AttemptError, RunningJob};
 use crate::statement::LockWait;
 use crate::store::{JobName, JobStore};
 use crate::transition::Transition;
+use status_protocol::causes::causes;
+use status_protocol::directive_of;
 
 /// How far the transaction has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,47 +30,74 @@ enum Stage {
     Committing,
 }
 
-/// What the transaction came to.
-pub(crate) enum Outcome<T> {
-    /// It landed, the success mark with it.
-    Committed(T),
-    /// Rolled back: the job is another's.
+/// Why the transaction is not committed.
+#[derive(Debug)]
+enum Stop {
+    Database(DieselError),
+    /// The attempt does not hold the lock any more.
     LockLost,
-    /// Rolled back, for the job's own fault.
-    Failed(Trouble),
-    /// Rolled back to make way for another transaction, or with the
-    /// connection. `doubtful`: the job may have been released by now.
-    /// `is_conflict`: another transaction was the cause.
-    MadeWay {
+    /// The business logic returned an error, or panicked.
+    WorkFailed,
+    /// The business logic began a transaction and left it open, or ended this one.
+    EndedEarly,
+}
+
+impl From<DieselError> for Stop {
+    fn from(error: DieselError) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl MaybeDatabaseError for Stop {
+    fn database_error(&self) -> Option<&DieselError> {
+        match self {
+            Self::Database(error) => Some(error),
+            Self::LockLost | Self::WorkFailed | Self::EndedEarly => None,
+        }
+    }
+}
+
+/// What came of the transaction.
+pub(crate) enum TransactionResult<T> {
+    /// Committed, together with the success mark.
+    Committed(T),
+    /// Rolled back: another attempt has the job.
+    LockLost,
+    /// Rolled back: the job failed.
+    Failed(AttemptError),
+    /// Rolled back because of a conflict, or because the connection broke.
+    RolledBack {
         source: BoxError,
-        doubtful: bool,
+        /// The job is already released.
+        is_released: bool,
+        /// Another transaction was the cause.
         is_conflict: bool,
     },
-    /// The database was not to be had.
-    Unreached(Error),
+    /// The database could not be reached.
+    Unavailable(Error),
 }
 
 /// What came of one try.
 enum Try<T> {
-    Over(Outcome<T>),
+    Done(TransactionResult<T>),
     /// The connection broke at the commit.
     CommitUnknown(T, DieselError),
 }
 
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the transaction had come to its end before the job did, and nothing of it counts: pass on every database error, and neither begin nor commit nor roll back by hand"
+    "the transaction ended before the job did, so nothing of it counts: pass on every database error, and do not begin, commit or roll back by hand"
 )]
-struct EndedEarly(#[source] DieselError);
+struct EndedEarly(#[source] Option<DieselError>);
 
 impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
     /// Runs `work` in a transaction that commits together with the success
-    /// mark, or not at all: what `work` writes on the connection that it is
-    /// given happens exactly once, however often the job is attempted.
+    /// mark, or not at all: what `work` writes on the connection that it gets
+    /// happens exactly once, however often the job is attempted.
     ///
-    /// `work` gets the row in place of the guard, since a renewal on another
-    /// connection could wait for this one for ever. This is the one time that
-    /// a connection is held while user code runs: keep it short.
+    /// `work` gets the row and not the guard, because a renewal on another
+    /// connection could wait for this transaction for ever. A connection is
+    /// held while `work` runs: keep it short.
     ///
     /// # Errors
     ///
@@ -80,61 +108,74 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         work: impl FnOnce(&mut C, &J, &mut J::Updates) -> Result<T, BoxError>,
     ) -> Result<T> {
         match self.transact(C::WRITERS == 1, work) {
-            Outcome::Committed(value) => Ok(value),
-            Outcome::LockLost => Err(self.lock_lost()),
-            Outcome::Failed(trouble) => {
-                let ending = self.ending_after(&trouble);
-                Err(self.end_in_trouble(&ending, trouble))
+            TransactionResult::Committed(value) => Ok(value),
+            TransactionResult::LockLost => Err(self.lock_lost()),
+            TransactionResult::Failed(attempt_error) => {
+                let outcome = self.outcome_of(&attempt_error);
+                Err(self.end_with_error(&outcome, attempt_error))
             }
-            Outcome::MadeWay {
-                source, doubtful, ..
+            TransactionResult::RolledBack {
+                source,
+                is_released,
+                ..
             } => {
                 let release = self.release();
-                match self.end(&release, doubtful) {
+                let released = if is_released {
+                    self.note_written(&release);
+                    Ok(())
+                } else {
+                    self.end(&release, false)
+                };
+                match released {
                     Ok(()) => Err(self.failed(source)),
                     Err(error) => {
-                        Trouble::Error(source).discard();
+                        AttemptError::Error(source).discard();
                         Err(error)
                     }
                 }
             }
-            Outcome::Unreached(error) => Err(error),
+            TransactionResult::Unavailable(error) => Err(error),
         }
     }
 
-    /// Runs the transaction. A success is recorded then, all else is not.
-    /// `takes_row`: it begins with the job's row, which nobody can change then
-    /// before it ends.
+    /// Runs the transaction. It records a success, and nothing else.
+    /// `takes_row`: it locks the job's row first, so that nobody can change
+    /// the row before the transaction ends.
     pub(crate) fn transact<T>(
         &mut self,
         takes_row: bool,
         work: impl FnOnce(&mut C, &J, &mut J::Updates) -> Result<T, BoxError>,
-    ) -> Outcome<T> {
+    ) -> TransactionResult<T> {
         let tried = catch_unwind(AssertUnwindSafe(|| self.try_once(takes_row, work)));
-        let outcome = match tried {
-            // Of a value in the updates. The transaction went with its connection.
-            Err(panic) => Outcome::Failed(Trouble::Panic(panic)),
-            Ok(Ok(Try::Over(outcome))) => outcome,
+        let result = match tried {
+            // A value in the updates panicked. The transaction ended with its connection.
+            Err(panic) => TransactionResult::Failed(AttemptError::Panic(panic)),
+            Ok(Ok(Try::Done(result))) => result,
             Ok(Ok(Try::CommitUnknown(value, source))) => match self.trace_commit() {
-                Ok(true) => Outcome::Committed(value),
-                Ok(false) => Outcome::MadeWay {
+                Ok(true) => TransactionResult::Committed(value),
+                Ok(false) => TransactionResult::RolledBack {
                     source: source.into(),
-                    doubtful: true,
+                    is_released: true,
                     is_conflict: false,
                 },
-                Err(error) => Outcome::Unreached(error),
+                Err(Error::RowChanged { job }) => {
+                    TransactionResult::Unavailable(Error::OutcomeUnknown { job, source })
+                }
+                Err(error) => TransactionResult::Unavailable(error),
             },
-            Ok(Err(error)) => Outcome::Unreached(error),
+            Ok(Err(error)) => TransactionResult::Unavailable(error),
         };
-        match outcome {
-            Outcome::Committed(_) => {
-                self.landed(&Ending::Success(Discarded::new(J::Updates::default())))
+        match result {
+            TransactionResult::Committed(_) => {
+                self.note_written(&Outcome::Success(Discarded::new(J::Updates::default())));
             }
-            // It did not fail: its drop has nothing to record.
-            Outcome::Unreached(_) | Outcome::LockLost => self.ended = Some(Transition::Lost),
-            Outcome::Failed(_) | Outcome::MadeWay { .. } => {}
+            // It did not fail, so `Drop` must not record a failure.
+            TransactionResult::Unavailable(_) | TransactionResult::LockLost => {
+                self.ended = Some(Transition::Lost);
+            }
+            TransactionResult::Failed(_) | TransactionResult::RolledBack { .. } => {}
         }
-        outcome
+        result
     }
 
     fn try_once<T>(
@@ -143,86 +184,75 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         work: impl FnOnce(&mut C, &J, &mut J::Updates) -> Result<T, BoxError>,
     ) -> Result<Try<T>> {
         let updates = Discarded::new(std::mem::take(&mut self.updates));
-        // Taken once a transaction has begun: the work is never run twice.
+        // Taken once a transaction has begun: the work never runs twice.
         let mut work = Some((work, updates));
         retry::run(&self.pool, &JobName::<J>(&self.lease.key), |conn, _| {
             let stage = Cell::new(Stage::Beginning);
-            let (mut trouble, mut value) = (None, None);
+            // Kept out here: where the rollback fails, Diesel returns that error alone.
+            let (mut attempt_error, mut value) = (None, None);
             let (mut cause, mut is_refused) = (None, false);
             let done = conn.both_or_neither(
                 |conn| {
                     let (key, token) = (&self.lease.key, &self.lease.token);
                     if takes_row && !J::take_row(conn, key, token)? {
                         stage.set(Stage::LockLost);
-                        return Err(DieselError::RollbackTransaction);
+                        return Err(Stop::LockLost);
                     }
                     stage.set(Stage::Working);
                     let Some((work, mut updates)) = work.take() else {
-                        return Err(DieselError::AlreadyInTransaction);
+                        return Err(Stop::EndedEarly);
                     };
                     let run = || work(conn, self.job(), &mut updates);
                     match self.span.in_scope(|| catch_unwind(AssertUnwindSafe(run))) {
                         Ok(Ok(value)) => return Ok((value, updates)),
-                        // Kept and judged here: an error of the rollback would take
-                        // its place, and the database would know no more of it.
+                        // Judged here: after the rollback the database knows no more of it.
                         Ok(Err(error)) => {
                             cause = cause_of_all(conn, &*error);
-                            trouble = Some(Trouble::Error(error));
+                            attempt_error = Some(AttemptError::Error(error));
                         }
-                        Err(panic) => trouble = Some(Trouble::Panic(panic)),
+                        Err(panic) => attempt_error = Some(AttemptError::Panic(panic)),
                     }
-                    Err(DieselError::RollbackTransaction)
+                    Err(Stop::WorkFailed)
                 },
                 |conn, (done, updates)| {
-                    // What `work` left open would not be committed.
+                    // A transaction that `work` left open would not be committed.
                     if conn.depth()? != 1 {
-                        return Err(DieselError::AlreadyInTransaction);
+                        return Err(Stop::EndedEarly);
                     }
                     stage.set(Stage::Marking);
-                    // From here on a renewal may find the lock given up.
-                    self.lease.set_ending(true);
+                    // From here on a renewal may find that the lock is given up.
+                    self.lease.set_completing(true);
                     let (key, token) = (&self.lease.key, &self.lease.token);
                     let wait = LockWait::Briefly;
                     let marked = J::succeed_row(conn, key, token, &updates, &self.step, wait);
                     let marked = marked.inspect_err(|error| is_refused = conn.is_refusal(error));
                     if marked? == 0 {
                         stage.set(Stage::LockLost);
-                        return Err(DieselError::RollbackTransaction);
+                        return Err(Stop::LockLost);
                     }
                     value = Some(done);
                     stage.set(Stage::Committing);
                     Ok(())
                 },
             );
-            let error = match (done, trouble) {
+            let stop = match (done, attempt_error) {
                 (Ok(()), _) => match value.take() {
-                    Some(value) => return Ok(Try::Over(Outcome::Committed(value))),
-                    None => DieselError::NotInTransaction,
+                    Some(value) => return Ok(Try::Done(TransactionResult::Committed(value))),
+                    None => Stop::EndedEarly,
                 },
-                (Err(_), Some(Trouble::Error(source)))
-                    if cause.is_some_and(|cause| self.makes_way(conn, cause, &*source)) =>
-                {
-                    return Ok(Try::Over(Outcome::MadeWay {
-                        source,
-                        doubtful: false,
-                        is_conflict: true,
-                    }));
+                (Err(_), Some(attempt_error)) => {
+                    return self.work_failed(conn, attempt_error, cause).map(Try::Done);
                 }
-                (Err(_), Some(Trouble::Error(source))) => {
-                    let shared_session = of_shared_session(&*source);
-                    let trouble = Trouble::Error(source);
-                    let Some(error) = shared_session else {
-                        return Ok(Try::Over(Outcome::Failed(trouble)));
-                    };
-                    trouble.discard();
-                    return Err(Fault::Final(error));
-                }
-                (Err(_), Some(trouble)) => return Ok(Try::Over(Outcome::Failed(trouble))),
-                (Err(error), None) => error,
+                (Err(stop), None) => stop,
             };
             if stage.get() == Stage::LockLost {
-                return Ok(Try::Over(Outcome::LockLost));
+                return Ok(Try::Done(TransactionResult::LockLost));
             }
+            let Stop::Database(error) = stop else {
+                return Ok(Try::Done(TransactionResult::Failed(AttemptError::Error(
+                    EndedEarly(None).into(),
+                ))));
+            };
             if stage.get() == Stage::Beginning {
                 return Err(Fault::Database(error));
             }
@@ -230,31 +260,59 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
             if verdict == Verdict::Unclear && retry::learn_language(&self.pool, conn) {
                 verdict = retry::judge(conn, &error);
             }
-            Ok(Try::Over(match (verdict, stage.get(), value) {
-                (Verdict::WrongWay, ..) => return Err(Fault::Final(error)),
+            Ok(Try::Done(match (verdict, stage.get(), value) {
+                (Verdict::SharedSession, ..) => return Err(Fault::Final(error)),
                 (Verdict::Broken, Stage::Committing, Some(value)) => {
                     return Ok(Try::CommitUnknown(value, error));
                 }
-                (Verdict::Passing | Verdict::Broken, ..) => Outcome::MadeWay {
+                (Verdict::Transient | Verdict::Broken, ..) => TransactionResult::RolledBack {
                     source: error.into(),
-                    doubtful: false,
-                    is_conflict: verdict == Verdict::Passing,
+                    is_released: false,
+                    is_conflict: verdict == Verdict::Transient,
                 },
                 (_, stage, _) if stage == Stage::Working || is_refused => {
-                    Outcome::Failed(Trouble::Error(EndedEarly(error).into()))
+                    TransactionResult::Failed(AttemptError::Error(EndedEarly(Some(error)).into()))
                 }
                 (Verdict::Permanent | Verdict::Unclear, ..) => {
-                    Outcome::Failed(Trouble::Error(error.into()))
+                    TransactionResult::Failed(AttemptError::Error(error.into()))
                 }
             }))
         })
     }
 
-    /// Whether the business logic's error, of this cause, is the database's, by
-    /// which it rolled back one transaction for the sake of another. The loss of
-    /// a connection is not: a job that brings down its connection each time has
-    /// to come to an end.
-    fn makes_way(&self, conn: &mut C, cause: Cause, error: &(dyn StdError + 'static)) -> bool {
+    /// What follows from an error or a panic of the business logic.
+    fn work_failed<T>(
+        &self,
+        conn: &mut C,
+        attempt_error: AttemptError,
+        cause: Option<Cause>,
+    ) -> Result<TransactionResult<T>, Fault> {
+        let source = match attempt_error {
+            AttemptError::Error(source) => source,
+            panic @ AttemptError::Panic(_) => return Ok(TransactionResult::Failed(panic)),
+        };
+        if cause.is_some_and(|cause| self.is_conflict(conn, cause, &*source)) {
+            return Ok(TransactionResult::RolledBack {
+                source,
+                is_released: false,
+                is_conflict: true,
+            });
+        }
+        let shared_session = of_shared_session(&*source);
+        let attempt_error = AttemptError::Error(source);
+        match shared_session {
+            Some(error) => {
+                attempt_error.discard();
+                Err(Fault::Final(error))
+            }
+            None => Ok(TransactionResult::Failed(attempt_error)),
+        }
+    }
+
+    /// Whether the business logic failed because the database rolled back its
+    /// transaction for the sake of another. A lost connection does not count:
+    /// a job that breaks its connection each time must become ignored.
+    fn is_conflict(&self, conn: &mut C, cause: Cause, error: &(dyn StdError + 'static)) -> bool {
         match cause {
             Cause::Held | Cause::Conflict => true,
             Cause::Unclear => {
@@ -269,31 +327,35 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         }
     }
 
-    /// Finds out whether the commit landed, by giving the job back: a server
-    /// that is still at the commit has the row locked, and keeps this waiting.
+    /// Finds out whether the commit was applied, by releasing the job: where the
+    /// server is still at the commit, it has the row locked, and this waits.
+    /// `false`: it was not, and the job is released.
     fn trace_commit(&self) -> Result<bool> {
         let release = self.release();
         retry::run(&self.pool, &JobName::<J>(&self.lease.key), |conn, again| {
             if release.write(conn, &self.lease, &self.step, LockWait::Briefly)? > 0 {
                 return Ok(false);
             }
-            let mut landed = |status| landing::<J, C>(conn, &self.lease, &self.step, status);
-            if again && matches!(landed(self.released_status()), Ok(Some(Landing::Landed))) {
+            let mut is_written = |status| -> Result<bool, Fault> {
+                let earlier = earlier_write::<J, C>(conn, &self.lease, &self.step, status)?;
+                Ok(earlier == Some(WriteResult::Written))
+            };
+            if again && matches!(is_written(self.released_status()), Ok(true)) {
                 return Ok(false);
             }
-            Ok(landed(self.step.succeeded)? == Some(Landing::Landed))
+            is_written(self.step.succeeded)
         })
     }
 }
 
-/// The cause of the business logic's error, where it may be one to make way for
-/// and the database's is among its sources: asked right after it. A `Retry` says
-/// itself what is to follow.
+/// The cause of the business logic's error, if an error of the database is among
+/// its sources and may be a conflict. Call it right after that error. `None` for
+/// a `Retry`, which says itself what is to follow.
 fn cause_of_all<C: TrackerConnection>(
     conn: &mut C,
     error: &(dyn StdError + 'static),
 ) -> Option<Cause> {
-    if wish_of(error).is_some() {
+    if directive_of(error).is_some() {
         return None;
     }
     let causes: Vec<Cause> = database_errors(error)
@@ -310,8 +372,8 @@ fn database_errors<'a>(
     causes(error).filter_map(|error| error.downcast_ref::<DieselError>())
 }
 
-/// The error by which the business logic's statements met another client's, as
-/// the database told it: it is not the job's.
+/// The database's error where the statements of the business logic met the
+/// prepared statements of another client: the job is not at fault.
 fn of_shared_session(error: &(dyn StdError + 'static)) -> Option<DieselError> {
     let error = database_errors(error).find(|error| retry::is_of_shared_session(error))?;
     let kind = DatabaseErrorKind::Unknown;

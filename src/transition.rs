@@ -8,7 +8,7 @@ pub enum Transition {
     Started,
     /// The attempt succeeded, and that is recorded.
     Succeeded,
-    /// The attempt failed; the job is going to be tried again.
+    /// The attempt failed; the job will be tried again.
     Failed {
         /// Failures in a row, this one included.
         retry: i32,
@@ -18,13 +18,13 @@ pub enum Transition {
         /// Failures in a row, this one included.
         retry: i32,
     },
-    /// The job was given back, with no attempt counted.
+    /// The job was released, with no attempt counted.
     Released,
-    /// The attempt lost its lock, or could not be recorded: what it did
-    /// through this crate was dropped, and the job is another's.
+    /// The attempt lost its lock, or its outcome could not be recorded. Nothing was
+    /// written, and another attempt may have the job.
     Lost,
-    /// The lock of somebody's dead attempt has expired, which is one more
-    /// failure of the job.
+    /// The lock of a dead attempt has expired, which is one more failure of the
+    /// job.
     Expired {
         /// Failures in a row, this one included.
         retry: i32,

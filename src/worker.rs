@@ -1,12 +1,12 @@
-//! Working off a table: threads, batches, renewal, graceful shutdown.
+//! A worker runs the jobs of a table: threads, batches, renewal, graceful shutdown.
 
-mod aside;
-mod crew;
-mod desk;
-mod finish;
+mod completion;
 mod frontier;
 mod leases;
 mod observer;
+mod paused;
+mod runtime;
+mod scheduler;
 mod shutdown;
 
 use std::fmt::{self, Debug};
@@ -18,37 +18,37 @@ use std::time::Duration;
 use crate::connection::{PoolOf, TrackerConnection};
 use crate::error::{BoxError, Error, Result};
 use crate::retry::{self, Kept};
-use crate::running::{RunningJob, Trouble};
+use crate::running::{AttemptError, RunningJob};
 use crate::status::{StatusTracked, UpdatesOf, step};
 use crate::store::{JobStore, Tracked};
-use crate::transaction::Outcome;
-use crew::{Crew, Ran};
-use desk::Settings;
+use crate::transaction::TransactionResult;
+use runtime::{RunResult, Runtime};
+use scheduler::Settings;
 
 pub use observer::{Event, Observer, Summary};
 pub use shutdown::WorkerHandle;
 
-/// More than any machine runs well. They are refused before the first is
-/// started, since others need threads too.
+/// More threads than any machine runs well. A worker with more is refused before
+/// it starts the first, because the rest of the process needs threads too.
 const MOST_THREADS: usize = 10_000;
 
-/// Works off the ready jobs of a step with threads of its own; made by
+/// Runs the ready jobs of a step on its own threads; made by
 /// [`StatusTracked::worker`].
 ///
-/// It claims jobs in batches and hands them to its threads; it renews the
-/// locks of all that it has in hand, so that a job may run for longer than
-/// [`LOCK_EXPIRE`](StatusTracked::LOCK_EXPIRE), and tells a job whose lock is
-/// lost ([`RunningJob::is_lost`]); it ends the dead attempts of others; when
-/// the database goes away it waits for it, and finishes then what it has in
-/// hand. Any number of workers, on any number of machines, share one table.
+/// It claims jobs in batches and runs them on its threads. It renews the locks of
+/// all jobs that it has claimed, so that a job may run for longer than
+/// [`LOCK_EXPIRE`](StatusTracked::LOCK_EXPIRE), and a job can see that its lock is
+/// lost ([`RunningJob::is_lost`]). It expires the dead attempts of others. When
+/// the database goes away it waits, and then finishes the jobs that it has. Any
+/// number of workers, on any number of machines, share one table.
 ///
-/// The ends of jobs are written in groups. A worker that is killed loses the
-/// marks that it had not written yet, those of
-/// [`finish_within`](Self::finish_within) at the most: these jobs run again
-/// when their locks expire, as do those that were running.
+/// The outcomes of jobs are written in groups. A worker that is killed loses the
+/// outcomes that it has not written yet, those of the last
+/// [`finish_within`](Self::finish_within) at most. These jobs run again when their
+/// locks expire, and so do the jobs that were running.
 ///
-/// It uses a connection for each claim and each group of ends, and none while
-/// a job runs: as many connections as threads, and three, never wait.
+/// It uses a connection for each claim and each group of outcomes, and none while
+/// a job runs. With three connections more than threads it never waits for one.
 pub struct Worker<S: StatusTracked, C: TrackerConnection> {
     pool: PoolOf<C>,
     settings: Settings,
@@ -79,50 +79,50 @@ where
     }
 
     /// How many jobs run at a time. By default as many as the machine has
-    /// processors; more where jobs wait for others, as for a web service. More
-    /// than 10,000 are refused when the worker begins.
+    /// processors. Use more where jobs wait, as for a web service. More than
+    /// 10,000 are refused when the worker begins.
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Self {
         self.settings.threads = threads.max(1);
         self
     }
 
-    /// How many jobs are claimed at a time, and how many ends are written
+    /// How many jobs are claimed at a time, and how many outcomes are written
     /// without waiting for more. 1 by default.
     ///
-    /// More is faster for short jobs: 100 for jobs of milliseconds. For long
-    /// ones leave it: what one worker has claimed, no other can begin.
+    /// More is faster for short jobs: 100 for jobs of milliseconds. For long jobs
+    /// leave it: no other worker can begin what this one has claimed.
     #[must_use]
     pub fn batch(mut self, jobs: usize) -> Self {
         self.settings.batch = jobs.max(1);
         self
     }
 
-    /// How long to wait, when nothing was ready, before looking again. A
-    /// second by default; more than a century counts as one.
+    /// How long to wait before looking again when nothing was ready. A second by
+    /// default; more than a century counts as a century.
     #[must_use]
     pub fn poll_every(mut self, pause: Duration) -> Self {
         self.settings.poll_every = pause;
         self
     }
 
-    /// How long the end of a job waits at the most to be written together
-    /// with others. 10 milliseconds by default; more than a century counts as
-    /// one. The end of a lone job is written at once.
+    /// The longest time that the outcome of a job waits to be written together with
+    /// others. 10 milliseconds by default; more than a century counts as a century.
+    /// The outcome of a lone job is written at once.
     #[must_use]
     pub fn finish_within(mut self, time: Duration) -> Self {
         self.settings.finish_within = time;
         self
     }
 
-    /// Is told of each transition.
+    /// Sets the observer, which is told of each transition.
     #[must_use]
     pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
         self.observer = Some(Arc::new(observer));
         self
     }
 
-    /// What stops this worker, from any thread.
+    /// A handle that stops this worker, from any thread.
     pub fn handle(&self) -> WorkerHandle {
         self.handle.clone()
     }
@@ -135,16 +135,16 @@ where
     UpdatesOf<S>: Send,
     C: TrackerConnection,
 {
-    /// Runs `work` for each ready job, until it is shut down by its
-    /// [`handle`](Self::handle). Updates, errors, [`Retry`](crate::Retry) and
-    /// panics of `work` are treated as by [`StatusTracked::run_job`].
+    /// Runs `work` for each ready job, until its [`handle`](Self::handle) shuts it
+    /// down. Updates, errors, [`Retry`](crate::Retry) and panics of `work` have the
+    /// same effect as in [`StatusTracked::run_job`].
     ///
     /// # Errors
     ///
-    /// Those of its first look at the table: [`Error::Database`],
-    /// [`Error::Pool`], [`Error::Misconfigured`]. From then on it logs errors
-    /// and goes on; but [`Error::SharedSession`], which would come again and
-    /// again, ends it at any time.
+    /// Those of its start: [`Error::Database`], [`Error::Pool`],
+    /// [`Error::Misconfigured`], [`Error::ThreadNotStarted`]. Later it logs errors
+    /// and goes on. Only [`Error::SharedSession`] ends it at any time, because it
+    /// would come again each time.
     pub fn run(
         self,
         work: impl Fn(&RunningJob<S::Job, C>, &mut UpdatesOf<S>) -> Result<(), BoxError> + Sync,
@@ -152,11 +152,11 @@ where
         self.work(Kept::none(), |job| perform::<S, C>(job, &work))
     }
 
-    /// The same, until nothing is ready. Jobs that others run, and those whose
-    /// time lies ahead, are not waited for; a ready job whose row another
-    /// transaction holds is, and so is one that was released. A job that is
-    /// always released never lets it end. Rows that cannot be claimed are set
-    /// aside, counted, and left as they are.
+    /// The same, until nothing is ready. It does not wait for jobs that others run,
+    /// nor for those with a `run_at` in the future. It does wait for a ready job
+    /// whose row another transaction holds, and for one that was released: with a
+    /// job that is always released it never ends. Rows that cannot be claimed are
+    /// set aside, counted, and left as they are.
     ///
     /// # Errors
     ///
@@ -169,18 +169,18 @@ where
         self.work(Kept::none(), |job| perform::<S, C>(job, &work))
     }
 
-    /// Runs `work` for each ready job in a transaction of its own, which
-    /// commits together with the success mark, until it is shut down; see
+    /// Runs `work` for each ready job in a transaction of its own, which commits
+    /// together with the success mark, until the worker is shut down; see
     /// [`StatusTracked::run_job_in_transaction`].
     ///
-    /// A transaction holds its connection, so as many run at a time as the
-    /// pool has connections, but one: with that the locks are renewed. On
+    /// A transaction holds a connection, and one more connection renews the locks.
+    /// So at most one job less than the pool has connections runs at a time. On
     /// SQLite they run one after the other.
     ///
     /// # Errors
     ///
-    /// As [`run`](Self::run), and [`Error::Misconfigured`] where the pool has
-    /// one connection only and the database is a server.
+    /// As [`run`](Self::run), and [`Error::Misconfigured`] where the database is a
+    /// server and the pool has only one connection.
     pub fn run_in_transaction(
         self,
         work: impl Fn(&mut C, &S::Job, &mut UpdatesOf<S>) -> Result<(), BoxError> + Sync,
@@ -206,7 +206,7 @@ where
         work: impl Fn(&mut C, &S::Job, &mut UpdatesOf<S>) -> Result<(), BoxError> + Sync,
     ) -> Result<Summary> {
         let (kept, takes_row) = if C::WRITERS == 1 {
-            // One transaction keeps all others out, renewals among them.
+            // One transaction excludes all others, and renewals too.
             self.settings.threads = 1;
             (Kept::none(), true)
         } else {
@@ -214,12 +214,13 @@ where
             if connections < 2 {
                 return Err(Error::Misconfigured {
                     job: S::Job::TABLE.into(),
-                    problem: "a worker whose jobs run in transactions needs a pool of two connections at least, so that locks can be renewed while a transaction holds one: raise its `max_size`".into(),
+                    problem: "a worker whose jobs run in transactions needs a pool of at least two connections, so that locks can be renewed while a transaction holds one: raise its `max_size`".into(),
                 });
             }
             self.settings.threads = self.settings.threads.min(connections - 1);
             let mut kept = Kept::of(&self.pool)?;
-            // A renewal from without would be a change since it began.
+            // A renewal on another connection would change the row after the
+            // transaction began, and the database would refuse the transaction.
             let takes_row = retry::run_on(&self.pool, &mut kept, &S::Job::TABLE, |conn, _| {
                 Ok(conn.keeps_snapshots()?)
             })?;
@@ -231,7 +232,7 @@ where
     fn work(
         self,
         kept: Kept<C>,
-        run: impl Fn(Box<RunningJob<S::Job, C>>) -> Ran<S::Job, C> + Sync,
+        run: impl Fn(Box<RunningJob<S::Job, C>>) -> RunResult<S::Job, C> + Sync,
     ) -> Result<Summary> {
         let step = step::<S>()?;
         let threads = self.settings.threads;
@@ -239,7 +240,7 @@ where
             return Err(Error::Misconfigured {
                 job: S::Job::TABLE.into(),
                 problem: format!(
-                    "a worker of {threads} threads; give it {MOST_THREADS} threads at the most"
+                    "a worker of {threads} threads; give it at most {MOST_THREADS} threads"
                 ),
             });
         }
@@ -249,24 +250,26 @@ where
             step = std::any::type_name::<S>().rsplit("::").next(),
         );
         let _entered = span.enter();
-        let crew = Arc::new(Crew::new(self.pool, step, self.settings, self.observer));
+        let runtime = Arc::new(Runtime::new(self.pool, step, self.settings, self.observer));
         let running = self.handle.begin({
-            let crew = Arc::clone(&crew);
-            move || crew.shut_down()
+            let runtime = Arc::clone(&runtime);
+            move || runtime.shut_down()
         });
         if self.handle.is_shut_down() {
-            crew.shut_down();
+            runtime.shut_down();
         }
         tracing::info!("working");
-        crew.claim_first::<S>()?;
-        crew::work::<S, _, _>(&crew, kept, &run).map_err(|error| Error::Misconfigured {
-            job: S::Job::TABLE.into(),
-            problem: format!("the machine gives no more threads: {error}"),
+        runtime.claim_first::<S>()?;
+        runtime::work::<S, _, _>(&runtime, kept, &run).map_err(|source| {
+            Error::ThreadNotStarted {
+                job: S::Job::TABLE.into(),
+                source,
+            }
         })?;
-        let summary = crew.summary();
+        let summary = runtime.summary();
         tracing::info!("done: {summary}");
         drop(running);
-        if let Some(error) = crew.lasting_error() {
+        if let Some(error) = runtime.lasting_error() {
             return Err(error);
         }
         Ok(summary)
@@ -277,18 +280,18 @@ where
 fn perform<S: StatusTracked, C: TrackerConnection>(
     mut job: Box<RunningJob<S::Job, C>>,
     work: impl Fn(&RunningJob<S::Job, C>, &mut UpdatesOf<S>) -> Result<(), BoxError>,
-) -> Ran<S::Job, C>
+) -> RunResult<S::Job, C>
 where
     S::Job: JobStore<C>,
 {
-    let (ending, result) = job.perform(work);
-    if let Err(trouble) = result {
-        trouble.discard();
+    let (outcome, result) = job.perform(work);
+    if let Err(attempt_error) = result {
+        attempt_error.discard();
     }
-    Ran::Due {
+    RunResult::ToWrite {
         job,
-        ending,
-        doubtful: false,
+        outcome,
+        maybe_applied: false,
     }
 }
 
@@ -297,54 +300,63 @@ fn transact<S: StatusTracked, C: TrackerConnection>(
     mut job: Box<RunningJob<S::Job, C>>,
     takes_row: bool,
     work: impl Fn(&mut C, &S::Job, &mut UpdatesOf<S>) -> Result<(), BoxError>,
-) -> Ran<S::Job, C>
+) -> RunResult<S::Job, C>
 where
     S::Job: JobStore<C>,
 {
-    // Where the transaction has the row, a renewal would wait for it, and
-    // nobody can expire the lock meanwhile.
-    job.lease.set_ending(takes_row);
-    let outcome = job.transact(takes_row, work);
-    if is_still_held(&outcome) {
-        job.lease.set_ending(false);
+    // If the transaction locks the row, a renewal would wait for it. Nobody can
+    // expire the lock meanwhile.
+    job.lease.set_completing(takes_row);
+    let result = job.transact(takes_row, work);
+    if is_still_held(&result) {
+        job.lease.set_completing(false);
     }
-    let (ending, doubtful) = match outcome {
-        Outcome::Committed(()) => return Ran::Over(job),
-        Outcome::LockLost => {
+    let outcome = match result {
+        TransactionResult::Committed(()) => return RunResult::Done(job),
+        TransactionResult::LockLost => {
             job.lock_lost();
-            return Ran::Over(job);
+            return RunResult::Done(job);
         }
-        Outcome::Failed(trouble) => {
-            let ending = job.ending_after(&trouble);
-            trouble.discard();
-            (ending, false)
+        TransactionResult::Failed(attempt_error) => {
+            let outcome = job.outcome_of(&attempt_error);
+            attempt_error.discard();
+            outcome
         }
-        Outcome::MadeWay {
+        TransactionResult::RolledBack {
             source,
             is_conflict: true,
             ..
-        } => return Ran::Conflict { job, source },
-        Outcome::MadeWay {
-            source, doubtful, ..
+        } => return RunResult::Conflict { job, source },
+        TransactionResult::RolledBack {
+            source,
+            is_released,
+            ..
         } => {
-            Trouble::Error(source).discard();
-            (job.release(), doubtful)
+            AttemptError::Error(source).discard();
+            let release = job.release();
+            if is_released {
+                job.note_written(&release);
+                return RunResult::Done(job);
+            }
+            release
         }
-        Outcome::Unreached(error) => return Ran::Unreached { job, error },
+        TransactionResult::Unavailable(error) => return RunResult::Unavailable { job, error },
     };
-    Ran::Due {
+    RunResult::ToWrite {
         job,
-        ending,
-        doubtful,
+        outcome,
+        maybe_applied: false,
     }
 }
 
-/// Whether the row bears the job's lock for sure, so that it is to be renewed.
-fn is_still_held<T>(outcome: &Outcome<T>) -> bool {
-    match outcome {
-        Outcome::Failed(_) => true,
-        Outcome::MadeWay { doubtful, .. } => !doubtful,
-        Outcome::Committed(_) | Outcome::LockLost | Outcome::Unreached(_) => false,
+/// Whether the row certainly has the job's lock, so that it must be renewed.
+fn is_still_held<T>(result: &TransactionResult<T>) -> bool {
+    match result {
+        TransactionResult::Failed(_) => true,
+        TransactionResult::RolledBack { is_released, .. } => !is_released,
+        TransactionResult::Committed(_)
+        | TransactionResult::LockLost
+        | TransactionResult::Unavailable(_) => false,
     }
 }
 

@@ -1,4 +1,4 @@
-//! The next ready jobs: all at once where that works, else one by one.
+//! Claims the next ready jobs: together if that works, otherwise one by one.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -12,29 +12,29 @@ use super::{claim_or_release, decoded, new_token, one_by_one, release_unread};
 use crate::apart::Mode;
 use crate::connection::{PoolOf, TrackerConnection, together};
 use crate::error::Result;
-use crate::protocol::Step;
 use crate::retry::{self, Verdict};
 use crate::running::RunningJob;
 use crate::statement::{LockWait, round_up};
 use crate::store::{Batch, Claimed, JobStore, Obstacle, Ready, Search};
+use status_protocol::Step;
 
-/// Rows that one statement claims: for far more, PostgreSQL may choose a plan
-/// whose time grows with their square, and MySQL has too few parameters.
+/// The most rows that one statement claims. With many more, the time of
+/// PostgreSQL's plan may grow with their square, and MySQL has too few parameters.
 const LARGEST_CLAIM: usize = 1_000;
 
-/// The next ready jobs, as far as they could be had.
+/// The next ready jobs, as far as they could be claimed.
 pub(crate) struct Next<J: JobStore<C>, C: TrackerConnection> {
     /// In order, none of them started.
     pub jobs: Vec<RunningJob<J, C>>,
-    /// Rows that would have been next, and why they are not.
+    /// Rows that would have been next, and why they could not be claimed.
     pub passed_over: Vec<(J::Key, Obstacle)>,
-    /// When that of these rows had changed which had done so last.
+    /// The latest `update_at` among the claimed rows, before the claim.
     pub reached: Option<DateTime<Utc>>,
 }
 
-/// Claims up to `wanted` of the ready jobs that `search` looks for, fewer when
-/// fewer are free right now. A row that cannot be claimed does not stop the
-/// others.
+/// Claims up to `wanted` of the ready jobs that `search` looks for, or fewer if
+/// fewer are free now. A row that cannot be claimed does not prevent the others
+/// from being claimed.
 pub(crate) fn next<S: 'static, J: JobStore<C>, C: TrackerConnection>(
     pool: &PoolOf<C>,
     wanted: usize,
@@ -66,9 +66,9 @@ pub(crate) fn next<S: 'static, J: JobStore<C>, C: TrackerConnection>(
                     break;
                 }
             }
-            // Those that are claimed are the caller's.
+            // The caller gets those that are claimed.
             Err(error) if !next.jobs.is_empty() => {
-                tracing::warn!(table = J::TABLE, %error, "fewer are claimed than were asked for");
+                tracing::warn!(table = J::TABLE, %error, "fewer jobs are claimed than were asked for");
                 break;
             }
             Err(error) => return Err(error),
@@ -77,7 +77,7 @@ pub(crate) fn next<S: 'static, J: JobStore<C>, C: TrackerConnection>(
     Ok(next)
 }
 
-/// What `work` claims with a token, on a connection of the pool.
+/// Claims rows by `work`, which gets a token, on a connection of the pool.
 pub(super) fn claim<S: 'static, J: JobStore<C>, C: TrackerConnection>(
     pool: &PoolOf<C>,
     step: Step<J::Status>,
@@ -89,13 +89,13 @@ pub(super) fn claim<S: 'static, J: JobStore<C>, C: TrackerConnection>(
     let batch = retry::run(pool, &J::TABLE, |conn, _| {
         tries += 1;
         if tries > 1 {
-            // An earlier try may have landed, and its answer been lost, or
-            // have claimed some before it failed.
+            // An earlier try may have been applied although its answer was lost. Or
+            // it claimed some rows before it failed.
             let earlier = held_by(conn, &token, &step)?;
             if !earlier.claimed.is_empty() {
                 return Ok(earlier);
             }
-            // Or it is still to land, and then not this try's.
+            // It may also be applied later. Then its rows are not those of this try.
             token = new_token();
         }
         asked_at = Instant::now();
@@ -110,9 +110,9 @@ pub(super) fn claim<S: 'static, J: JobStore<C>, C: TrackerConnection>(
     })
 }
 
-/// Claims the rows by as few statements as can be. Where that gives none, though
-/// there may be some, one by one: a row that cannot be claimed may be in front
-/// of others that can.
+/// Claims the rows by as few statements as possible. If that gives none although
+/// some may be ready, it claims one by one: a row that cannot be claimed may stand
+/// in front of others that can.
 fn together_or_alone<S: 'static, C: TrackerConnection, J: JobStore<C>>(
     conn: &mut C,
     limit: usize,
@@ -126,17 +126,17 @@ fn together_or_alone<S: 'static, C: TrackerConnection, J: JobStore<C>>(
     }
     let claimed = decoded(|| J::claim_rows::<S>(conn, limit, token, step, search));
     let (mut batch, is_refused) = match claimed {
-        // Which of the rows it was is found one by one.
+        // Claiming one by one finds out which row it was.
         Err(Undecodable(_)) => (held_by(conn, token, step)?, false),
-        // What the database refuses of one row, it refuses of its whole batch.
+        // The database refuses the whole batch because of one row.
         Err(error) if retry::judge(conn, &error) == Verdict::Permanent => {
             tracing::debug!(table = J::TABLE, %error, "not claimed together");
             (held_by(conn, token, step)?, true)
         }
         other => (other?, false),
     };
-    // Rows whose update the database drops leave no trace. A search from the
-    // front finds them.
+    // A row whose update the database drops is not reported. Only a search from
+    // the front looks for such rows.
     let may_be_dropped = !batch.none_is_ready && search.since.is_none();
     if batch.claimed.is_empty() && (is_refused || may_be_dropped || !batch.passed_over.is_empty()) {
         let mut search = search.clone();
@@ -150,13 +150,14 @@ fn together_or_alone<S: 'static, C: TrackerConnection, J: JobStore<C>>(
     Ok(batch)
 }
 
-/// Candidates that are read to spare: others read the same list at the same time.
+/// How many more candidates are read than are wanted: other claimers read the same
+/// list at the same time.
 fn spare(limit: usize) -> usize {
     limit.max(16)
 }
 
-/// Reads at least `limit` of the ready rows that `search` looks for, and tells
-/// whether these are all.
+/// Reads at least `limit` of the ready rows that `search` looks for. The second
+/// value: whether these are all.
 pub(super) fn candidates<C, J: JobStore<C>>(
     conn: &mut C,
     limit: usize,
@@ -172,7 +173,7 @@ pub(super) fn candidates<C, J: JobStore<C>>(
     Ok((rows.collect(), are_all))
 }
 
-/// Claims the first `limit` ready rows by key; several of them in one
+/// Claims the first `limit` ready rows by key. Several rows are claimed in one
 /// transaction.
 pub fn claim_by_key<S: 'static, C: TrackerConnection, J: JobStore<C>>(
     conn: &mut C,
@@ -192,8 +193,8 @@ pub fn claim_by_key<S: 'static, C: TrackerConnection, J: JobStore<C>>(
     })
 }
 
-/// Claims the first `limit` ready rows; several of them by `claim`, in one go,
-/// which returns those that it got without waiting.
+/// Claims the first `limit` ready rows. Several rows are claimed by one call of
+/// `claim`, which does not wait, and returns those that it got.
 pub fn claim_by_keys<S: 'static, C: TrackerConnection, J: JobStore<C>>(
     conn: &mut C,
     limit: usize,
@@ -229,14 +230,14 @@ pub fn claim_by_keys<S: 'static, C: TrackerConnection, J: JobStore<C>>(
         if are_all || !batch.claimed.is_empty() {
             return Ok(batch);
         }
-        // Others are at all of these.
+        // Other workers are claiming all of these.
         reach *= 2;
     }
 }
 
-/// Claims the first `limit` of `candidates` that can still be had. The first
-/// try goes to the first; a claimer that lost it goes on elsewhere, so that
-/// claimers of one list do not run into each other row by row.
+/// Claims the first `limit` of `candidates` that are still ready. It tries the
+/// first one first. If another claimer was faster, it goes on at a random place,
+/// so that two claimers of one list do not meet at each row.
 fn claim_each<S: 'static, C: TrackerConnection, J: JobStore<C>>(
     conn: &mut C,
     mut candidates: VecDeque<Ready<J::Key>>,
@@ -270,7 +271,7 @@ fn claim_each<S: 'static, C: TrackerConnection, J: JobStore<C>>(
     Ok(batch)
 }
 
-/// What `token` holds. Rows that cannot be read are given back.
+/// The rows that `token` holds. Those that cannot be read are released.
 pub fn held_by<C, J: JobStore<C>>(
     conn: &mut C,
     token: &str,
@@ -290,7 +291,7 @@ pub fn held_by<C, J: JobStore<C>>(
     Ok(batch)
 }
 
-/// A number by chance: the token's digits are nothing else.
+/// A random number, made of the random digits of the token.
 fn any_number_of(token: &str) -> usize {
     token.bytes().fold(0, |sum: usize, byte| {
         sum.wrapping_mul(31).wrapping_add(byte.into())

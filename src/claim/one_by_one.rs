@@ -1,4 +1,4 @@
-//! Claiming rows one by one, past those that cannot be claimed.
+//! Claims rows one by one, and skips those that cannot be claimed.
 
 use diesel::QueryResult;
 use diesel::result::Error::DeserializationError as Undecodable;
@@ -7,19 +7,19 @@ use super::claim_or_release;
 use super::next::candidates;
 use crate::apart;
 use crate::connection::TrackerConnection;
-use crate::protocol::{Start, Step};
 use crate::statement::LockWait;
 use crate::store::{Batch, Claimed, JobStore, Obstacle, Ready, Search};
+use status_protocol::{Start, Step};
 
-/// Rows that are looked at in one go.
+/// Rows that are read at a time.
 const AT_A_TIME: usize = 50;
 
-/// How often a row must be ready before a claim and after it, and the claim do
-/// nothing, until that is no accident.
+/// How often a row must be ready before and after a claim that does nothing. Then
+/// the database drops the update.
 const TRIES: u32 = 3;
 
-/// Claims up to `wanted` of the ready rows that `search` looks for, each by a
-/// statement of its own, however many cannot be claimed before them.
+/// Claims up to `wanted` of the ready rows that `search` looks for, each by its own
+/// statement, however many rows before them cannot be claimed.
 pub(super) fn claim<S: 'static, C: TrackerConnection, J: JobStore<C>>(
     conn: &mut C,
     wanted: usize,
@@ -29,7 +29,7 @@ pub(super) fn claim<S: 'static, C: TrackerConnection, J: JobStore<C>>(
 ) -> QueryResult<Batch<J>> {
     let mut batch = Batch::default();
     loop {
-        // Each page is as long as all before it, so that few are read.
+        // Each page is as long as all pages before, so that there are few pages.
         let reach = wanted.max(AT_A_TIME).max(search.past.len());
         let (rows, are_all) = candidates::<C, J>(conn, reach, step, &search)?;
         let keys: Vec<_> = rows.iter().map(|row| row.key.clone()).collect();
@@ -58,7 +58,7 @@ pub(super) fn claim<S: 'static, C: TrackerConnection, J: JobStore<C>>(
     }
 }
 
-/// Claims one row: `None` where it is not ready any more.
+/// Claims one row. `None` if it is not ready any more.
 fn alone<S: 'static, C: TrackerConnection, J: JobStore<C>>(
     conn: &mut C,
     key: &J::Key,
@@ -73,7 +73,7 @@ fn alone<S: 'static, C: TrackerConnection, J: JobStore<C>>(
             Ok(Some(claimed)) => return Ok(Ok(Some(claimed))),
             Ok(None) => {}
             Err(Obstacle::Refused(error)) => {
-                // What cannot even be read is wrong with the table, not with the row.
+                // If even a read fails, the table is at fault and not the row.
                 return match J::claimed_row(conn, key, token) {
                     Ok(_) | Err(Undecodable(_)) => Ok(Err(Obstacle::Refused(error))),
                     Err(_) => Err(error),

@@ -20,7 +20,7 @@ macro_rules! __job_table_store {
             };
             use $crate::__private::{
                 self as __private, Batch, Claimed, Code, ColumnTypes, DeadAttempt, ErrorsColumn, HasColumns, IsNoNumber as _,
-                IsNumber as _, Lenient, LockWait, Probe, Ready, Renewed, RetryColumn, RowState, Search, Setback, Step, Texts, TimeColumn, guard,
+                IsNumber as _, Lenient, LockWait, Probe, Ready, Renewed, RetryColumn, RowState, Search, FailureOutcome, Step, Texts, TimeColumn, guard,
             };
             use $crate::__private::chrono::{DateTime, Utc};
             use $crate::__private::diesel::{self, QueryResult};
@@ -318,7 +318,7 @@ macro_rules! __job_table_store {
                     diesel::query_builder::QueryFragment::<Backend>::is_noop(&changes_, &::core::default::Default::default())
                 }
 
-                fn fail_row(conn_: &mut Connection, key_: &Key, token_: &str, setback_: Setback<Status>, errors_: Value, wait_: LockWait) -> QueryResult<::core::primitive::usize> {
+                fn fail_row(conn_: &mut Connection, key_: &Key, token_: &str, setback_: FailureOutcome<Status>, errors_: Value, wait_: LockWait) -> QueryResult<::core::primitive::usize> {
                     execute!(__private::update(table!(), setback!(setback_, errors_), held!(key_, token_), wait_), conn_)
                 }
 
@@ -381,7 +381,7 @@ macro_rules! __job_table_store {
                     Ok(row_.map(dead_of))
                 }
 
-                fn expire_row(conn_: &mut Connection, dead_: &DeadAttempt<Row>, setback_: Setback<Status>, errors_: Value, step_: &Step<Status>) -> QueryResult<::core::primitive::usize> {
+                fn expire_row(conn_: &mut Connection, dead_: &DeadAttempt<Row>, setback_: FailureOutcome<Status>, errors_: Value, step_: &Step<Status>) -> QueryResult<::core::primitive::usize> {
                     execute!(__private::update(table!(), setback!(setback_, errors_), held!(&dead_.key, &dead_.lock).and(expired!(step_)), LockWait::Never), conn_)
                 }
 

@@ -1,12 +1,12 @@
-//! How far the order of the jobs has been worked off: pure decisions, no
-//! database and no clock.
+//! Where the next search for ready jobs begins. These are pure decisions, without
+//! a database and without a clock.
 //!
-//! Where old versions of rows cannot be cleaned up, because a backup or a
-//! forgotten transaction still sees them, each search for ready rows has to
-//! pass those that are done. So it begins where the last one has ended. Rows
-//! that become ready get the time of that, and lie behind; but not those that
-//! come late: a row that was written in a long transaction, one whose `run_at`
-//! has come, one that was held. They are found by a search from the front.
+//! While a backup or a forgotten transaction still sees old versions of rows, the
+//! database cannot clean them up, and each search has to pass all jobs that are
+//! done. So a search begins where the last one has ended. A job that becomes
+//! ready gets a new time, and is found behind that place. Some jobs are not: one
+//! that was written in a long transaction, one whose `run_at` has come, one whose
+//! row was held. A search from the front finds them.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use chrono::{DateTime, Utc};
 
 /// The least time between two searches from the front.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Searches from the front take no more than one part of so many of the time.
+/// Searches from the front take at most this part of the time: one in twenty.
 const SHARE: u32 = 20;
 
 /// Where the next search begins.
@@ -51,8 +51,8 @@ impl Frontier {
         now: Instant,
     ) {
         if from.is_none() {
-            // It may have found rows that others have left out; where it has claimed
-            // none, nothing is left in front.
+            // It may have claimed rows that lie in front. If it has claimed none,
+            // nothing is left there.
             self.since = reached.or(self.since);
             self.front_from = now + took.saturating_mul(SHARE).max(INTERVAL);
         } else if self.since >= from {
@@ -72,7 +72,7 @@ mod tests {
     const QUICK: Duration = Duration::from_millis(1);
 
     #[test]
-    fn a_search_begins_where_the_last_one_has_ended() {
+    fn a_search_begins_where_the_last_one_ended() {
         let now = Instant::now();
         let mut frontier = Frontier::new(now);
         assert_eq!(frontier.next(now), None);
@@ -92,14 +92,14 @@ mod tests {
         frontier.reached(None, at(10), QUICK, now);
         assert_eq!(frontier.next(now + INTERVAL), None);
 
-        // The longer that takes, the rarer it is.
+        // The longer such a search takes, the rarer it is.
         frontier.reached(None, at(10), INTERVAL, now);
         assert_eq!(frontier.next(now + INTERVAL * (SHARE - 1)), at(10));
         assert_eq!(frontier.next(now + INTERVAL * SHARE), None);
     }
 
     #[test]
-    fn a_search_from_the_front_that_claims_nothing_leaves_it_where_it_was() {
+    fn a_search_from_the_front_that_claims_nothing_changes_nothing() {
         let now = Instant::now();
         let mut frontier = Frontier::new(now);
         frontier.reached(None, at(10), QUICK, now);
@@ -108,13 +108,13 @@ mod tests {
     }
 
     #[test]
-    fn what_a_search_from_the_front_has_left_is_not_passed() {
+    fn jobs_that_a_search_from_the_front_has_left_are_found_later() {
         let now = Instant::now();
         let mut frontier = Frontier::new(now);
         frontier.reached(None, at(50), QUICK, now);
         // Late rows were found, and not all of them claimed.
         frontier.reached(None, at(5), QUICK, now);
-        // A search that had begun before ends now.
+        // A search that began earlier ends now.
         frontier.reached(at(50), at(60), QUICK, now);
         assert_eq!(frontier.next(now), at(5));
     }

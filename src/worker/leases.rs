@@ -1,4 +1,4 @@
-//! The locks of the jobs that a worker has in hand, and their renewal.
+//! The locks of all jobs that a worker has claimed, and their renewal.
 
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -17,7 +17,7 @@ use crate::retry::{self, Kept};
 use crate::statement::LockWait;
 use crate::store::{JobName, JobStore, Obstacle, Renewed};
 
-/// The leases of all jobs in hand, claim by claim.
+/// The leases of all claimed jobs, claim by claim.
 pub(super) struct Leases<K>(Mutex<Vec<Vec<Weak<Lease<K>>>>>);
 
 impl<K> Default for Leases<K> {
@@ -27,7 +27,7 @@ impl<K> Default for Leases<K> {
 }
 
 impl<K: PartialEq> Leases<K> {
-    /// Adds those of a claim, and forgets the claims whose jobs are all over.
+    /// Adds those of a claim, and forgets the claims whose jobs are all done.
     pub fn add<'a>(&self, claim: impl Iterator<Item = &'a Arc<Lease<K>>>)
     where
         K: 'a,
@@ -38,14 +38,15 @@ impl<K: PartialEq> Leases<K> {
         claims.push(claim);
     }
 
-    /// Those that are to be renewed.
+    /// Those that must be renewed.
     pub fn standing(&self) -> Vec<Arc<Lease<K>>> {
         let mut leases = self.all();
         leases.retain(stands);
         leases
     }
 
-    /// Whether this worker has a job in hand that it may not have lost.
+    /// Whether this worker has claimed the job with this key, and does not know
+    /// that its lock is lost.
     pub fn hold(&self, key: &K) -> bool {
         let leases = self.all();
         leases
@@ -59,22 +60,20 @@ impl<K: PartialEq> Leases<K> {
     }
 }
 
-/// Whether this lock is to be renewed.
+/// Whether this lock must be renewed.
 fn stands<K>(lease: &Arc<Lease<K>>) -> bool {
-    !lease.is_lost() && !lease.is_ending()
+    !lease.is_lost() && !lease.is_completing()
 }
 
-/// Those that are still to be renewed, after they could not be at an earlier
-/// try.
+/// Those of an earlier try that must still be renewed.
 pub(super) fn still_standing<K>(mut leases: Vec<Arc<Lease<K>>>) -> Vec<Arc<Lease<K>>> {
-    // Where nobody else has it, the job is over.
+    // If nobody else has the lease, the job is done.
     leases.retain(|lease| stands(lease) && Arc::strong_count(lease) > 1);
     leases
 }
 
-/// Takes the locks for another `LOCK_EXPIRE`, tells those that are lost, and
-/// returns those that could not be renewed because another transaction holds
-/// their row: nobody waits for them.
+/// Renews the locks for another `LOCK_EXPIRE`, and notes which are lost. Returns
+/// those whose row another transaction holds: this does not wait for them.
 pub(super) fn renew<J: JobStore<C>, C: TrackerConnection>(
     pool: &PoolOf<C>,
     kept: &mut Kept<C>,
@@ -98,8 +97,8 @@ pub(super) fn renew<J: JobStore<C>, C: TrackerConnection>(
             let lease = &chunk[n];
             match renewed {
                 Ok(Some(row)) => lease.set_renewed(row.lock_at, asked_at),
-                // Its end has come between, and has given the lock up.
-                Ok(None) if lease.is_ending() => {}
+                // Its outcome was written meanwhile, which released the lock.
+                Ok(None) if lease.is_completing() => {}
                 Ok(None) => {
                     lease.lose();
                     tracing::warn!(job = %JobName::<J>(&lease.key), "lock lost");
@@ -113,7 +112,7 @@ pub(super) fn renew<J: JobStore<C>, C: TrackerConnection>(
                     let error = obstacle.into_error(JobName::<J>(&lease.key).to_string());
                     tracing::warn!(
                         %error,
-                        "a lock cannot be renewed: when it expires, the job runs again; mend what refuses the update, such as a trigger"
+                        "a lock cannot be renewed: when it expires, the job runs again; correct what refuses the update, such as a trigger"
                     );
                 }
             }
@@ -123,18 +122,18 @@ pub(super) fn renew<J: JobStore<C>, C: TrackerConnection>(
     Ok(held)
 }
 
-/// What a renewal tells of each lease: its new time, `None` where it is lost.
-type Told<K> = Vec<(usize, std::result::Result<Option<Renewed<K>>, Obstacle>)>;
+/// The result for each lease: its new time, `None` where it is lost.
+type Results<K> = Vec<(usize, std::result::Result<Option<Renewed<K>>, Obstacle>)>;
 
 /// Renews those whose rows no other transaction holds, by one statement.
 fn renew_free<J: JobStore<C>, C: TrackerConnection>(
     conn: &mut C,
     leases: &[Arc<Lease<J::Key>>],
-) -> QueryResult<Told<J::Key>> {
+) -> QueryResult<Results<J::Key>> {
     if C::WRITERS == 1 {
         let times = Times::of(renew_some::<J, C>(conn, leases)?);
-        let told = leases.iter().map(|lease| Ok(times.of_lease(lease)));
-        return Ok(told.enumerate().collect());
+        let result = leases.iter().map(|lease| Ok(times.of_lease(lease)));
+        return Ok(result.enumerate().collect());
     }
     let (free, times) = conn.transaction(|conn| {
         let keys: Vec<J::Key> = leases.iter().map(|lease| lease.key.clone()).collect();
@@ -145,18 +144,17 @@ fn renew_free<J: JobStore<C>, C: TrackerConnection>(
         let renewed = renew_some::<J, C>(conn, &mine)?;
         QueryResult::Ok((free, Times::of(renewed)))
     })?;
-    let tell = |(n, lease): (usize, &Arc<Lease<J::Key>>)| {
-        // Not before the transaction is over: in one that is serializable,
-        // MySQL would wait for the row.
+    let result_of = |(n, lease): (usize, &Arc<Lease<J::Key>>)| {
+        // After the transaction: in a serializable one MySQL would wait for the row.
         let is_held = !free.contains(&lease.key) && exists::<J, C>(conn, &lease.key)?;
-        let told = if is_held {
+        let result = if is_held {
             Err(Obstacle::Held)
         } else {
             Ok(times.of_lease(lease))
         };
-        Ok((n, told))
+        Ok((n, result))
     };
-    leases.iter().enumerate().map(tell).collect()
+    leases.iter().enumerate().map(result_of).collect()
 }
 
 /// Renews these by one statement.
@@ -208,16 +206,16 @@ mod tests {
         Arc::new(Lease::new(key, "token".into(), None, Instant::now()))
     }
 
-    /// Of an end whose answer was lost the row may bear no lock any more, and
-    /// a renewal would take that for a lock that is lost.
+    /// An outcome whose answer was lost may have been applied. Then the row has no
+    /// lock any more, and a renewal would take that for a lost lock.
     #[test]
-    fn jobs_that_are_ending_or_lost_or_over_are_not_renewed() {
+    fn a_job_that_is_completing_or_lost_or_done_is_not_renewed() {
         let leases = Leases::default();
-        let [running, ending, lost, over] = [1, 2, 3, 4].map(lease);
-        leases.add([&running, &ending, &lost, &over].into_iter());
-        ending.set_ending(true);
+        let [running, completing, lost, done] = [1, 2, 3, 4].map(lease);
+        leases.add([&running, &completing, &lost, &done].into_iter());
+        completing.set_completing(true);
         lost.lose();
-        drop(over);
+        drop(done);
 
         let standing = leases.standing();
 
@@ -230,12 +228,12 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_whose_row_was_held_is_tried_again_only_while_it_stands() {
-        let [running, ending, lost, over] = [1, 2, 3, 4].map(lease);
-        let held = [&running, &ending, &lost, &over].map(Arc::clone).into();
-        ending.set_ending(true);
+    fn a_lock_whose_row_was_held_is_tried_again_while_the_job_runs() {
+        let [running, completing, lost, done] = [1, 2, 3, 4].map(lease);
+        let held = [&running, &completing, &lost, &done].map(Arc::clone).into();
+        completing.set_completing(true);
         lost.lose();
-        drop(over);
+        drop(done);
 
         let left = still_standing(held);
 
@@ -244,14 +242,14 @@ mod tests {
     }
 
     #[test]
-    fn claims_whose_jobs_are_over_are_forgotten() {
+    fn claims_whose_jobs_are_done_are_forgotten() {
         let leases = Leases::default();
         for key in 0..10 {
-            let (over, running) = (lease(key), lease(key));
-            leases.add([&over].into_iter());
-            leases.add([&over, &running].into_iter());
+            let (done, running) = (lease(key), lease(key));
+            leases.add([&done].into_iter());
+            leases.add([&done, &running].into_iter());
         }
         let left = leases.0.lock().unwrap().len();
-        assert_eq!(left, 2, "those of the last turn");
+        assert_eq!(left, 2, "those of the last round");
     }
 }

@@ -1,4 +1,4 @@
-//! What a worker tells of its work: each transition, and a summary.
+//! What a worker reports: each transition, and a summary.
 
 use std::fmt::{self, Debug, Display};
 use std::time::Duration;
@@ -22,11 +22,11 @@ pub struct Event<'a> {
 /// Is told of each transition that a [`Worker`](crate::Worker) makes: for
 /// metrics, a progress bar, a test.
 ///
-/// It is called on the worker's own threads, after the transition is recorded
-/// in the database, and keeps them from their work meanwhile. Closures will
-/// do: `.observer(|event: &Event<'_>| counter.add(event.transition))`.
+/// It is called on the worker's own threads, after the transition is recorded in
+/// the database. These threads wait until it returns. A closure is enough:
+/// `.observer(|event: &Event<'_>| counter.add(event.transition))`.
 pub trait Observer: Send + Sync {
-    /// A job has made a transition. A panic is logged, and goes no further.
+    /// A job has made a transition. A panic is caught and logged.
     fn observe(&self, event: &Event<'_>);
 }
 
@@ -42,20 +42,20 @@ impl<F: Fn(&Event<'_>) + Send + Sync> Observer for F {
 pub struct Summary {
     /// Attempts that succeeded.
     pub succeeded: u64,
-    /// Attempts that failed; their jobs are going to be tried again.
+    /// Attempts that failed; their jobs will be tried again.
     pub failed: u64,
     /// Attempts that failed, and whose jobs are left alone from now on.
     pub ignored: u64,
-    /// Jobs that were given back with no attempt counted.
+    /// Jobs that were released, with no attempt counted.
     pub released: u64,
-    /// Attempts that lost their lock, or whose end could not be recorded.
+    /// Attempts that lost their lock, or whose outcome could not be recorded.
     pub lost: u64,
-    /// Dead attempts of others that were ended.
+    /// Dead attempts of others that were expired.
     pub expired: u64,
-    /// Times that a row was set aside which the program cannot read.
+    /// How often a row was set aside because the program cannot read it.
     pub unreadable: u64,
-    /// Times that a row was set aside which the database does not let be
-    /// claimed or expired: a constraint, a trigger or a rule is in the way.
+    /// How often a row was set aside because the database refuses to have it
+    /// claimed or expired: a constraint, a trigger or a rule prevents it.
     pub refused: u64,
 }
 
@@ -73,7 +73,8 @@ impl Summary {
     }
 }
 
-/// `12 succeeded, 3 failed, 1 ignored, 0 released, 0 lost`, and what else there was.
+/// `12 succeeded, 3 failed, 1 ignored, 0 released, 0 lost`, and the other counts
+/// that are not zero.
 impl Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(

@@ -4,8 +4,8 @@ use std::fmt::{self, Debug};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Stops a [`Worker`](crate::Worker), from any thread: that of a signal
-/// handler, of a web server that shuts down, or the job's own.
+/// Stops a [`Worker`](crate::Worker) from any thread: a signal handler's, that of
+/// a web server that shuts down, or the job's own.
 #[derive(Clone, Default)]
 pub struct WorkerHandle(Arc<Control>);
 
@@ -18,14 +18,14 @@ struct Control {
 #[derive(Default)]
 struct State {
     is_shut_down: bool,
-    /// Tells the threads of the worker that is running.
+    /// Wakes the threads of the worker that is running.
     wake: Option<Box<dyn Fn() + Send>>,
 }
 
 impl WorkerHandle {
-    /// Has the worker claim no more, finish the jobs that run, give back
-    /// those that it has claimed and not begun, and return. Returns at once.
-    /// A worker that is not running yet will end as soon as it begins.
+    /// Tells the worker to shut down, and returns at once. The worker claims no
+    /// more jobs, finishes those that run, releases those that it has not begun,
+    /// and returns. A worker that is not running yet ends as soon as it begins.
     pub fn shutdown(&self) {
         let mut state = self.state();
         if !state.is_shut_down {
@@ -37,9 +37,9 @@ impl WorkerHandle {
         }
     }
 
-    /// [`shutdown`](Self::shutdown), then waits for the worker to return, for
-    /// `timeout` at the most, and tells whether it has. It goes on shutting
-    /// down in any case. A job that calls this waits for itself.
+    /// [`shutdown`](Self::shutdown), then waits up to `timeout` for the worker to
+    /// return. `true` if it has. If it has not, it still goes on shutting down. A
+    /// job that calls this waits for itself.
     pub fn shutdown_and_wait(&self, timeout: Duration) -> bool {
         self.shutdown();
         let end = Instant::now().checked_add(timeout);
@@ -65,14 +65,14 @@ impl WorkerHandle {
         self.state().is_shut_down
     }
 
-    /// Says that a worker runs, until the return value is dropped.
+    /// A worker runs, until the return value is dropped.
     pub(super) fn begin(&self, wake: impl Fn() + Send + 'static) -> Running {
         self.state().wake = Some(Box::new(wake));
         Running(self.clone())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Both fields are whole at any time.
+        // Both fields are valid at any time, so poison is ignored.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

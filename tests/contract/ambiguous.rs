@@ -83,7 +83,7 @@ fn expire(db: &TestDb, pool: &TestPool) {
 }
 
 #[test]
-fn a_finish_that_landed_and_was_overwritten_is_of_unknown_outcome() {
+fn an_outcome_that_was_written_and_overwritten_is_unknown() {
     let overwritten: [Meanwhile; 4] = [
         |_, pool| Job::reset(pool, "a").unwrap(),
         |_, pool| {
@@ -112,7 +112,7 @@ fn a_finish_that_landed_and_was_overwritten_is_of_unknown_outcome() {
 }
 
 #[test]
-fn a_success_that_did_not_land_before_its_lock_expired_is_lock_lost() {
+fn a_success_that_was_not_written_before_its_lock_expired_is_lock_lost() {
     let scene = Scene::new();
     let attempt = Job::start(&scene.pool, "a").unwrap();
     let left = scene.cut(Turn::Request, expire);
@@ -128,7 +128,7 @@ fn a_success_that_did_not_land_before_its_lock_expired_is_lock_lost() {
 }
 
 #[test]
-fn a_finish_that_did_not_land_before_another_attempt_claims_no_success() {
+fn an_outcome_that_was_not_written_before_another_attempt_is_no_success() {
     let overtaken: [Meanwhile; 2] = [
         |db, pool| {
             expire(db, pool);
@@ -156,7 +156,7 @@ fn a_finish_that_did_not_land_before_another_attempt_claims_no_success() {
 }
 
 #[test]
-fn a_claim_whose_answer_is_lost_and_that_others_overtook_is_theirs() {
+fn a_claim_whose_answer_is_lost_and_that_has_expired_belongs_to_others() {
     let overtaken: [(Meanwhile, fn(&Error) -> bool); 2] = [
         (
             |db, pool| {
@@ -195,7 +195,7 @@ fn tokens(text: &str) -> impl Iterator<Item = String> {
 
 /// What was sent before may still land, after the job was another's meanwhile.
 #[test]
-fn a_claim_that_is_sent_again_bears_another_token() {
+fn a_claim_that_is_sent_again_has_another_token() {
     let by_key: fn(&TestPool) -> Attempt = |pool| Job::start(pool, "a").unwrap();
     let next: fn(&TestPool) -> Attempt = |pool| Job::claim_next(pool, 1).unwrap().remove(0);
     for (claim, statements) in [(by_key, CLAIM), (next, CLAIM_NEXT)] {
@@ -227,14 +227,14 @@ fn a_claim_that_is_sent_again_bears_another_token() {
         let sent = sent.lock().unwrap().clone();
         assert_eq!(sent.len(), 2, "{sent:?}");
         assert_ne!(sent[0], sent[1]);
-        assert_eq!(attempt.lock(), sent[1]);
+        assert_eq!(attempt.token(), sent[1]);
         assert_eq!(row(&db, "a").lock.as_ref(), Some(&sent[1]));
         attempt.succeed().unwrap();
     }
 }
 
 #[test]
-fn a_finish_that_the_server_is_still_at_when_the_line_breaks_is_no_lock_lost() {
+fn an_outcome_that_the_server_still_writes_when_the_line_breaks_is_no_lock_lost() {
     for (finish, status) in [(SUCCEED, Status::Succeeded), (FAIL, Status::Failed)] {
         let db = Arc::new(TestDb::new());
         let proxy = Proxy::to(db.url());
@@ -300,7 +300,7 @@ fn create_many(scene: &Scene, count: i64) -> bool {
 }
 
 #[test]
-fn many_are_all_created_or_none_or_it_is_told_that_this_is_unknown() {
+fn many_are_all_created_or_none_or_the_outcome_is_unknown() {
     for turn in [Turn::Request, Turn::Answer] {
         let mut done = 0;
         for n in 1.. {
@@ -317,7 +317,7 @@ fn many_are_all_created_or_none_or_it_is_told_that_this_is_unknown() {
 }
 
 #[test]
-fn more_than_can_be_tried_again_are_all_created_or_none_or_it_is_told() {
+fn more_rows_than_can_be_retried_are_all_created_or_none_or_the_outcome_is_unknown() {
     const MORE: i64 = 10_600;
     let scene = Scene::new();
     let before = scene.proxy.requests();

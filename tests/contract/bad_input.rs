@@ -80,7 +80,7 @@ fn a_status_that_no_code_stands_for_is_an_error_of_its_job_alone() {
 }
 
 #[test]
-fn errors_of_somebody_elses_making_are_kept_in_the_history() {
+fn content_of_others_in_errors_is_kept_in_the_history() {
     let (db, pool) = one_job();
     for found in [
         json!([1, {"two": 2}]),
@@ -130,7 +130,7 @@ fn a_long_error_is_cut() {
 }
 
 #[test]
-fn ten_long_errors_find_room_in_the_column() {
+fn ten_long_errors_fit_into_the_column() {
     struct Patient;
     step! { Patient on Job { const MAX_RETRY: i32 = 99; } }
     let (db, pool) = one_job();
@@ -186,7 +186,7 @@ mod unreadable {
     tracked! { Task in tasks { key: (id: i32), status: Status, updates: TaskUpdates } }
 
     #[test]
-    fn one_dead_row_that_cannot_be_read_does_not_keep_the_others_from_expiring() {
+    fn a_dead_row_that_cannot_be_read_does_not_block_other_expiries() {
         let db = TestDb::with_table(
             "CREATE TABLE tasks (
                 id INTEGER NOT NULL PRIMARY KEY, status INTEGER NOT NULL, create_at DATETIME(6) NOT NULL,

@@ -38,7 +38,7 @@ fn assert_kept(after: &BTreeMap<String, Job>, odds: &[Odd], kept: &BTreeMap<Stri
 }
 
 #[test]
-fn what_only_reads_tells_what_there_is() {
+fn calls_that_only_read_return_the_rows() {
     let odds = Odd::all();
     let db = with_rows(&odds);
     let pool = db.pool(1);
@@ -117,7 +117,7 @@ fn a_start_works_or_says_why_not() {
 }
 
 #[test]
-fn what_is_dead_expires_and_nothing_else() {
+fn only_dead_attempts_expire() {
     let odds = Odd::all();
     let db = with_rows(&odds);
     let pool = db.pool(1);
@@ -138,7 +138,7 @@ fn what_is_dead_expires_and_nothing_else() {
 }
 
 #[test]
-fn what_is_ready_is_claimed_and_nothing_else() {
+fn only_ready_jobs_are_claimed() {
     let odds = Odd::all();
     let db = with_rows(&odds);
     let pool = db.pool(1);
@@ -162,7 +162,7 @@ fn what_is_ready_is_claimed_and_nothing_else() {
 }
 
 #[test]
-fn a_reset_mends_or_says_why_not() {
+fn a_reset_corrects_a_row_or_says_why_not() {
     let odds = Odd::all();
     let db = with_rows(&odds);
     let pool = db.pool(1);
@@ -195,7 +195,7 @@ fn a_reset_mends_or_says_why_not() {
 }
 
 #[test]
-fn a_worker_does_what_can_be_done_and_ends() {
+fn a_worker_runs_the_jobs_that_can_be_run_and_ends() {
     let odds = Odd::all();
     let db = with_rows(&odds);
     let pool = db.pool(2);
@@ -219,7 +219,7 @@ fn a_worker_does_what_can_be_done_and_ends() {
 }
 
 #[test]
-fn a_lock_time_that_cannot_be_read_is_named_and_mended() {
+fn a_lock_time_that_cannot_be_read_is_named_and_corrected() {
     let db = TestDb::new();
     let pool = db.pool(1);
     Job::create_and_save(&pool, "a", data(json!("old"))).unwrap();

@@ -81,7 +81,7 @@ fn a_missing_column_is_named_and_nothing_changes() {
         .unwrap();
     assert_eq!(
         seen,
-        (Status::InProgress, Some(attempt.lock().to_owned()), 0)
+        (Status::InProgress, Some(attempt.token().to_owned()), 0)
     );
 }
 

@@ -80,7 +80,7 @@ fn the_tables_own_order_decides_on_a_batch() {
 }
 
 #[test]
-fn each_job_of_a_batch_is_an_attempt_of_its_own() {
+fn each_job_of_a_batch_is_its_own_attempt() {
     let (db, pool) = queue(5);
     let before = row(&db, "4");
     let mut batch = Job::claim_next(&pool, 4).unwrap().into_iter();
@@ -91,7 +91,7 @@ fn each_job_of_a_batch_is_an_attempt_of_its_own() {
     let (failed, dropped, running) = (next(), next(), next());
     for job in [&done, &failed, &dropped, &running] {
         assert_eq!(**job, row(&db, &job.id));
-        assert_eq!(row(&db, &job.id).lock.as_deref(), Some(job.lock()));
+        assert_eq!(row(&db, &job.id).lock.as_deref(), Some(job.token()));
     }
     done.succeed().unwrap();
     failed.fail("no paper").unwrap();
@@ -123,7 +123,7 @@ fn each_job_of_a_batch_is_an_attempt_of_its_own() {
 }
 
 #[test]
-fn a_batch_of_none_asks_nothing() {
+fn an_empty_batch_sends_no_statement() {
     let (db, _) = queue(1);
     let log = Log::default();
     let watched = log.clone();
@@ -136,7 +136,7 @@ fn a_batch_of_none_asks_nothing() {
 }
 
 #[test]
-fn what_is_held_is_not_in_a_batch() {
+fn a_held_job_is_not_in_a_batch() {
     let (db, pool) = queue(6);
     let _held = Job::start(&pool, "0").unwrap();
     db.sql("UPDATE jobs SET `lock` = 'me' WHERE id = '2'");
@@ -158,7 +158,7 @@ fn a_job_whose_time_has_not_come_is_not_in_a_batch() {
 }
 
 #[test]
-fn batches_at_the_same_time_share_no_job() {
+fn concurrent_batches_share_no_job() {
     const CLAIMERS: u32 = 4;
     const BATCH: usize = 7;
     let (db, _) = queue(100);
@@ -198,7 +198,7 @@ fn batches_at_the_same_time_share_no_job() {
 }
 
 #[test]
-fn rows_that_cannot_be_read_do_not_stop_their_batch() {
+fn rows_that_cannot_be_read_do_not_block_their_batch() {
     for n in [2, 3, 5, 100] {
         let (db, pool) = with_tasks(1..=9);
         // The first in the order are the last in the table.

@@ -89,7 +89,7 @@ fn many_are_reset_in_few_statements() {
 }
 
 #[test]
-fn dead_attempts_are_ended_in_short_transactions() {
+fn dead_attempts_are_expired_in_short_transactions() {
     let (db, pool, log) = jobs(250);
     diesel::update(jobs::table)
         .set((
@@ -111,7 +111,7 @@ fn dead_attempts_are_ended_in_short_transactions() {
 }
 
 #[test]
-fn what_is_done_and_old_and_held_by_nobody_is_pruned() {
+fn only_old_finished_rows_that_nobody_holds_are_pruned() {
     let (db, pool, _) = jobs(0);
     for (id, status, days) in [
         ("succeeded", Status::Succeeded, 3),
@@ -182,7 +182,7 @@ fn a_whole_number_of_chunks_is_pruned_to_the_end() {
 }
 
 #[test]
-fn what_is_pruned_in_a_transaction_comes_back_with_its_rollback() {
+fn rows_that_are_pruned_in_a_transaction_come_back_with_its_rollback() {
     let (db, ..) = jobs(1201);
     age(&db, Status::Succeeded);
     let mut pooled = db.pool(1).get().unwrap();

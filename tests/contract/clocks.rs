@@ -74,14 +74,14 @@ fn assert_stamps(hours: i64, prepare: fn(&mut TestConnection, i64)) {
 }
 
 #[test]
-fn every_stamp_is_the_databases_and_none_the_workers() {
+fn every_time_is_the_databases_and_none_the_workers() {
     for hours in [-5, 5] {
         assert_stamps(hours, put_clock_off);
     }
 }
 
 #[test]
-fn every_stamp_is_utc_in_a_session_far_from_it() {
+fn every_time_is_utc_in_a_session_far_from_utc() {
     assert_stamps(0, |conn, _| far_east(conn));
 }
 
@@ -104,7 +104,7 @@ fn a_lock_expires_by_the_databases_clock() {
 }
 
 #[test]
-fn a_lock_expires_rightly_in_a_session_far_from_utc() {
+fn a_lock_expires_correctly_in_a_session_far_from_utc() {
     let db = TestDb::new();
     let pool = pool_with(db.url(), 1, far_east);
     for id in ["fresh", "old"] {

@@ -124,7 +124,7 @@ where
         let (status, lock, ..) = seen();
         assert_eq!(
             (status, lock.as_deref()),
-            (S::IN_PROGRESS, Some(attempt.lock()))
+            (S::IN_PROGRESS, Some(attempt.token()))
         );
         Ok(7)
     });

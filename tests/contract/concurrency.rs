@@ -34,7 +34,7 @@ fn assert_all_succeeded(db: &TestDb, count: usize) {
 }
 
 #[test]
-fn of_many_that_start_one_job_at_once_one_runs_it_and_none_after_it() {
+fn one_of_many_concurrent_starts_runs_the_job_and_none_after_it() {
     const THREADS: usize = 32;
     const ROUNDS: usize = 200;
     let db = TestDb::new();

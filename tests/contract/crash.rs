@@ -64,7 +64,7 @@ fn a_killed_worker_leaves_a_lock_whose_expiry_is_one_failed_attempt() {
 }
 
 #[test]
-fn a_start_takes_over_from_a_killed_worker_and_counts_its_attempt() {
+fn a_start_expires_the_attempt_of_a_killed_worker_and_counts_it() {
     let (db, pool) = one_job();
     let mut worker = holder(&db);
     let dead = row(&db, "a");
@@ -177,7 +177,7 @@ fn a_worker_killed_in_mid_drain_loses_nothing_and_no_success_runs_twice() {
 }
 
 #[test]
-fn a_worker_that_was_stopped_and_overtaken_changes_nothing() {
+fn a_worker_that_was_stopped_and_expired_changes_nothing() {
     for ending in ["succeed", "fail"] {
         let (db, pool) = one_job();
         let mut worker = holder(&db);

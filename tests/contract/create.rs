@@ -22,7 +22,7 @@ fn count(db: &TestDb) -> i64 {
 }
 
 #[test]
-fn a_new_job_is_pending_and_bears_the_databases_time() {
+fn a_new_job_is_pending_and_has_the_databases_time() {
     fn time(db: &TestDb) -> NaiveDateTime {
         diesel::select(now::<diesel::sql_types::Timestamp>())
             .get_result(&mut *db.conn())
@@ -51,7 +51,7 @@ fn a_new_job_is_pending_and_bears_the_databases_time() {
 }
 
 #[test]
-fn stamps_are_utc_whatever_the_sessions_time_zone() {
+fn times_are_utc_in_every_session_time_zone() {
     let db = TestDb::new();
     let mut conn = db.conn();
     far_east(&mut conn);
@@ -118,7 +118,7 @@ fn many_are_created_at_once_and_those_that_exist_are_skipped() {
 }
 
 #[test]
-fn of_those_that_create_a_job_at_once_one_does() {
+fn one_of_many_concurrent_calls_creates_the_job() {
     const CREATORS: usize = 4;
     let db = TestDb::new();
     let pool = db.pool(CREATORS as u32);
@@ -138,7 +138,7 @@ fn of_those_that_create_a_job_at_once_one_does() {
 }
 
 #[test]
-fn none_of_many_is_nothing() {
+fn creating_no_rows_does_nothing() {
     let db = TestDb::new();
     let none: [(&str, JobUpdates); 0] = [];
     assert_eq!(Job::create_many(&db.pool(1), none).unwrap(), 0);
@@ -146,7 +146,7 @@ fn none_of_many_is_nothing() {
 }
 
 #[test]
-fn every_way_to_the_database_serves() {
+fn every_kind_of_database_argument_works() {
     let db = TestDb::new();
     let pool = Arc::new(db.pool(1));
 
@@ -200,7 +200,7 @@ fn jobs_commit_together_with_the_business_write() {
 }
 
 #[test]
-fn a_conflict_leaves_the_callers_transaction_whole() {
+fn a_conflict_does_not_break_the_callers_transaction() {
     let db = TestDb::new();
     let pool = db.pool(1);
     Job::create_and_save(&pool, "a", data(json!("old"))).unwrap();

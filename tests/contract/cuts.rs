@@ -104,7 +104,7 @@ fn wherever_the_line_breaks_the_next_job_is_one_and_runs_once() {
 }
 
 #[test]
-fn wherever_the_line_breaks_a_renewed_lock_is_known_again() {
+fn wherever_the_line_breaks_a_renewed_lock_is_recognized() {
     cut_everywhere(|db, pool, id| {
         create(db, id);
         Job::run_job(pool, id, |job, updates| {
@@ -124,7 +124,7 @@ fn wherever_the_line_breaks_a_renewed_lock_is_known_again() {
 }
 
 #[test]
-fn wherever_the_line_breaks_a_job_is_created_or_its_outcome_is_told() {
+fn wherever_the_line_breaks_a_job_is_created_or_the_outcome_is_unknown() {
     let unknown = AtomicU32::new(0);
     cut_everywhere(|db, pool, id| {
         let created = Job::create_and_save(pool, id, data(json!("mine")));

@@ -86,7 +86,7 @@ fn a_job_that_kills_each_worker_ends_ignored() {
 }
 
 #[test]
-fn start_takes_an_expired_lock_over() {
+fn start_claims_a_job_with_an_expired_lock() {
     let (db, pool) = one_job();
     die(&db, &pool);
     let dead = row(&db, "a");
@@ -106,7 +106,7 @@ fn start_takes_an_expired_lock_over() {
 }
 
 #[test]
-fn live_attempts_are_let_alone() {
+fn live_attempts_are_not_expired() {
     let (db, pool) = one_job();
     let _attempt = Job::start(&pool, "a").unwrap();
     let almost = Job::LOCK_EXPIRE - Duration::from_secs(60);
@@ -160,7 +160,7 @@ fn any_number_of_dead_attempts_is_expired() {
 }
 
 #[test]
-fn a_lock_by_hand_never_expires_and_says_so() {
+fn a_lock_by_hand_never_expires_and_the_error_says_so() {
     let (db, pool) = one_job();
     let hands: [(Status, Option<Duration>); 3] = [
         (Status::Pending, Some(Duration::from_secs(60 * 60))),

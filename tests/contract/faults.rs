@@ -67,7 +67,7 @@ fn a_pool_full_of_dead_connections_still_runs_a_job() {
 }
 
 #[test]
-fn a_finish_whose_answer_is_lost_after_a_renewal_whose_answer_was_lost_has_landed() {
+fn an_outcome_counts_as_written_after_a_lost_answer_and_a_lost_renewal() {
     let (db, proxy, pool) = one_job();
     let mut attempt = Job::start(&pool, "a").unwrap();
     attempt.updates = data(json!("new"));

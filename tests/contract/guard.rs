@@ -31,7 +31,7 @@ fn the_guard_is_the_job_and_holds_it() {
     let running = row(&db, "a");
     assert_eq!(*attempt, running);
     assert_eq!(running.status, Status::InProgress);
-    assert_eq!(running.lock.as_deref(), Some(attempt.lock()));
+    assert_eq!(running.lock.as_deref(), Some(attempt.token()));
     let again = Job::start(&pool, "a").unwrap_err();
     assert!(matches!(again, Error::Locked { .. }), "{again:?}");
 
@@ -43,13 +43,13 @@ fn the_guard_is_the_job_and_holds_it() {
 }
 
 #[test]
-fn each_attempt_has_a_lock_of_its_own() {
+fn each_attempt_has_its_own_token() {
     let (db, pool, attempt) = one_attempt();
-    let mut locks = HashSet::from([attempt.lock().to_owned()]);
+    let mut locks = HashSet::from([attempt.token().to_owned()]);
     attempt.fail("once").unwrap();
 
     let attempt = Job::start(&pool, "a").unwrap();
-    locks.insert(attempt.lock().to_owned());
+    locks.insert(attempt.token().to_owned());
 
     assert_eq!(locks.len(), 2);
     assert!(locks.contains(&row(&db, "a").lock.unwrap()));
@@ -123,7 +123,7 @@ fn a_checkpoint_stays_when_the_attempt_fails() {
     attempt.save(data(json!("half"))).unwrap();
     let saved = row(&db, "a");
     assert_eq!(saved.data, Some(json!("half")));
-    assert_eq!(saved.lock.as_deref(), Some(attempt.lock()));
+    assert_eq!(saved.lock.as_deref(), Some(attempt.token()));
     assert_eq!(Job::expire_locks(&pool).unwrap(), 0);
 
     attempt.updates = data(json!("whole"));
@@ -150,7 +150,7 @@ fn an_empty_checkpoint_renews() {
 }
 
 #[test]
-fn nothing_that_a_late_attempt_writes_lands() {
+fn a_late_attempt_writes_nothing() {
     let losses: [fn(&TestDb, &TestPool) -> Option<Attempt>; 5] = [
         // Expired, and nobody has it.
         |_, pool| {

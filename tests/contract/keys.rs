@@ -240,7 +240,7 @@ fn create(spelling: &Spelling, table: &str) -> TestDb {
 }
 
 #[test]
-fn what_is_one_key_to_the_database_is_one_key() {
+fn keys_that_the_database_takes_for_equal_are_one_key() {
     for spelling in SPELLINGS {
         let db = with_badges(spelling);
         every_call::<Badge>(&db, str::to_owned, spelling.of_a);
@@ -248,7 +248,7 @@ fn what_is_one_key_to_the_database_is_one_key() {
 }
 
 #[test]
-fn what_is_one_key_of_several_columns_to_the_database_is_one_key() {
+fn composite_keys_that_the_database_takes_for_equal_are_one_key() {
     for spelling in SPELLINGS {
         let db = create(
             spelling,

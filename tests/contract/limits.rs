@@ -193,14 +193,14 @@ fn claim_all(pool: &TestPool) -> usize {
 }
 
 #[test]
-fn all_that_is_ready_can_be_claimed_in_one_go() {
+fn all_ready_jobs_can_be_claimed_by_one_call() {
     let (db, pool) = drainable(3);
     assert_eq!(claim_all(&pool), 3);
     assert_eq!((claim_all(&pool), held(&db)), (0, 3));
 }
 
 #[test]
-fn more_can_be_claimed_in_one_go_than_a_statement_has_parameters() {
+fn more_can_be_claimed_by_one_call_than_a_statement_has_parameters() {
     const MANY: usize = 70_000;
     let db = TestDb::new();
     db.sql("CREATE TABLE digits (n INTEGER NOT NULL)");
@@ -218,7 +218,7 @@ fn more_can_be_claimed_in_one_go_than_a_statement_has_parameters() {
 }
 
 #[test]
-fn nothing_is_older_than_for_ever() {
+fn prune_with_the_longest_time_deletes_nothing() {
     let (db, pool) = drainable(1);
     Job::run_job(&pool, "0", |_, _| Ok(())).unwrap();
     for age in [Duration::MAX, 1000 * YEAR] {

@@ -40,7 +40,7 @@ fn with_a_bad_one(in_the_way: InTheWay, when: &str, good: usize) -> (TestDb, Tes
 }
 
 #[test]
-fn a_ready_row_that_cannot_be_claimed_keeps_no_other_of_a_batch() {
+fn a_ready_row_that_cannot_be_claimed_does_not_block_its_batch() {
     for in_the_way in IN_THE_WAY {
         for n in [2, 5, 100] {
             let (db, pool) = with_a_bad_one(in_the_way, CLAIM_OF_BAD, 9);
@@ -99,7 +99,7 @@ fn a_start_of_a_row_that_cannot_be_claimed_says_why() {
 }
 
 #[test]
-fn a_worker_sets_a_row_aside_that_cannot_be_claimed() {
+fn a_worker_sets_aside_a_row_that_cannot_be_claimed() {
     for in_the_way in IN_THE_WAY {
         for (threads, batch) in [(1, 1), (2, 3), (1, 100)] {
             let (db, pool) = with_a_bad_one(in_the_way, CLAIM_OF_BAD, 20);
@@ -122,7 +122,7 @@ fn a_worker_sets_a_row_aside_that_cannot_be_claimed() {
 }
 
 #[test]
-fn a_dead_row_that_cannot_be_expired_keeps_no_other() {
+fn a_dead_row_that_cannot_be_expired_does_not_block_others() {
     for in_the_way in IN_THE_WAY {
         let (db, pool) = with_a_bad_one(in_the_way, "NEW.id = 'bad' AND NEW.status = 30", 130);
         for job in Job::claim_next(&pool, 131).unwrap() {
@@ -184,7 +184,7 @@ fn a_worker_counts_a_dead_row_whose_expiry_is_refused_or_dropped() {
 }
 
 #[test]
-fn a_lock_whose_renewal_always_conflicts_keeps_no_other_from_being_renewed() {
+fn a_lock_whose_renewal_always_conflicts_does_not_block_other_renewals() {
     struct Brief;
     step! { Brief on Job { const LOCK_EXPIRE: Duration = Duration::from_secs(2); } }
     let is_renewal = "NEW.id = 'bad' AND NEW.status = 20 AND OLD.status = 20";
@@ -205,7 +205,7 @@ fn a_lock_whose_renewal_always_conflicts_keeps_no_other_from_being_renewed() {
 }
 
 #[test]
-fn a_row_whose_last_change_has_an_unreadable_time_keeps_no_other() {
+fn a_row_whose_last_change_has_an_unreadable_time_does_not_block_others() {
     for batch in [1, 2, 100] {
         let (db, pool) = with_a_bad_one(|_, _| (), "", 5);
         db.sql(&format!(
@@ -229,7 +229,7 @@ fn a_row_whose_last_change_has_an_unreadable_time_keeps_no_other() {
 }
 
 #[test]
-fn a_job_that_comes_late_is_not_left_until_the_next_poll() {
+fn a_late_job_does_not_wait_for_the_next_poll() {
     let db = TestDb::new();
     let pool = db.pool(2);
     Job::create_and_save(&pool, "a", JobUpdates::default()).unwrap();
@@ -276,7 +276,7 @@ fn in_a_transaction_of_the_callers_a_row_that_cannot_be_expired_is_passed_over_t
 }
 
 #[test]
-fn a_row_that_cannot_be_reset_or_deleted_keeps_no_other_and_is_named() {
+fn a_row_that_cannot_be_reset_or_deleted_does_not_block_others_and_is_named() {
     for in_the_way in [refuse as InTheWay, conflict] {
         let (db, pool) = with_a_bad_one(in_the_way, "NEW.id = 'bad' AND NEW.status = 10", 700);
         db.sql("UPDATE jobs SET status = 50, retry = 3");
@@ -338,7 +338,7 @@ fn deletes_that_the_database_drops_hide_no_row_behind_them() {
 }
 
 #[test]
-fn unreadable_rows_in_front_cost_a_worker_no_more_for_many_good_ones() {
+fn unreadable_rows_in_front_cost_the_same_for_any_number_of_readable_ones() {
     const BAD: i32 = 40;
     const GOOD: i32 = 260;
     for batch in [1, 7, 100] {
@@ -374,7 +374,7 @@ fn unreadable_rows_in_front_cost_a_worker_no_more_for_many_good_ones() {
 }
 
 #[test]
-fn any_number_of_unreadable_rows_in_front_hides_no_good_one() {
+fn any_number_of_unreadable_rows_in_front_hides_no_readable_one() {
     let (db, pool) = with_tasks(1..=303);
     db.sql("UPDATE tasks SET note = NULL, priority = 5 WHERE id <= 300");
     assert_eq!(
@@ -395,7 +395,7 @@ fn serialization_failure() -> DieselError {
 }
 
 #[test]
-fn a_job_whose_transaction_always_conflicts_comes_to_an_end() {
+fn a_job_whose_transaction_always_conflicts_is_ignored_in_the_end() {
     struct Impatient;
     step! { Impatient on Job { const MAX_CONFLICTS: i32 = 3; const MAX_RETRY: i32 = 2; } }
     let db = TestDb::new();
@@ -424,7 +424,7 @@ fn a_job_whose_transaction_always_conflicts_comes_to_an_end() {
 }
 
 #[test]
-fn a_released_job_makes_the_others_wait_for_no_poll() {
+fn a_released_job_does_not_make_others_wait_for_the_next_poll() {
     let db = TestDb::new();
     let pool = db.pool(1);
     let rows = (0..50).map(|n| (n.to_string(), JobUpdates::default()));

@@ -50,7 +50,7 @@ fn an_empty_table_has_no_next() {
 }
 
 #[test]
-fn what_is_not_free_is_passed_over() {
+fn jobs_that_are_not_free_are_passed_over() {
     let db = TestDb::new();
     let pool = db.pool(1);
     let statuses = [
@@ -80,7 +80,7 @@ fn what_is_not_free_is_passed_over() {
 }
 
 #[test]
-fn a_failed_job_is_taken_again_until_it_is_ignored() {
+fn a_failed_job_is_claimed_again_until_it_is_ignored() {
     let db = TestDb::new();
     let pool = db.pool(1);
     Job::create_and_save(&pool, "a", JobUpdates::default()).unwrap();
@@ -98,7 +98,7 @@ fn a_failed_job_is_taken_again_until_it_is_ignored() {
 }
 
 #[test]
-fn claimers_at_the_same_time_get_different_jobs() {
+fn concurrent_claims_get_different_jobs() {
     const CLAIMERS: usize = 4;
     let db = TestDb::new();
     let pool = db.pool(CLAIMERS as u32);

@@ -611,7 +611,7 @@ fn an_observer_whose_panics_panic_does_no_harm() {
 }
 
 #[test]
-fn of_fifty_jobs_those_that_panic_do_not_stop_the_others() {
+fn jobs_that_panic_do_not_stop_the_others() {
     let (db, _) = with_tasks(1..=50);
     let pool = db.pool(2);
 

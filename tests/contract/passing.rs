@@ -88,13 +88,13 @@ fn updates(log: &Log) -> usize {
 }
 
 #[test]
-fn what_an_attempt_writes_waits_for_another_transaction_and_is_no_failure_of_the_job() {
+fn the_writes_of_an_attempt_wait_for_another_transaction_without_a_failure() {
     for speak in LANGUAGES {
         let scene = Contested::new(speak);
 
         let mut attempt = scene.refused_once(|| Job::start(&scene.pool, "a"));
         let claimed = row(&scene.db, "a");
-        assert_eq!(claimed.lock.as_deref(), Some(attempt.lock()));
+        assert_eq!(claimed.lock.as_deref(), Some(attempt.token()));
         scene.refused_once(|| attempt.renew());
         assert!(row(&scene.db, "a").lock_at > claimed.lock_at);
         scene.refused_once(|| attempt.save(data(json!("half"))));
@@ -110,7 +110,7 @@ fn what_an_attempt_writes_waits_for_another_transaction_and_is_no_failure_of_the
 }
 
 #[test]
-fn what_the_tracker_writes_of_a_job_waits_for_another_transaction() {
+fn the_tracker_waits_for_another_transaction_when_it_writes() {
     for speak in LANGUAGES {
         let scene = Contested::new(speak);
 

@@ -189,7 +189,7 @@ fn prepare_many(conn: &mut TestConnection) {
 }
 
 #[test]
-fn in_a_jobs_transaction_it_is_no_failed_attempt() {
+fn a_shared_session_in_a_jobs_transaction_is_no_failed_attempt() {
     type Work = fn(&mut TestConnection) -> Result<(), BoxError>;
     let works: [Work; 3] = [
         |conn| Ok(super::jobs::jobs::table.find("a").execute(conn).map(drop)?),
@@ -215,7 +215,7 @@ fn in_a_jobs_transaction_it_is_no_failed_attempt() {
 }
 
 #[test]
-fn a_worker_that_meets_it_ends_with_it() {
+fn a_worker_ends_with_a_shared_session() {
     let db = behind_pgbouncer();
     create(&right(&db, 1), 3);
     let (pool, _) = wrong(&db);
@@ -234,7 +234,7 @@ fn a_worker_that_meets_it_ends_with_it() {
 }
 
 #[test]
-fn a_worker_of_transactions_that_meets_it_ends_with_it() {
+fn a_worker_of_transactions_ends_with_a_shared_session() {
     let db = behind_pgbouncer();
     create(&right(&db, 1), 3);
     let (pool, _) = wrong(&db);

@@ -170,7 +170,7 @@ fn a_step_that_failed_goes_on_from_where_it_was() {
 }
 
 #[test]
-fn each_step_takes_next_what_the_one_before_has_done() {
+fn each_step_claims_what_the_step_before_has_done() {
     let (db, pool) = one_photo();
     let run_next = |done: i32| {
         let n = match done {

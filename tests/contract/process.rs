@@ -110,7 +110,7 @@ fn plays_a_part() {
 fn hold(pool: &TestPool) {
     let mut attempt = Job::start(pool, "a").unwrap();
     attempt.updates = data(json!("the worker's"));
-    say(attempt.lock());
+    say(attempt.token());
     loop {
         let ended = match hear().as_str() {
             "renew" => {

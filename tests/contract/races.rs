@@ -97,7 +97,7 @@ fn a_lock_that_is_renewed_at_the_last_moment_does_not_expire() {
     scene.assert_done();
     let job = row(&scene.db, "a");
     assert_eq!((job.status, job.retry), (Status::InProgress, 0));
-    assert_eq!(job.lock.as_deref(), Some(attempt.lock()));
+    assert_eq!(job.lock.as_deref(), Some(attempt.token()));
     Arc::into_inner(attempt).unwrap().succeed().unwrap();
 }
 
@@ -116,7 +116,7 @@ fn a_job_that_ends_at_the_last_moment_does_not_expire() {
 }
 
 #[test]
-fn an_expiry_ends_the_attempt_that_it_has_looked_at_and_no_other() {
+fn an_expiry_ends_only_the_attempt_that_it_has_read() {
     let scene = Scene::new();
     let first = Job::start(&scene.other, "a").unwrap();
     age_lock(&scene.db, "a");
@@ -138,7 +138,7 @@ fn an_expiry_ends_the_attempt_that_it_has_looked_at_and_no_other() {
 }
 
 #[test]
-fn of_two_that_take_an_expired_lock_over_one_gets_it_and_it_counts_once() {
+fn one_of_two_claims_gets_an_expired_job_and_the_expiry_counts_once() {
     let scene = Scene::new();
     std::mem::forget(Job::start(&scene.other, "a").unwrap());
     age_lock(&scene.db, "a");
@@ -155,7 +155,7 @@ fn of_two_that_take_an_expired_lock_over_one_gets_it_and_it_counts_once() {
     assert!(matches!(error, Error::Locked { .. }), "{error:?}");
     let job = row(&scene.db, "a");
     let taken = taken.lock().unwrap().take().unwrap();
-    assert_eq!(job.lock.as_deref(), Some(taken.lock()));
+    assert_eq!(job.lock.as_deref(), Some(taken.token()));
     assert_eq!((job.retry, history(&job).len()), (1, 1));
     taken.succeed().unwrap();
 }

@@ -67,7 +67,7 @@ fn jobs_are_listed_by_status_up_to_a_limit_in_either_order() {
 }
 
 #[test]
-fn statuses_are_counted_those_without_a_row_left_out() {
+fn statuses_with_rows_are_counted() {
     let (db, pool) = three_jobs();
     set_status(&db, "c", Status::Archived);
 
@@ -127,7 +127,7 @@ fn a_job_is_locked_while_somebody_holds_it() {
 }
 
 #[test]
-fn whether_a_missing_job_is_locked_cannot_be_told() {
+fn is_locked_of_a_missing_job_is_an_error() {
     let (_db, pool) = three_jobs();
     let error = Job::is_locked(&pool, "d").unwrap_err();
     assert!(matches!(error, Error::NotFound { .. }), "{error:?}");

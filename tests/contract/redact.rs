@@ -53,7 +53,7 @@ fn assert_redacted(db: &TestDb, failures: i32) {
 }
 
 #[test]
-fn neither_the_error_nor_its_traceback_nor_the_history_says_it() {
+fn neither_the_error_nor_its_traceback_nor_the_history_shows_the_secret() {
     let (db, pool) = one_job();
     let source = anyhow::anyhow!("the key {SECRET} is not valid").context("no answer");
 
@@ -84,7 +84,7 @@ fn the_caller_gets_the_error_as_it_is() {
 }
 
 #[test]
-fn a_panic_does_not_say_it() {
+fn a_panic_does_not_show_the_secret() {
     let (db, pool) = one_job();
 
     let panic = catch_unwind(AssertUnwindSafe(|| {
@@ -99,7 +99,7 @@ fn a_panic_does_not_say_it() {
 }
 
 #[test]
-fn a_transaction_that_fails_does_not_say_it() {
+fn a_transaction_that_fails_does_not_show_the_secret() {
     let (db, pool) = one_job();
 
     Discreet::run_job_in_transaction(&pool, "a", |_, _, _| Err::<(), _>(refused())).unwrap_err();
@@ -108,7 +108,7 @@ fn a_transaction_that_fails_does_not_say_it() {
 }
 
 #[test]
-fn a_worker_does_not_say_it() {
+fn a_worker_does_not_show_the_secret() {
     let (db, pool) = one_job();
 
     let done = Once::worker(&pool).run_until_empty(|_, _| Err(refused()));
@@ -118,7 +118,7 @@ fn a_worker_does_not_say_it() {
 }
 
 #[test]
-fn a_worker_in_transactions_does_not_say_it() {
+fn a_worker_in_transactions_does_not_show_the_secret() {
     let (db, _) = one_job();
     let pool = db.pool(2);
 
@@ -143,7 +143,7 @@ fn a_secret_where_a_long_error_is_cut_is_not_cut_in_two() {
 }
 
 #[test]
-fn what_redact_makes_longer_is_cut_too() {
+fn a_text_that_redact_makes_longer_is_cut_too() {
     struct Verbose;
     step! { Verbose on Job { fn redact(failure: &mut Failure) { failure.error = "\0".repeat(1024 * 1024); } } }
     let (db, pool) = one_job();
@@ -176,7 +176,7 @@ fn a_redaction_that_panics_keeps_neither_text_and_the_failure_counts() {
 }
 
 #[test]
-fn what_the_tracker_says_itself_stays() {
+fn texts_of_the_tracker_itself_are_not_redacted() {
     struct Mute;
     step! { Mute on Job { fn redact(failure: &mut Failure) { failure.error.clear(); } } }
     let (db, pool) = one_job();

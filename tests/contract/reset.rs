@@ -50,7 +50,7 @@ fn an_ignored_job_has_its_tries_again_and_keeps_its_errors() {
 }
 
 #[test]
-fn whoever_is_held_by_nobody_is_reset() {
+fn every_job_that_nobody_holds_can_be_reset() {
     let (db, pool) = one_job();
     // The last three are odd: in progress without a lock, a lock without a
     // time, in progress with a lock whose time has passed.
@@ -98,7 +98,7 @@ fn a_held_job_is_not_reset_until_its_lock_expires() {
 }
 
 #[test]
-fn a_refused_reset_says_when_it_will_serve() {
+fn a_refused_reset_says_when_it_will_work() {
     let (db, pool) = one_job();
     diesel::update(jobs::table)
         .set((jobs::lock.eq("me"), jobs::lock_at.eq(now())))
@@ -142,7 +142,7 @@ fn a_missing_job_is_not_reset() {
 }
 
 #[test]
-fn a_reset_that_the_database_drops_comes_to_an_end_and_says_so() {
+fn a_reset_that_the_database_drops_is_a_clear_error() {
     let (db, pool) = one_job();
     set_status(&db, "a", Status::Ignored);
     drop_updates(&mut db.conn(), "NEW.status = 10");
@@ -168,7 +168,7 @@ fn a_reset_that_the_database_drops_comes_to_an_end_and_says_so() {
 }
 
 #[test]
-fn of_many_those_that_can_be_are_reset_and_counted() {
+fn of_many_jobs_those_that_can_be_reset_are_reset_and_counted() {
     let (db, pool) = one_job();
     for (id, status) in [
         ("b", Status::Ignored),

@@ -229,7 +229,7 @@ fn the_error_comes_back_as_it_was_returned() {
 }
 
 #[test]
-fn a_transaction_that_asks_is_rolled_back_and_honoured() {
+fn a_transaction_that_returns_a_retry_is_rolled_back_and_the_retry_has_its_effect() {
     let (db, pool) = with_tasks(1..=3);
     let end = |id, error: Retry| {
         Task::run_job_in_transaction(&pool, id, |conn, _, _| {
@@ -254,7 +254,7 @@ fn a_transaction_that_asks_is_rolled_back_and_honoured() {
 }
 
 #[test]
-fn where_no_job_can_wait_it_is_ready_at_once() {
+fn without_a_run_at_column_a_job_is_ready_at_once() {
     let db = TestDb::new();
     let pool = db.pool(1);
     Job::create_and_save(&pool, "a", JobUpdates::default()).unwrap();
@@ -332,7 +332,7 @@ fn however_a_job_fails_it_waits_longer_each_time() {
 }
 
 #[test]
-fn what_the_error_asks_for_comes_before_the_steps_delay() {
+fn the_delay_of_an_error_comes_before_that_of_the_step() {
     let (db, pool) = with_tasks(1..=4);
     let end = |id, error: Retry| Slow::start(&pool, id).unwrap().fail(error).unwrap();
 
@@ -350,7 +350,7 @@ fn what_the_error_asks_for_comes_before_the_steps_delay() {
 }
 
 #[test]
-fn a_job_that_was_reset_waits_no_more() {
+fn a_reset_job_does_not_wait_any_more() {
     let (db, pool) = with_tasks([1]);
     Slow::start(&pool, 1).unwrap().fail("no paper").unwrap();
     assert!(waits(&db, 1, 1));

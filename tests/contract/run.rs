@@ -52,7 +52,7 @@ fn success_writes_the_updates_with_the_mark_and_passes_the_value() {
 }
 
 #[test]
-fn a_failed_job_keeps_its_updates_out() {
+fn a_failed_job_does_not_write_its_updates() {
     let (db, pool) = one_job();
     let before = row(&db, "a");
 
@@ -143,7 +143,7 @@ fn the_history_holds_the_last_ten_failures_newest_first() {
 }
 
 #[test]
-fn who_may_not_start_is_told_why_and_the_row_stays() {
+fn a_start_that_is_refused_says_why_and_changes_nothing() {
     let (db, pool) = one_job();
     let refused = |id: &str| {
         Job::run_job(&pool, id, |_, _| -> Result<(), _> { panic!("it ran") }).unwrap_err()
@@ -182,7 +182,7 @@ fn who_may_not_start_is_told_why_and_the_row_stays() {
 }
 
 #[test]
-fn a_held_job_is_locked_and_says_until_when() {
+fn a_held_job_is_locked_and_the_error_says_until_when() {
     let (db, pool) = one_job();
 
     Job::run_job(&pool, "a", |_, _| {
@@ -242,7 +242,7 @@ fn the_error_comes_back_as_it_was_and_is_recorded_with_its_causes() {
 }
 
 #[test]
-fn any_error_serves_with_a_question_mark() {
+fn any_error_type_works_with_a_question_mark() {
     fn work(kind: u8) -> Result<i32, BoxError> {
         Ok(match kind {
             0 => "x".parse::<i32>()?,

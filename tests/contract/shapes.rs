@@ -112,7 +112,7 @@ fn kept_in_the_end(log: &Log, mut send: impl FnMut()) -> usize {
 }
 
 #[test]
-fn of_the_texts_that_save_updates_few_stay_prepared() {
+fn few_texts_that_save_updates_stay_prepared() {
     let (_db, pool, log) = forms();
     Form::create_and_save(&pool, 1, FormUpdates::default()).unwrap();
     let attempt = Form::start(&pool, 1).unwrap();
@@ -129,7 +129,7 @@ fn of_the_texts_that_save_updates_few_stay_prepared() {
 }
 
 #[test]
-fn of_the_texts_that_end_a_job_few_stay_prepared() {
+fn few_texts_that_complete_a_job_stay_prepared() {
     const EVERY: usize = 5;
     let (_db, pool, log) = forms();
     Form::create_and_save(&pool, 1, FormUpdates::default()).unwrap();
@@ -152,7 +152,7 @@ fn of_the_texts_that_end_a_job_few_stay_prepared() {
 }
 
 #[test]
-fn of_the_texts_that_create_a_job_few_stay_prepared() {
+fn few_texts_that_create_a_job_stay_prepared() {
     let (_db, pool, log) = forms();
     let create = |conn: &mut TestConnection, id, bits| {
         Form::create_and_save(conn, id, shape(bits)).unwrap();
@@ -176,7 +176,7 @@ fn of_the_texts_that_create_a_job_few_stay_prepared() {
 }
 
 #[test]
-fn of_the_claims_of_many_sizes_few_stay_prepared() {
+fn few_claims_of_many_sizes_stay_prepared() {
     let (_db, pool, log) = forms();
     let claim = |n| assert!(Form::claim_next(&pool, n).unwrap().is_empty());
 

@@ -40,7 +40,7 @@ fn fail(pool: &TestPool, id: &str) {
 }
 
 #[test]
-fn a_job_takes_a_claim_and_a_finish() {
+fn a_job_takes_a_claim_and_an_outcome() {
     let (_db, pool, log) = jobs();
     const FINISH: &[&str] = &["UPDATE"];
 
@@ -55,7 +55,7 @@ fn a_job_takes_a_claim_and_a_finish() {
 }
 
 #[test]
-fn a_refusal_takes_a_claim_that_fails_and_a_look() {
+fn a_refusal_takes_two_statements() {
     let (_db, pool, log) = jobs();
     Job::run_job(&pool, "0", |_, _| Ok(())).unwrap();
     let held = Job::start(&pool, "1").unwrap();

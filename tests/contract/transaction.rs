@@ -96,7 +96,7 @@ pub fn assert_pool_is_sound(db: &TestDb, pool: &TestPool) {
 }
 
 #[test]
-fn what_is_written_lands_with_the_updates_and_the_mark_and_the_value_comes_back() {
+fn the_work_commits_with_the_updates_and_the_success_mark_and_returns_its_value() {
     let (db, pool) = one_job();
     let before = row(&db, "a");
 
@@ -242,7 +242,7 @@ fn a_transaction_that_the_work_leaves_open_is_a_failed_attempt() {
 }
 
 #[test]
-fn a_retry_is_honoured() {
+fn a_retry_has_its_effect() {
     let (db, pool) = one_job();
     let end_by = |error: fn() -> Retry| {
         Job::run_job_in_transaction(&pool, "a", |conn, job, updates| {
@@ -306,7 +306,7 @@ fn a_release_after_a_failure_keeps_the_count() {
 }
 
 #[test]
-fn who_has_lost_the_lock_leaves_nothing_and_the_row_as_it_is() {
+fn an_attempt_that_has_lost_its_lock_writes_nothing() {
     let ends: [fn() -> Result<(), BoxError>; 3] = [
         || Ok(()),
         || Err("no paper".into()),
@@ -440,7 +440,7 @@ fn a_worker_killed_in_mid_transaction_leaves_nothing_of_it() {
 }
 
 #[test]
-fn of_a_thousand_jobs_whose_workers_are_killed_each_is_booked_once() {
+fn a_thousand_jobs_whose_workers_are_killed_are_booked_once_each() {
     const JOBS: usize = 1000;
     let db = TestDb::with_table(LEDGER);
     let pool = db.pool(3);

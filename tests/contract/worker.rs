@@ -115,7 +115,7 @@ fn each_job_runs_once_whatever_the_threads_and_the_batches() {
 }
 
 #[test]
-fn more_jobs_than_fit_into_one_statement_are_ended_together() {
+fn outcomes_of_more_jobs_than_fit_into_one_statement_are_written_together() {
     const JOBS: usize = 1234;
     let (db, pool) = drainable(JOBS);
 
@@ -173,7 +173,7 @@ fn a_job_that_fails_is_tried_again_until_it_is_ignored() {
 }
 
 #[test]
-fn what_an_error_asks_for_is_done() {
+fn an_error_decides_what_becomes_of_the_job() {
     let (db, pool) = drainable(3);
     let runs = Runs::default();
     let done = Job::worker(&pool)

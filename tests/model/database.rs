@@ -1,18 +1,18 @@
-//! The table, and the statements on it: each is one step, as a database
-//! executes it. The conditions are those of `src/job_table/store.rs`.
+//! The table, and the statements on it. A database executes each in one step. The
+//! conditions are those of `src/job_table/store.rs`.
 
 use std::time::Duration;
 
-use diesel_status_tracker::__private::chrono::{DateTime, TimeDelta, Utc};
-use diesel_status_tracker::__private::{RowState, Step};
+use chrono::{DateTime, TimeDelta, Utc};
+use status_protocol::{RowState, Step};
 
 pub const JOBS: usize = 2;
 pub const MAX_RETRY: u8 = 2;
 
-/// What a fencing token is here: a number.
+/// A fencing token is a number here.
 pub type Token = u8;
 
-/// When a lock was written: the how manyeth time that was done.
+/// When a lock was written: a number that grows with each write.
 pub type Stamp = u8;
 
 /// The `lock_at` of a row that was never claimed.
@@ -23,19 +23,19 @@ pub const NEVER: Stamp = 0;
 pub struct Clock {
     /// The last stamp.
     pub last: Stamp,
-    /// Locks of this stamp, and of those before it, have expired.
+    /// Locks with this stamp, or an earlier one, have expired.
     pub old: Stamp,
 }
 
 impl Clock {
-    pub fn stamp(&mut self, out: Option<Guard>) -> Stamp {
-        if out != Some(Guard::FineClock) {
+    pub fn stamp(&mut self, out: Option<Rule>) -> Stamp {
+        if out != Some(Rule::FineClock) {
             self.last += 1;
         }
         self.last
     }
 
-    /// For longer than any lock stands.
+    /// So much time passes that all locks expire.
     pub fn pass(&mut self) {
         self.old = self.last;
         self.last += 1;
@@ -45,7 +45,7 @@ impl Clock {
         stamp > self.old
     }
 
-    /// As the crate sees it: the old stamps lie far back.
+    /// The stamp as a time for the crate: old stamps are long ago.
     pub fn time(&self, stamp: Stamp) -> DateTime<Utc> {
         let age = if self.is_fresh(stamp) { 1 } else { 1000 };
         self.now() - TimeDelta::seconds(age) + TimeDelta::microseconds(stamp.into())
@@ -65,7 +65,7 @@ pub enum Phase {
     Ignored,
 }
 
-/// A status code: of which step, and which of its five.
+/// A status code: the step, and which of its five codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Code(pub u8, pub Phase);
 
@@ -97,21 +97,21 @@ pub struct Row {
     pub lock: Option<Token>,
     pub lock_at: Stamp,
     pub retry: u8,
-    /// Steps that have succeeded; no column, but what really happened.
+    /// Steps that have succeeded: not a column, but what really happened.
     pub done: u8,
-    /// Attempts that have failed since, no column either.
+    /// Attempts that have failed since; not a column either.
     pub failures: u8,
 }
 
-/// What an attempt writes at its end.
+/// The outcome that an attempt writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Ending {
+pub enum Outcome {
     Success(Code),
     Failure(Code, u8),
     Release(Code),
 }
 
-impl Ending {
+impl Outcome {
     pub fn status(self) -> Code {
         match self {
             Self::Success(status) | Self::Failure(status, _) | Self::Release(status) => status,
@@ -121,17 +121,17 @@ impl Ending {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Statement {
-    /// `claim_row`, or `claim_rows` where it goes for all jobs.
+    /// `claim_row`, or `claim_rows` for all jobs.
     Claim {
         job: Option<u8>,
         step: u8,
         token: Token,
     },
     /// `succeed_row`, `fail_row`, `release_rows`.
-    End {
+    Complete {
         job: u8,
         token: Token,
-        ending: Ending,
+        outcome: Outcome,
     },
     /// `renew_rows`, `save_row`.
     Renew { job: u8, token: Token },
@@ -145,36 +145,36 @@ pub enum Statement {
     },
 }
 
-/// What keeps the protocol right. A test takes out one, and sees what breaks.
+/// A rule of the protocol. A test takes one out, and shows what breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Guard {
-    /// An attempt's write demands its token.
+pub enum Rule {
+    /// An attempt's write needs its token.
     FenceOfToken,
-    /// An attempt's write demands its key.
+    /// An attempt's write needs its key.
     FenceOfKey,
-    /// A claim demands a row that nobody works on. The lock and the status
-    /// both say so: to take out one of them alone breaks nothing.
+    /// A claim needs a row that nobody works on. The lock and the status both show
+    /// that, so taking out one of them breaks nothing.
     ClaimOfFree,
-    /// A claim demands one of the statuses that are ready.
+    /// A claim needs one of the ready statuses.
     ClaimOfReady,
-    /// An expiry demands the token that was found dead.
+    /// An expiry needs the token that was found dead.
     ExpiryOfToken,
-    /// An expiry demands, once more, that the lock is old.
+    /// An expiry checks again that the lock is old.
     ExpiryOfOld,
-    /// A step expires only what it has in progress itself.
+    /// A step expires only its own rows in progress.
     ExpiryOfOwn,
-    /// An expiry is one more failure.
+    /// An expiry counts as one more failure.
     ExpiryCounts,
-    /// Locks expire at all.
+    /// Locks expire.
     Expiry,
-    /// No two locks are written at the same moment.
+    /// No two locks have the same time.
     FineClock,
-    /// A claim whose answer was lost looks for its token.
+    /// After a lost answer a claim looks for its token.
     ClaimLooksUp,
-    /// A claim that is sent again has a token of its own.
+    /// A claim that is sent again has a new token.
     FreshToken,
-    /// An end whose answer was lost is looked up.
-    EndLooksUp,
+    /// After a lost answer an attempt looks whether its outcome was written.
+    OutcomeLooksUp,
 }
 
 impl Row {
@@ -202,24 +202,24 @@ impl Row {
         }
     }
 
-    /// `WHERE`, for the row of this job.
-    pub fn takes(&self, row: u8, statement: &Statement, clock: &Clock, out: Option<Guard>) -> bool {
-        let guarded = |guard| out != Some(guard);
-        let is = |job| job == row || !guarded(Guard::FenceOfKey);
-        let held = |token| self.lock == Some(token) || !guarded(Guard::FenceOfToken);
+    /// The `WHERE`, for the row of this job.
+    pub fn takes(&self, row: u8, statement: &Statement, clock: &Clock, out: Option<Rule>) -> bool {
+        let keeps = |rule| out != Some(rule);
+        let is = |job| job == row || !keeps(Rule::FenceOfKey);
+        let held = |token| self.lock == Some(token) || !keeps(Rule::FenceOfToken);
         match *statement {
             Statement::Claim { job, step, .. } => {
                 job.is_none_or(|job| job == row) && self.is_ready(step, out)
             }
-            Statement::End { job, token, .. } | Statement::Renew { job, token } => {
+            Statement::Complete { job, token, .. } | Statement::Renew { job, token } => {
                 is(job) && held(token)
             }
             Statement::Expire {
                 job, step, token, ..
             } => {
                 job == row
-                    && (self.lock == Some(token) || !guarded(Guard::ExpiryOfToken))
-                    && if guarded(Guard::ExpiryOfOld) {
+                    && (self.lock == Some(token) || !keeps(Rule::ExpiryOfToken))
+                    && if keeps(Rule::ExpiryOfOld) {
                         self.is_expired(step, clock, out)
                     } else {
                         self.lock.is_some()
@@ -229,22 +229,22 @@ impl Row {
     }
 
     /// `ready!`
-    pub fn is_ready(&self, step: u8, out: Option<Guard>) -> bool {
-        let free = self.lock.is_none() || out == Some(Guard::ClaimOfFree);
+    pub fn is_ready(&self, step: u8, out: Option<Rule>) -> bool {
+        let free = self.lock.is_none() || out == Some(Rule::ClaimOfFree);
         let step = &STEPS[usize::from(step)];
-        let ready = out == Some(Guard::ClaimOfReady)
+        let ready = out == Some(Rule::ClaimOfReady)
             || self.status == step.pending
             || self.status == step.failed
             || step.more_pending.contains(&self.status)
-            || out == Some(Guard::ClaimOfFree) && self.status == step.in_progress;
+            || out == Some(Rule::ClaimOfFree) && self.status == step.in_progress;
         free && ready
     }
 
     /// `expired!`
-    pub fn is_expired(&self, step: u8, clock: &Clock, out: Option<Guard>) -> bool {
+    pub fn is_expired(&self, step: u8, clock: &Clock, out: Option<Rule>) -> bool {
         let own =
-            self.status == STEPS[usize::from(step)].in_progress || out == Some(Guard::ExpiryOfOwn);
-        out != Some(Guard::Expiry) && self.lock.is_some() && own && !clock.is_fresh(self.lock_at)
+            self.status == STEPS[usize::from(step)].in_progress || out == Some(Rule::ExpiryOfOwn);
+        out != Some(Rule::Expiry) && self.lock.is_some() && own && !clock.is_fresh(self.lock_at)
     }
 
     /// `SET`
@@ -255,20 +255,20 @@ impl Row {
                 self.lock = Some(token);
                 self.lock_at = now;
             }
-            Statement::End { ending, .. } => {
+            Statement::Complete { outcome, .. } => {
                 self.lock = None;
-                self.status = ending.status();
-                match ending {
-                    Ending::Success(_) => {
+                self.status = outcome.status();
+                match outcome {
+                    Outcome::Success(_) => {
                         self.retry = 0;
                         self.done += 1;
                         self.failures = 0;
                     }
-                    Ending::Failure(_, retry) => {
+                    Outcome::Failure(_, retry) => {
                         self.retry = retry;
                         self.failures += 1;
                     }
-                    Ending::Release(_) => {}
+                    Outcome::Release(_) => {}
                 }
             }
             Statement::Renew { .. } => self.lock_at = now,

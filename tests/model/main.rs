@@ -1,15 +1,15 @@
-//! The protocol as a model, whose every run is tried by a model checker:
-//! three workers that claim, stall, crash, renew and finish; a database that
-//! executes one statement at a time, and answers, or does not.
+//! The protocol as a model, of which a model checker tries every run: three workers
+//! that claim, stall, crash, renew and finish; a database that executes one
+//! statement at a time, and answers or does not.
 //!
-//! The model holds what a database does (`database.rs`, the conditions of
-//! `src/job_table/store.rs`) and in which order a worker sends it what
-//! (`moves.rs`, after `src/claim.rs`, `src/expiry.rs` and `src/ending.rs`).
-//! What decides is not in it: the crate's own `Step` is asked.
+//! The model has what a database does (`database.rs`, the conditions of
+//! `src/job_table/store.rs`) and the order in which a worker sends statements
+//! (`moves.rs`, as in `src/claim.rs`, `src/expiry.rs` and `src/outcome.rs`). It
+//! makes no decisions: for these it asks `Step` of `status_protocol`.
 //!
-//! A property that no run can break shows little. So each guard of the
-//! protocol is taken out in turn, and the checker has to find the run that
-//! breaks the property which it keeps.
+//! A property that no run can break shows little. So each rule of the protocol is
+//! taken out in turn, and the checker must find a run that breaks the property
+//! which the rule protects.
 
 mod database;
 mod moves;
@@ -21,22 +21,21 @@ use std::fmt::Write as _;
 
 use stateright::{Checker, HasDiscoveries, Model};
 
-use database::Guard;
+use database::Rule;
 use properties::{AGREED, ALONE, BOUNDED, COUNTED, ENDED, FENCED, FINAL, POISON, TRUE};
 use world::Budget;
 
-/// What the model is made of: three workers, two jobs, `MAX_RETRY` 2, and this.
+/// The model has three workers, two jobs, `MAX_RETRY` 2, and this.
 #[derive(Clone, Copy)]
 pub struct Protocol {
-    /// One row goes through this many.
+    /// Steps that a row goes through.
     pub steps: u8,
     /// The first job kills every worker that runs it.
     pub killer: bool,
-    /// Crashes and stalls come in any number: these make the model endless,
-    /// were there no bound.
+    /// A bound for what would make the model endless. Crashes and stalls have none.
     pub budget: Budget,
-    /// The guard that is taken out.
-    pub out: Option<Guard>,
+    /// The rule that is taken out.
+    pub out: Option<Rule>,
 }
 
 const ONE_STEP: Protocol = Protocol {
@@ -61,14 +60,14 @@ const TWO_STEPS: Protocol = Protocol {
     out: None,
 };
 
-/// Tries all runs, until it may stop.
+/// Tries all runs, until `stop`.
 fn try_all(protocol: Protocol, stop: HasDiscoveries) -> impl Checker<Protocol> {
     let checker = protocol.checker().threads(2).finish_when(stop);
     checker.spawn_bfs().join()
 }
 
-/// No run breaks a property. `at_least` that many states are to be visited: a
-/// model that came to a halt would break none.
+/// No run breaks a property. It must visit `at_least` this many states, because a
+/// model that stops early would break none.
 fn holds(protocol: Protocol, at_least: usize) {
     let checker = try_all(protocol, HasDiscoveries::AnyFailures);
     println!(
@@ -81,15 +80,15 @@ fn holds(protocol: Protocol, at_least: usize) {
     assert!(checker.unique_state_count() >= at_least);
 }
 
-/// Takes out a guard, and demands that some run breaks the property.
-fn breaks(protocol: Protocol, guard: Guard, property: &'static str) {
+/// Takes out a rule. Then some run must break the property.
+fn breaks(protocol: Protocol, rule: Rule, property: &'static str) {
     let protocol = Protocol {
-        out: Some(guard),
+        out: Some(rule),
         ..protocol
     };
     let stop = HasDiscoveries::AllOf(BTreeSet::from([property]));
     let run = try_all(protocol, stop).assert_any_discovery(property);
-    let mut shown = format!("without {guard:?}, not so: {property}\n");
+    let mut shown = format!("without {rule:?}, not so: {property}\n");
     for action in run.into_actions() {
         writeln!(shown, "  {action:?}").unwrap();
     }
@@ -109,7 +108,7 @@ fn the_protocol_survives_two_steps_on_one_row() {
 }
 
 #[test]
-fn the_protocol_survives_a_job_that_is_given_back() {
+fn the_protocol_survives_a_job_that_is_released() {
     let budget = Budget {
         lost_answers: 0,
         renewals: 0,
@@ -131,7 +130,7 @@ fn a_job_that_kills_its_workers_ends_ignored() {
         ..ONE_STEP
     };
     holds(killer, 10_000);
-    breaks(killer, Guard::Expiry, POISON);
+    breaks(killer, Rule::Expiry, POISON);
 }
 
 /// All of it at once.
@@ -153,69 +152,69 @@ fn the_protocol_survives_all_at_once() {
 }
 
 #[test]
-fn an_attempt_that_writes_without_its_token_intrudes() {
-    breaks(TWO_STEPS, Guard::FenceOfToken, FENCED);
+fn without_the_token_an_attempt_writes_to_a_row_of_another() {
+    breaks(TWO_STEPS, Rule::FenceOfToken, FENCED);
 }
 
 #[test]
-fn an_attempt_that_writes_without_its_key_ends_other_jobs_of_its_claim() {
-    breaks(TWO_STEPS, Guard::FenceOfKey, FENCED);
+fn without_the_key_an_attempt_writes_to_other_jobs_of_its_claim() {
+    breaks(TWO_STEPS, Rule::FenceOfKey, FENCED);
 }
 
 #[test]
-fn a_claim_of_a_row_that_is_not_free_makes_two_run_it() {
-    breaks(TWO_STEPS, Guard::ClaimOfFree, ALONE);
+fn a_claim_of_a_row_that_is_not_free_lets_two_attempts_run() {
+    breaks(TWO_STEPS, Rule::ClaimOfFree, ALONE);
 }
 
 #[test]
 fn a_claim_of_a_row_that_is_not_ready_undoes_a_success() {
-    breaks(TWO_STEPS, Guard::ClaimOfReady, FINAL);
-    breaks(TWO_STEPS, Guard::ClaimOfReady, AGREED);
+    breaks(TWO_STEPS, Rule::ClaimOfReady, FINAL);
+    breaks(TWO_STEPS, Rule::ClaimOfReady, AGREED);
 }
 
 #[test]
-fn an_expiry_without_the_dead_token_loses_count() {
-    breaks(TWO_STEPS, Guard::ExpiryOfToken, COUNTED);
+fn an_expiry_without_the_dead_token_counts_wrong() {
+    breaks(TWO_STEPS, Rule::ExpiryOfToken, COUNTED);
 }
 
 #[test]
-fn an_expiry_of_a_lock_that_was_renewed_makes_two_run_it() {
-    breaks(TWO_STEPS, Guard::ExpiryOfOld, ALONE);
+fn an_expiry_of_a_renewed_lock_lets_two_attempts_run() {
+    breaks(TWO_STEPS, Rule::ExpiryOfOld, ALONE);
 }
 
 #[test]
-fn an_expiry_of_another_steps_attempt_undoes_a_success() {
-    breaks(TWO_STEPS, Guard::ExpiryOfOwn, FINAL);
+fn an_expiry_of_an_attempt_of_another_step_undoes_a_success() {
+    breaks(TWO_STEPS, Rule::ExpiryOfOwn, FINAL);
 }
 
 #[test]
-fn an_expiry_that_does_not_count_goes_on_for_ever() {
-    breaks(TWO_STEPS, Guard::ExpiryCounts, BOUNDED);
-    breaks(TWO_STEPS, Guard::ExpiryCounts, COUNTED);
+fn an_expiry_that_does_not_count_never_ends() {
+    breaks(TWO_STEPS, Rule::ExpiryCounts, BOUNDED);
+    breaks(TWO_STEPS, Rule::ExpiryCounts, COUNTED);
 }
 
 #[test]
 fn a_job_whose_worker_died_is_stuck_without_expiry() {
-    breaks(TWO_STEPS, Guard::Expiry, ENDED);
+    breaks(TWO_STEPS, Rule::Expiry, ENDED);
 }
 
 #[test]
-fn a_claim_that_is_not_looked_up_is_held_by_nobody() {
-    breaks(ONE_STEP, Guard::ClaimLooksUp, TRUE);
+fn a_claim_that_is_not_looked_up_leaves_a_lock_without_an_attempt() {
+    breaks(ONE_STEP, Rule::ClaimLooksUp, TRUE);
 }
 
 #[test]
-fn a_claim_that_is_sent_again_with_its_token_brings_back_an_attempt() {
-    breaks(ONE_STEP, Guard::FreshToken, FENCED);
+fn a_claim_that_is_sent_again_with_its_token_revives_a_lost_attempt() {
+    breaks(ONE_STEP, Rule::FreshToken, FENCED);
 }
 
 #[test]
-fn an_end_that_is_not_looked_up_is_taken_for_lost() {
-    breaks(ONE_STEP, Guard::EndLooksUp, TRUE);
+fn an_outcome_that_is_not_looked_up_is_taken_for_lost() {
+    breaks(ONE_STEP, Rule::OutcomeLooksUp, TRUE);
 }
 
-/// Hence `DATETIME(6)` on MySQL, whose plain `DATETIME` has whole seconds.
+/// This is why MySQL needs `DATETIME(6)`: a plain `DATETIME` has whole seconds.
 #[test]
-fn an_end_is_not_traceable_by_a_coarse_clock() {
-    breaks(ONE_STEP, Guard::FineClock, TRUE);
+fn with_a_coarse_clock_a_lost_answer_cannot_be_traced() {
+    breaks(ONE_STEP, Rule::FineClock, TRUE);
 }

@@ -1,15 +1,15 @@
-//! What can happen next. A worker decides by the crate's own functions.
+//! What can happen next. A worker decides with the functions of `status_protocol`.
 
-use diesel_status_tracker::__private::{Start, Trace};
 use stateright::Model;
+use status_protocol::{LostAnswer, Start};
 
 use crate::Protocol;
-use crate::database::{Code, Ending, Guard, JOBS, MAX_RETRY, STEPS, Statement};
-use crate::world::{Attempt, Hand, Late, Stage, State};
+use crate::database::{Code, JOBS, MAX_RETRY, Outcome, Rule, STEPS, Statement};
+use crate::world::{Activity, Attempt, Late, Stage, State};
 
-/// What becomes of a statement that is sent.
+/// What happens to a statement that is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum Delivery {
     Answered,
     /// It did not arrive.
     NotSent,
@@ -20,13 +20,13 @@ pub enum Fate {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum OutcomeKind {
     Success,
     Failure,
     Release,
 }
 
-/// Of a worker, and mostly of one of its jobs.
+/// A step of the model: mostly of one worker and one of its jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// One of the jobs, or with `None` all that are ready.
@@ -34,7 +34,7 @@ pub enum Action {
         worker: usize,
         job: Option<usize>,
         step: u8,
-        fate: Fate,
+        delivery: Delivery,
     },
     ClaimAgain {
         worker: usize,
@@ -43,13 +43,13 @@ pub enum Action {
     Renew {
         worker: usize,
         job: usize,
-        fate: Fate,
+        delivery: Delivery,
     },
-    End {
+    Complete {
         worker: usize,
         job: usize,
-        end: End,
-        fate: Fate,
+        kind: OutcomeKind,
+        delivery: Delivery,
     },
     LookUp {
         worker: usize,
@@ -58,7 +58,7 @@ pub enum Action {
     WriteAgain {
         worker: usize,
         job: usize,
-        fate: Fate,
+        delivery: Delivery,
     },
     ReadDead {
         worker: usize,
@@ -68,13 +68,13 @@ pub enum Action {
     Expire {
         worker: usize,
         job: usize,
-        fate: Fate,
+        delivery: Delivery,
     },
     Crash {
         worker: usize,
     },
-    LateStatementLands,
-    /// All locks that are not renewed get old.
+    LateStatementExecutes,
+    /// All locks that are not renewed become old.
     TimePasses,
 }
 
@@ -87,65 +87,86 @@ impl Model for Protocol {
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
-        let fates: &[Fate] = match (state.left.lost_answers, state.late) {
-            (0, _) => &[Fate::Answered],
-            (_, Some(_)) => &[Fate::Answered, Fate::NotSent, Fate::AnswerLost],
-            (_, None) => &[Fate::Answered, Fate::NotSent, Fate::AnswerLost, Fate::Late],
+        let deliveries: &[Delivery] = match (state.left.lost_answers, state.late) {
+            (0, _) => &[Delivery::Answered],
+            (_, Some(_)) => &[Delivery::Answered, Delivery::NotSent, Delivery::AnswerLost],
+            (_, None) => &[
+                Delivery::Answered,
+                Delivery::NotSent,
+                Delivery::AnswerLost,
+                Delivery::Late,
+            ],
         };
         let mut idle = false;
-        for (worker, hands) in state.workers.iter().enumerate() {
-            if *hands == [Hand::Off; JOBS] {
-                // One who is idle does what all of them could.
+        for (worker, activities) in state.workers.iter().enumerate() {
+            if *activities == [Activity::Idle; JOBS] {
+                // All idle workers can do the same, so one of them is enough.
                 if !idle {
-                    self.beginnings(state, worker, fates, actions);
+                    self.beginnings(state, worker, deliveries, actions);
                 }
                 idle = true;
                 continue;
             }
             let mut crashes = false;
-            for (job, hand) in hands.iter().enumerate() {
-                crashes |= !matches!(hand, Hand::Off | Hand::Expiring { .. });
-                match hand {
-                    Hand::Off => {}
-                    Hand::Claiming { .. } => actions.push(Action::ClaimAgain { worker, job }),
-                    Hand::Ending(_, _, Stage::LookUp | Stage::LastLook) => {
+            for (job, activity) in activities.iter().enumerate() {
+                crashes |= !matches!(activity, Activity::Idle | Activity::Expiring { .. });
+                match activity {
+                    Activity::Idle => {}
+                    Activity::Claiming { .. } => actions.push(Action::ClaimAgain { worker, job }),
+                    Activity::Completing(_, _, Stage::LookUp | Stage::LastLook) => {
                         actions.push(Action::LookUp { worker, job });
                     }
                     _ => {}
                 }
-                for &fate in fates {
-                    match hand {
-                        Hand::Running(_) => {
+                for &delivery in deliveries {
+                    match activity {
+                        Activity::Running(_) => {
                             if state.left.renewals > 0 {
-                                actions.push(Action::Renew { worker, job, fate });
+                                actions.push(Action::Renew {
+                                    worker,
+                                    job,
+                                    delivery,
+                                });
                             }
-                            for end in [End::Success, End::Failure, End::Release] {
-                                let may = end != End::Release || state.left.releases > 0;
+                            for kind in [
+                                OutcomeKind::Success,
+                                OutcomeKind::Failure,
+                                OutcomeKind::Release,
+                            ] {
+                                let may = kind != OutcomeKind::Release || state.left.releases > 0;
                                 if may && !state.rows[job].kills {
-                                    actions.push(Action::End {
+                                    actions.push(Action::Complete {
                                         worker,
                                         job,
-                                        end,
-                                        fate,
+                                        kind,
+                                        delivery,
                                     });
                                 }
                             }
                         }
-                        Hand::Ending(_, _, Stage::Write) => {
-                            actions.push(Action::WriteAgain { worker, job, fate });
+                        Activity::Completing(_, _, Stage::Write) => {
+                            actions.push(Action::WriteAgain {
+                                worker,
+                                job,
+                                delivery,
+                            });
                         }
-                        Hand::Expiring { .. } => actions.push(Action::Expire { worker, job, fate }),
+                        Activity::Expiring { .. } => actions.push(Action::Expire {
+                            worker,
+                            job,
+                            delivery,
+                        }),
                         _ => {}
                     }
                 }
             }
-            // One who has only looked leaves no trace when it dies.
+            // A worker that has only read leaves no trace when it dies.
             if crashes {
                 actions.push(Action::Crash { worker });
             }
         }
         if state.late.is_some() {
-            actions.push(Action::LateStatementLands);
+            actions.push(Action::LateStatementExecutes);
         }
         if state
             .rows
@@ -174,34 +195,40 @@ impl Protocol {
         state.distance(self.steps, MAX_RETRY + self.budget.lost_answers)
     }
 
-    /// What a worker with nothing in hand can do.
-    fn beginnings(&self, state: &State, worker: usize, fates: &[Fate], actions: &mut Vec<Action>) {
+    /// What an idle worker can do.
+    fn beginnings(
+        &self,
+        state: &State,
+        worker: usize,
+        deliveries: &[Delivery],
+        actions: &mut Vec<Action>,
+    ) {
         for step in 0..self.steps {
             let ready = |job: usize| state.rows[job].is_ready(step, self.out);
             for (job, row) in state.rows.iter().enumerate() {
                 if ready(job) {
                     let job = Some(job);
-                    actions.extend(fates.iter().map(|&fate| Action::Claim {
+                    actions.extend(deliveries.iter().map(|&delivery| Action::Claim {
                         worker,
                         job,
                         step,
-                        fate,
+                        delivery,
                     }));
                 }
-                // What a claim does that is refused, and `expire_locks`.
+                // As a refused claim does, and `expire_locks`.
                 let start = STEPS[usize::from(step)].may_start(&row.state(&state.clock));
-                let expires = start == Start::Expired || self.out == Some(Guard::ExpiryOfOwn);
+                let expires = start == Start::Expired || self.out == Some(Rule::ExpiryOfOwn);
                 if expires && row.is_expired(step, &state.clock, self.out) {
                     actions.push(Action::ReadDead { worker, job, step });
                 }
             }
             if (0..JOBS).all(ready) {
                 let job = None;
-                actions.extend(fates.iter().map(|&fate| Action::Claim {
+                actions.extend(deliveries.iter().map(|&delivery| Action::Claim {
                     worker,
                     job,
                     step,
-                    fate,
+                    delivery,
                 }));
             }
         }
@@ -213,119 +240,146 @@ impl Protocol {
                 worker,
                 job,
                 step,
-                fate,
-            } => self.claim(state, worker, job, step, fate),
+                delivery,
+            } => self.claim(state, worker, job, step, delivery),
             Action::ClaimAgain { worker, job } => self.claim_again(state, worker, job)?,
-            Action::Renew { worker, job, fate } => self.renew(state, worker, job, fate),
-            Action::End {
+            Action::Renew {
                 worker,
                 job,
-                end,
-                fate,
+                delivery,
+            } => self.renew(state, worker, job, delivery),
+            Action::Complete {
+                worker,
+                job,
+                kind,
+                delivery,
             } => {
-                let Hand::Running(attempt) = state.workers[worker][job] else {
+                let Activity::Running(attempt) = state.workers[worker][job] else {
                     return None;
                 };
                 let step = &STEPS[usize::from(attempt.step)];
-                let ending = match end {
-                    End::Success => Ending::Success(step.succeeded),
-                    End::Failure => {
-                        let (setback, _) = step.after_failure(attempt.retry.into(), None);
-                        Ending::Failure(setback.status, setback.retry as u8)
+                let outcome = match kind {
+                    OutcomeKind::Success => Outcome::Success(step.succeeded),
+                    OutcomeKind::Failure => {
+                        let (outcome, _) = step.after_failure(attempt.retry.into(), None);
+                        Outcome::Failure(outcome.status, outcome.retry as u8)
                     }
-                    End::Release => {
+                    OutcomeKind::Release => {
                         state.left.releases -= 1;
-                        Ending::Release(step.released(attempt.retry.into()))
+                        Outcome::Release(step.released(attempt.retry.into()))
                     }
                 };
-                self.write_end(state, worker, job, attempt, ending, Stage::Write, fate);
+                self.write_outcome(state, worker, job, attempt, outcome, Stage::Write, delivery);
             }
-            Action::WriteAgain { worker, job, fate } => {
-                let Hand::Ending(attempt, ending, _) = state.workers[worker][job] else {
+            Action::WriteAgain {
+                worker,
+                job,
+                delivery,
+            } => {
+                let Activity::Completing(attempt, outcome, _) = state.workers[worker][job] else {
                     return None;
                 };
-                self.write_end(state, worker, job, attempt, ending, Stage::LastLook, fate);
+                self.write_outcome(
+                    state,
+                    worker,
+                    job,
+                    attempt,
+                    outcome,
+                    Stage::LastLook,
+                    delivery,
+                );
             }
             Action::LookUp { worker, job } => self.look_up(state, worker, job)?,
             Action::ReadDead { worker, job, step } => {
                 let row = &state.rows[job];
                 let (token, retry) = (row.lock?, row.retry);
-                state.workers[worker][job] = Hand::Expiring { step, token, retry };
+                state.workers[worker][job] = Activity::Expiring { step, token, retry };
             }
-            Action::Expire { worker, job, fate } => {
-                let Hand::Expiring { step, token, retry } = state.workers[worker][job] else {
+            Action::Expire {
+                worker,
+                job,
+                delivery,
+            } => {
+                let Activity::Expiring { step, token, retry } = state.workers[worker][job] else {
                     return None;
                 };
                 let expire = self.expiry(job, step, token, retry);
-                state.workers[worker][job] = Hand::Off;
-                self.send(state, &expire, false, fate);
+                state.workers[worker][job] = Activity::Idle;
+                self.send(state, &expire, false, delivery);
             }
-            Action::Crash { worker } => state.workers[worker] = [Hand::Off; JOBS],
-            Action::LateStatementLands => {
+            Action::Crash { worker } => state.workers[worker] = [Activity::Idle; JOBS],
+            Action::LateStatementExecutes => {
                 let late = state.late.take()?;
-                state.execute(&late.statement, late.overtaken, self.out);
+                state.execute(&late.statement, late.expired, self.out);
             }
             Action::TimePasses => state.clock.pass(),
         }
         Some(())
     }
 
-    /// Sends a statement, and tells what it changed, if an answer came.
+    /// Sends a statement. Returns what it has changed, if an answer came.
     fn send(
         &self,
         state: &mut State,
         statement: &Statement,
-        overtaken: bool,
-        fate: Fate,
+        expired: bool,
+        delivery: Delivery,
     ) -> Option<[bool; JOBS]> {
-        if fate != Fate::Answered {
+        if delivery != Delivery::Answered {
             state.left.lost_answers -= 1;
         }
-        match fate {
-            Fate::Answered => return Some(state.execute(statement, overtaken, self.out)),
-            Fate::NotSent => {}
-            Fate::AnswerLost => {
-                state.execute(statement, overtaken, self.out);
+        match delivery {
+            Delivery::Answered => return Some(state.execute(statement, expired, self.out)),
+            Delivery::NotSent => {}
+            Delivery::AnswerLost => {
+                state.execute(statement, expired, self.out);
             }
-            Fate::Late => {
+            Delivery::Late => {
                 state.late = Some(Late {
                     statement: *statement,
-                    overtaken,
+                    expired,
                 })
             }
         }
         None
     }
 
-    fn claim(&self, state: &mut State, worker: usize, job: Option<usize>, step: u8, fate: Fate) {
+    fn claim(
+        &self,
+        state: &mut State,
+        worker: usize,
+        job: Option<usize>,
+        step: u8,
+        delivery: Delivery,
+    ) {
         let token = state.new_token();
         let claim = Statement::Claim {
             job: job.map(|job| job as u8),
             step,
             token,
         };
-        let answer = self.send(state, &claim, false, fate);
+        let answer = self.send(state, &claim, false, delivery);
         for n in (0..JOBS).filter(|n| job.is_none_or(|job| job == *n)) {
             match answer {
                 Some(changed) if changed[n] => hold(state, worker, n, step, token),
                 Some(_) => {}
-                None => state.workers[worker][n] = Hand::Claiming { step, token },
+                None => state.workers[worker][n] = Activity::Claiming { step, token },
             }
         }
     }
 
-    /// The claim is sent again, with its token; refused, the row is looked at.
+    /// The claim is sent again. If it is refused, the worker looks at the row.
     fn claim_again(&self, state: &mut State, worker: usize, job: usize) -> Option<()> {
-        let Hand::Claiming { step, token } = state.workers[worker][job] else {
+        let Activity::Claiming { step, token } = state.workers[worker][job] else {
             return None;
         };
         let row = state.rows[job];
         let is_own = row.lock == Some(token);
-        if is_own && self.out != Some(Guard::ClaimLooksUp) {
+        if is_own && self.out != Some(Rule::ClaimLooksUp) {
             hold(state, worker, job, step, token);
             return Some(());
         }
-        let token = if self.out == Some(Guard::FreshToken) {
+        let token = if self.out == Some(Rule::FreshToken) {
             token
         } else {
             state.new_token()
@@ -347,14 +401,14 @@ impl Protocol {
             }
             Start::Refused(_) => {
                 state.broken.false_report |= is_own;
-                state.workers[worker][job] = Hand::Off;
+                state.workers[worker][job] = Activity::Idle;
                 Some(())
             }
         }
     }
 
-    fn renew(&self, state: &mut State, worker: usize, job: usize, fate: Fate) {
-        let Hand::Running(mut attempt) = state.workers[worker][job] else {
+    fn renew(&self, state: &mut State, worker: usize, job: usize, delivery: Delivery) {
+        let Activity::Running(mut attempt) = state.workers[worker][job] else {
             return;
         };
         state.left.renewals -= 1;
@@ -362,80 +416,80 @@ impl Protocol {
             job: job as u8,
             token: attempt.token,
         };
-        let answer = self.send(state, &renew, attempt.overtaken, fate);
+        let answer = self.send(state, &renew, attempt.expired, delivery);
         attempt.lock_at = answer.map(|_| state.rows[job].lock_at);
         state.workers[worker][job] = match answer {
-            Some(changed) if !changed[job] => Hand::Off,
-            _ => Hand::Running(attempt),
+            Some(changed) if !changed[job] => Activity::Idle,
+            _ => Activity::Running(attempt),
         };
     }
 
-    #[allow(clippy::too_many_arguments, reason = "the hand, and what it writes")]
-    fn write_end(
+    #[allow(clippy::too_many_arguments, reason = "the job, and what is written")]
+    fn write_outcome(
         &self,
         state: &mut State,
         worker: usize,
         job: usize,
         attempt: Attempt,
-        ending: Ending,
+        outcome: Outcome,
         refused: Stage,
-        fate: Fate,
+        delivery: Delivery,
     ) {
-        let statement = Statement::End {
+        let statement = Statement::Complete {
             job: job as u8,
             token: attempt.token,
-            ending,
+            outcome,
         };
-        let answer = self.send(state, &statement, attempt.overtaken, fate);
-        // What landed is noted in the hand.
-        let landed = state.workers[worker][job]
+        let answer = self.send(state, &statement, attempt.expired, delivery);
+        // `send` has noted in the activity whether it was written.
+        let written = state.workers[worker][job]
             .attempt()
-            .is_some_and(|attempt| attempt.landed);
-        let attempt = Attempt { landed, ..attempt };
+            .is_some_and(|attempt| attempt.written);
+        let attempt = Attempt { written, ..attempt };
         state.workers[worker][job] = match answer {
             Some(changed) if changed[job] => {
-                return report(state, worker, job, attempt, ending, Some(true));
+                return report(state, worker, job, attempt, outcome, Some(true));
             }
-            Some(_) if refused == Stage::LastLook && self.out != Some(Guard::EndLooksUp) => {
-                Hand::Ending(attempt, ending, Stage::LastLook)
+            Some(_) if refused == Stage::LastLook && self.out != Some(Rule::OutcomeLooksUp) => {
+                Activity::Completing(attempt, outcome, Stage::LastLook)
             }
-            Some(_) => return report(state, worker, job, attempt, ending, Some(false)),
-            None if self.out == Some(Guard::EndLooksUp) => {
-                Hand::Ending(attempt, ending, Stage::Write)
+            Some(_) => return report(state, worker, job, attempt, outcome, Some(false)),
+            None if self.out == Some(Rule::OutcomeLooksUp) => {
+                Activity::Completing(attempt, outcome, Stage::Write)
             }
-            None => Hand::Ending(attempt, ending, Stage::LookUp),
+            None => Activity::Completing(attempt, outcome, Stage::LookUp),
         };
     }
 
     fn look_up(&self, state: &mut State, worker: usize, job: usize) -> Option<()> {
-        let Hand::Ending(attempt, ending, stage) = state.workers[worker][job] else {
+        let Activity::Completing(attempt, outcome, stage) = state.workers[worker][job] else {
             return None;
         };
         let row = state.rows[job].state(&state.clock);
-        let trace = STEPS[usize::from(attempt.step)].trace(
+        let answer = STEPS[usize::from(attempt.step)].after_lost_answer(
             &row,
             &attempt.token.to_string(),
             attempt.lock_at.map(|at| state.clock.time(at)),
-            ending.status(),
+            outcome.status(),
         );
-        let told = match trace {
-            Trace::Landed => Some(true),
-            Trace::StillHeld if stage == Stage::LookUp => {
-                state.workers[worker][job] = Hand::Ending(attempt, ending, Stage::Write);
+        let told = match answer {
+            LostAnswer::Written => Some(true),
+            LostAnswer::StillHeld if stage == Stage::LookUp => {
+                state.workers[worker][job] = Activity::Completing(attempt, outcome, Stage::Write);
                 return Some(());
             }
-            Trace::StillHeld | Trace::Overtaken => Some(false),
-            Trace::Gone => None,
+            LostAnswer::StillHeld | LostAnswer::ExpiredFirst => Some(false),
+            LostAnswer::Unknown => None,
         };
-        report(state, worker, job, attempt, ending, told);
+        report(state, worker, job, attempt, outcome, told);
         Some(())
     }
 
     fn expiry(&self, job: usize, step: u8, token: u8, retry: u8) -> Statement {
-        let (setback, _) = STEPS[usize::from(step)].after_failure(retry.into(), None);
-        let counts = self.out != Some(Guard::ExpiryCounts);
+        let (outcome, _) = STEPS[usize::from(step)].after_failure(retry.into(), None);
+        let counts = self.out != Some(Rule::ExpiryCounts);
         let (status, retry): (Code, _) = if counts {
-            (setback.status, setback.retry as u8)
+            (outcome.status, outcome.retry as u8)
         } else {
             (STEPS[usize::from(step)].failed, retry)
         };
@@ -452,34 +506,35 @@ impl Protocol {
 /// The answer to a claim has come: the attempt begins.
 fn hold(state: &mut State, worker: usize, job: usize, step: u8, token: u8) {
     let row = &state.rows[job];
-    state.workers[worker][job] = Hand::Running(Attempt {
+    state.workers[worker][job] = Activity::Running(Attempt {
         step,
         token,
         lock_at: Some(row.lock_at),
         retry: row.retry,
-        overtaken: false,
-        landed: false,
+        expired: false,
+        written: false,
     });
 }
 
-/// The worker hears that its end landed, that it did not, or that nobody can tell.
+/// The worker is told that its outcome was written, that it was not, or that
+/// nobody knows.
 fn report(
     state: &mut State,
     worker: usize,
     job: usize,
     attempt: Attempt,
-    ending: Ending,
+    outcome: Outcome,
     told: Option<bool>,
 ) {
     state.broken.false_report |= match told {
-        // An expiry leaves a row as the failure would have that it came
-        // before: the attempt failed either way, and that was counted once.
+        // An expiry leaves the row as the failure would have. In both cases the
+        // attempt failed, and that was counted once.
         Some(true) => {
-            !attempt.landed && (!attempt.overtaken || matches!(ending, Ending::Success(_)))
+            !attempt.written && (!attempt.expired || matches!(outcome, Outcome::Success(_)))
         }
-        Some(false) => attempt.landed,
-        // It can tell as long as it holds the lock.
+        Some(false) => attempt.written,
+        // It can be known as long as the attempt holds the lock.
         None => state.rows[job].lock == Some(attempt.token),
     };
-    state.workers[worker][job] = Hand::Off;
+    state.workers[worker][job] = Activity::Idle;
 }

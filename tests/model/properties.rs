@@ -1,19 +1,19 @@
-//! What must hold in every state, and on every way to the end.
+//! What must hold in every state, and in every run.
 
-use diesel_status_tracker::__private::Start;
 use stateright::Property;
+use status_protocol::Start;
 
 use crate::Protocol;
 use crate::database::{Clock, JOBS, MAX_RETRY, Phase, Row, STEPS};
-use crate::world::{Hand, State, fits};
+use crate::world::{Activity, State, fits};
 
-pub const ALONE: &str = "a job is run by one attempt at a time";
-pub const FENCED: &str = "nothing lands but what the holder writes";
+pub const ALONE: &str = "one attempt at a time runs a job";
+pub const FENCED: &str = "only the holder of the lock writes to the row";
 pub const FINAL: &str = "success is final";
-pub const COUNTED: &str = "each failure is counted, once, up to MAX_RETRY";
+pub const COUNTED: &str = "each failure is counted once, up to MAX_RETRY";
 pub const TRUE: &str = "what a worker is told is true";
 pub const AGREED: &str = "the crate and the database agree on what may start";
-pub const BOUNDED: &str = "every run comes to its end";
+pub const BOUNDED: &str = "every run ends";
 pub const ENDED: &str = "every job ends succeeded or ignored";
 pub const POISON: &str = "a job that kills its workers ends ignored";
 
@@ -22,7 +22,7 @@ pub fn all(protocol: &Protocol) -> Vec<Property<Protocol>> {
         Property::always(ALONE, |_, state: &State| {
             (0..JOBS).all(|job| runners(state, job) <= 1)
         }),
-        Property::always(FENCED, |_, state: &State| !state.broken.intrusion),
+        Property::always(FENCED, |_, state: &State| !state.broken.foreign_write),
         Property::always(FINAL, |_, state: &State| {
             state.rows.iter().all(|row| fits(row.done, row.status))
         }),
@@ -40,7 +40,7 @@ pub fn all(protocol: &Protocol) -> Vec<Property<Protocol>> {
             })
         }),
         Property::always(BOUNDED, |_, state: &State| !state.broken.detour),
-        // No state is visited twice on one way: `BOUNDED`. That makes this sound.
+        // This check is sound because no run visits a state twice: `BOUNDED`.
         Property::eventually(ENDED, |protocol: &Protocol, state: &State| {
             let last = STEPS[usize::from(protocol.steps) - 1].succeeded;
             state
@@ -62,10 +62,10 @@ pub fn all(protocol: &Protocol) -> Vec<Property<Protocol>> {
     properties
 }
 
-/// The workers that run a job's business logic and whose lock stands, as far
-/// as they can know.
+/// The workers that run a job, and whose lock has not expired as far as they can
+/// know.
 fn runners(state: &State, job: usize) -> usize {
-    let runs = |hand: &Hand| matches!(hand, Hand::Running(attempt) if attempt.lock_at.is_some_and(|at| state.clock.is_fresh(at)));
+    let runs = |activity: &Activity| matches!(activity, Activity::Running(attempt) if attempt.lock_at.is_some_and(|at| state.clock.is_fresh(at)));
     state
         .workers
         .iter()
@@ -79,7 +79,7 @@ fn agreed(protocol: &Protocol, row: &Row, step: u8, clock: &Clock) -> bool {
         && row.is_expired(step, clock, protocol.out) == (start == Start::Expired)
 }
 
-/// Where an answer was lost, a failure may be written twice, and counted once.
+/// After a lost answer a failure may be written twice, but it is counted once.
 fn counted(row: &Row, lost_answers: u8) -> bool {
     let shown = match row.status.1 {
         Phase::Pending | Phase::Succeeded => row.retry == 0,

@@ -1,27 +1,27 @@
-//! A state of the model: the rows, what each worker believes and is about to
-//! do, what is still on its way to the database, and what may yet go wrong.
+//! A state of the model: the rows, what each worker knows and does next, what is
+//! still on its way to the database, and what may still go wrong.
 
 use std::hash::{Hash, Hasher};
 
 use crate::database::{
-    Clock, Code, Ending, Guard, JOBS, NEVER, Phase, Row, STEPS, Stamp, Statement, Token,
+    Clock, Code, JOBS, NEVER, Outcome, Phase, Row, Rule, STEPS, Stamp, Statement, Token,
 };
 
 pub const WORKERS: usize = 3;
 
-/// What one attempt knows, and what became of it in truth.
+/// What one attempt knows, and what really happened to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Attempt {
     pub step: u8,
     pub token: Token,
-    /// When its lock was last written; `None` while that is in doubt.
+    /// When its lock was last written; `None` while that is not known.
     pub lock_at: Option<Stamp>,
     /// As the claim read it.
     pub retry: u8,
-    /// Another has taken its lock away.
-    pub overtaken: bool,
-    /// Its end is written.
-    pub landed: bool,
+    /// It has lost its lock to an expiry or a claim.
+    pub expired: bool,
+    /// Its outcome is written.
+    pub written: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,16 +33,16 @@ pub enum Stage {
 
 /// What a worker does about one job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Hand {
-    Off,
+pub enum Activity {
+    Idle,
     /// It has sent a claim whose answer was lost.
     Claiming {
         step: u8,
         token: Token,
     },
     Running(Attempt),
-    /// It has tried to write the end, and the answer was lost.
-    Ending(Attempt, Ending, Stage),
+    /// It has tried to write the outcome, and the answer was lost.
+    Completing(Attempt, Outcome, Stage),
     /// It has read a dead attempt.
     Expiring {
         step: u8,
@@ -51,35 +51,35 @@ pub enum Hand {
     },
 }
 
-impl Hand {
+impl Activity {
     fn token(&mut self) -> Option<&mut Token> {
         match self {
-            Self::Off => None,
+            Self::Idle => None,
             Self::Claiming { token, .. } | Self::Expiring { token, .. } => Some(token),
-            Self::Running(attempt) | Self::Ending(attempt, ..) => Some(&mut attempt.token),
+            Self::Running(attempt) | Self::Completing(attempt, ..) => Some(&mut attempt.token),
         }
     }
 
     pub fn attempt(&mut self) -> Option<&mut Attempt> {
         match self {
-            Self::Running(attempt) | Self::Ending(attempt, ..) => Some(attempt),
+            Self::Running(attempt) | Self::Completing(attempt, ..) => Some(attempt),
             _ => None,
         }
     }
 }
 
-/// One process: a hand for each job, of which it has several in use only
-/// after a claim of several jobs.
-pub type Worker = [Hand; JOBS];
+/// One process: an activity for each job. Several are not idle only after a claim
+/// of several jobs.
+pub type Worker = [Activity; JOBS];
 
-/// A statement that has left its worker, whose connection then broke.
+/// A statement that was sent before the connection broke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Late {
     pub statement: Statement,
-    pub overtaken: bool,
+    pub expired: bool,
 }
 
-/// What may still go wrong, or be done for no reason of the protocol's.
+/// What may still go wrong, and what a worker may still do without need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Budget {
     pub lost_answers: u8,
@@ -87,15 +87,15 @@ pub struct Budget {
     pub releases: u8,
 }
 
-/// What must not happen, and has.
+/// What has happened and must not happen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Broken {
-    /// A write landed that was not of the attempt which holds the row.
-    pub intrusion: bool,
-    /// A worker was told that its write landed, and it had not, or that it
-    /// had not, and it had.
+    /// An attempt has written to a row that it does not hold.
+    pub foreign_write: bool,
+    /// A worker was told that its outcome was written although it was not, or the
+    /// reverse.
     pub false_report: bool,
-    /// A step of the model that brings its end no closer.
+    /// A step of the model did not bring the end closer.
     pub detour: bool,
 }
 
@@ -118,7 +118,7 @@ impl State {
                 old: NEVER,
             },
             rows: kills.map(Row::new),
-            workers: [[Hand::Off; JOBS]; WORKERS],
+            workers: [[Activity::Idle; JOBS]; WORKERS],
             late: None,
             left,
             broken: Broken::default(),
@@ -131,12 +131,12 @@ impl State {
         self.last_token
     }
 
-    /// Executes a statement, and tells which rows it has changed.
+    /// Executes a statement. Returns which rows it has changed.
     pub fn execute(
         &mut self,
         statement: &Statement,
-        is_overtaken: bool,
-        out: Option<Guard>,
+        is_expired: bool,
+        out: Option<Rule>,
     ) -> [bool; JOBS] {
         let mut changed = [false; JOBS];
         let mut clock = self.clock;
@@ -158,50 +158,52 @@ impl State {
                         Statement::Claim { .. } => row.lock.filter(|lock| *lock != token),
                         _ => row.lock,
                     };
-                    self.overtake(n, stolen);
+                    self.note_expired(n, stolen);
                 }
-                Statement::End { job, token, .. } => {
-                    self.broken.intrusion |= is_overtaken || job != key;
-                    self.land(n, token);
+                Statement::Complete { job, token, .. } => {
+                    self.broken.foreign_write |= is_expired || job != key;
+                    self.note_written(n, token);
                 }
-                Statement::Renew { job, .. } => self.broken.intrusion |= is_overtaken || job != key,
+                Statement::Renew { job, .. } => {
+                    self.broken.foreign_write |= is_expired || job != key
+                }
             }
         }
         changed
     }
 
-    /// Notes for all who act for this lock that it is no longer theirs.
-    fn overtake(&mut self, job: usize, lock: Option<Token>) {
+    /// Notes for the attempts with this lock that they have lost it.
+    fn note_expired(&mut self, job: usize, lock: Option<Token>) {
         for worker in &mut self.workers {
             if let Some(attempt) = worker[job].attempt()
                 && Some(attempt.token) == lock
             {
-                attempt.overtaken = true;
+                attempt.expired = true;
             }
         }
         if let Some(late) = &mut self.late
-            && let Statement::End {
+            && let Statement::Complete {
                 job: key, token, ..
             }
             | Statement::Renew { job: key, token } = late.statement
             && (usize::from(key), Some(token)) == (job, lock)
         {
-            late.overtaken = true;
+            late.expired = true;
         }
     }
 
-    fn land(&mut self, job: usize, token: Token) {
+    fn note_written(&mut self, job: usize, token: Token) {
         for worker in &mut self.workers {
             if let Some(attempt) = worker[job].attempt()
                 && attempt.token == token
             {
-                attempt.landed = true;
+                attempt.written = true;
             }
         }
     }
 
-    /// How far it is to the end at most, the weightiest first: a number that
-    /// every step makes smaller, which proves that every run has an end.
+    /// The greatest distance to the end, with the most important part first. Each
+    /// step makes it smaller, which proves that every run has an end.
     pub fn distance(&self, steps: u8, most_failures: u8) -> [u8; 5] {
         let Budget {
             lost_answers,
@@ -209,7 +211,7 @@ impl State {
             releases,
         } = self.left;
         let to_go_wrong = 2 * lost_answers + u8::from(self.late.is_some()) + renewals + releases;
-        let (mut attempts, mut free, mut fresh, mut hands) = (0, 0, 0, 0);
+        let (mut attempts, mut free, mut fresh, mut activities) = (0, 0, 0, 0);
         for row in &self.rows {
             if row.status.1 != Phase::Ignored {
                 let steps = steps.saturating_sub(row.done);
@@ -218,31 +220,30 @@ impl State {
             free += u8::from(row.lock.is_none());
             fresh += u8::from(self.clock.is_fresh(row.lock_at));
         }
-        for (job, hand) in self
+        for (job, activity) in self
             .workers
             .iter()
             .flat_map(|worker| worker.iter().enumerate())
         {
             let row = &self.rows[job];
-            hands += match *hand {
-                Hand::Claiming { .. } => 7,
-                Hand::Running(_) => 6,
-                Hand::Ending(_, _, Stage::LookUp) => 5,
-                Hand::Ending(_, _, Stage::Write) => 4,
-                Hand::Ending(_, _, Stage::LastLook) => 3,
-                Hand::Off => 1,
-                Hand::Expiring { step, token, .. } => {
+            activities += match *activity {
+                Activity::Claiming { .. } => 7,
+                Activity::Running(_) => 6,
+                Activity::Completing(_, _, Stage::LookUp) => 5,
+                Activity::Completing(_, _, Stage::Write) => 4,
+                Activity::Completing(_, _, Stage::LastLook) => 3,
+                Activity::Idle => 1,
+                Activity::Expiring { step, token, .. } => {
                     let stands = row.lock == Some(token) && row.is_expired(step, &self.clock, None);
                     if stands { 0 } else { 2 }
                 }
             };
         }
-        [to_go_wrong, attempts, free, fresh, hands]
+        [to_go_wrong, attempts, free, fresh, activities]
     }
 
-    /// The same state in other words: it matters neither which worker, which
-    /// job, which token or what time it is, but only which are the same, and
-    /// which time came first.
+    /// An equal state in normal form. The names of workers, jobs and tokens and the
+    /// exact times do not matter: only which are equal, and which time came first.
     fn canonical(&self) -> Self {
         let mut state = self.clone();
         state.rename_tokens();
@@ -264,7 +265,7 @@ impl State {
             match &mut late.statement {
                 Statement::Claim { job: None, .. } => {}
                 Statement::Claim { job: Some(job), .. }
-                | Statement::End { job, .. }
+                | Statement::Complete { job, .. }
                 | Statement::Renew { job, .. }
                 | Statement::Expire { job, .. } => *job = 1 - *job,
             }
@@ -285,12 +286,12 @@ impl State {
         for row in &mut self.rows {
             row.lock.iter_mut().for_each(&mut rename);
         }
-        for hand in self.workers.iter_mut().flatten() {
-            hand.token().into_iter().for_each(&mut rename);
+        for activity in self.workers.iter_mut().flatten() {
+            activity.token().into_iter().for_each(&mut rename);
         }
         if let Some(late) = &mut self.late {
             let (Statement::Claim { token, .. }
-            | Statement::End { token, .. }
+            | Statement::Complete { token, .. }
             | Statement::Renew { token, .. }
             | Statement::Expire { token, .. }) = &mut late.statement;
             rename(token);
@@ -318,10 +319,10 @@ impl State {
         for row in &mut self.rows {
             rename(&mut row.lock_at);
         }
-        for hand in self.workers.iter_mut().flatten() {
+        for activity in self.workers.iter_mut().flatten() {
             if let Some(Attempt {
                 lock_at: Some(at), ..
-            }) = hand.attempt()
+            }) = activity.attempt()
             {
                 rename(at);
             }
@@ -333,7 +334,7 @@ impl State {
     }
 }
 
-/// States that are the same in other words are visited once.
+/// Equal states are visited once.
 impl Hash for State {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
         let state = self.canonical();

@@ -39,7 +39,7 @@ fn a_key_that_was_taken_after_the_transaction_began_is_a_taken_key() {
 }
 
 #[test]
-fn a_reset_in_a_transaction_that_sees_the_row_as_it_was_comes_to_an_end() {
+fn a_reset_in_a_transaction_that_sees_the_old_row_ends() {
     let db = TestDb::new();
     let pool = db.pool(1);
     Job::create_and_save(&pool, "a", JobUpdates::default()).unwrap();
@@ -69,7 +69,7 @@ fn a_reset_in_a_transaction_that_sees_the_row_as_it_was_comes_to_an_end() {
 }
 
 #[test]
-fn a_claimed_job_that_cannot_be_read_back_is_given_back() {
+fn a_claimed_job_that_cannot_be_read_is_released() {
     let db = TestDb::new();
     let pool = db.pool(1);
     Job::create_and_save(&pool, "a", JobUpdates::default()).unwrap();

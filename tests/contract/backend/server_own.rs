@@ -8,7 +8,7 @@ use super::database::TestDb;
 use super::jobs::{Job, JobUpdates, Status};
 
 #[test]
-fn two_that_create_the_same_many_in_opposite_order_both_do() {
+fn two_calls_that_create_the_same_rows_in_opposite_order_both_succeed() {
     let db = TestDb::new();
     let pool = db.pool(2);
     // Each holds what the other goes on with: one statement's worth of rows.

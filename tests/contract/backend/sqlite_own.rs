@@ -17,7 +17,7 @@ use super::sessions::impatient;
 use super::worker::summary;
 
 #[test]
-fn a_file_that_is_no_database_is_said_to_be_none() {
+fn a_file_that_is_no_database_is_a_clear_error() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("notes.txt");
     std::fs::write(&file, "these are notes, and no database ".repeat(99)).unwrap();
@@ -112,7 +112,7 @@ fn a_worker_whose_first_look_finds_the_file_locked_does_not_end() {
 }
 
 #[test]
-fn a_lock_time_in_another_format_does_not_make_start_ask_for_ever() {
+fn a_lock_time_in_another_format_does_not_make_start_loop_for_ever() {
     struct Hasty;
     step! { Hasty on Job { const LOCK_EXPIRE: Duration = Duration::from_millis(1); } }
     let db = TestDb::new();
@@ -146,7 +146,7 @@ fn a_lock_time_that_sqlite_writes_itself_expires() {
 }
 
 #[test]
-fn errors_that_are_no_json_are_said_to_be_none_and_keep_no_other_job() {
+fn errors_that_are_no_json_are_named_and_do_not_block_others() {
     let db = TestDb::new();
     let pool = db.pool(1);
     for id in ["a", "b"] {
@@ -202,7 +202,7 @@ fn a_busy_timeout_without_end_is_a_long_one() {
 
 /// More of them than are looked at in one go.
 #[test]
-fn dead_attempts_that_a_trigger_brings_back_hide_no_other() {
+fn dead_attempts_that_a_trigger_restores_hide_no_other() {
     let db = TestDb::new();
     let pool = db.pool(1);
     let rows = (0..=100).map(|n| (n.to_string(), JobUpdates::default()));

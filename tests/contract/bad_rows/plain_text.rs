@@ -69,7 +69,7 @@ fn with_text(text: Option<&str>) -> TestDb {
 }
 
 #[test]
-fn any_text_in_errors_is_kept_and_stops_nothing() {
+fn any_text_in_errors_is_kept_and_does_no_harm() {
     for (text, kept) in texts() {
         let db = with_text(text);
         let pool = db.pool(1);
@@ -89,7 +89,7 @@ fn any_text_in_errors_is_kept_and_stops_nothing() {
 }
 
 #[test]
-fn a_count_beyond_all_counts_is_cut() {
+fn a_count_that_is_too_large_is_limited() {
     for (retry, status) in [(i64::MAX, Status::Ignored), (i64::MIN, Status::Failed)] {
         let db = with_text(None);
         let pool = db.pool(1);

@@ -57,7 +57,7 @@ fn datetimes_and_unsigned_numbers() {
 }
 
 #[test]
-fn datetimes_are_compared_rightly() {
+fn datetimes_are_compared_correctly() {
     let db = TestDb::with_table(Visit::CREATE);
     let pool = db.pool(1);
     far_east(&mut pool.get().unwrap());

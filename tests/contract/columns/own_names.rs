@@ -142,7 +142,7 @@ fn a_lock_time_that_is_never_null_is_written_in_any_time_zone() {
 }
 
 #[test]
-fn part_of_a_key_is_another_job() {
+fn a_key_that_differs_in_one_part_is_another_job() {
     let db = TestDb::with_table(Invoice::CREATE);
     let pool = db.pool(1);
     for key in [(7, "a"), (7, "b"), (8, "a")] {

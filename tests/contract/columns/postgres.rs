@@ -85,7 +85,7 @@ fn times_with_a_zone_and_jsonb_and_an_enum_of_the_database() {
 }
 
 #[test]
-fn times_with_a_zone_are_compared_rightly() {
+fn times_with_a_zone_are_compared_correctly() {
     let db = TestDb::with_table(Visit::CREATE);
     let pool = db.pool(1);
     far_east(&mut pool.get().unwrap());

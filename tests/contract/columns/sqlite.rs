@@ -56,7 +56,7 @@ fn times_with_a_zone_and_binary_json() {
 }
 
 #[test]
-fn times_with_a_zone_are_compared_rightly() {
+fn times_with_a_zone_are_compared_correctly() {
     let db = TestDb::with_table(Visit::CREATE);
     let pool = db.pool(1);
     let visit = Visit::create_and_save(&pool, 1, VisitUpdates::default()).unwrap();

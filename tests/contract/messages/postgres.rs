@@ -101,7 +101,7 @@ fn with_accounts() -> TestDb {
 }
 
 #[test]
-fn a_lock_that_is_not_to_be_had_in_time_is_no_failed_attempt_in_english() {
+fn a_lock_timeout_is_no_failed_attempt_in_english() {
     for ask in ASKS {
         let db = with_accounts();
         let pool = pool_with(db.url(), 1, impatient);
@@ -111,7 +111,7 @@ fn a_lock_that_is_not_to_be_had_in_time_is_no_failed_attempt_in_english() {
 }
 
 #[test]
-fn where_the_customizer_may_it_has_the_server_speak_english() {
+fn the_customizer_sets_english_messages_if_it_is_allowed_to() {
     for ask in ASKS {
         let db = with_accounts();
         let pool = pool_with(db.url(), 1, |conn| {
@@ -125,7 +125,7 @@ fn where_the_customizer_may_it_has_the_server_speak_english() {
 }
 
 #[test]
-fn a_role_that_may_not_choose_its_language_is_cured_by_an_administrator() {
+fn an_administrator_can_allow_english_messages() {
     let cures: [fn(&TestDb, &Role); 2] = [
         |db, Role { name, .. }| db.sql(&format!("ALTER ROLE {name} SET lc_messages = 'C'")),
         |db, Role { name, .. }| {
@@ -149,7 +149,7 @@ fn a_role_that_may_not_choose_its_language_is_cured_by_an_administrator() {
 
 /// With a second connection it has the server say it.
 #[test]
-fn without_a_cure_the_tracker_learns_what_the_server_says_of_a_lock_timeout() {
+fn without_english_messages_the_tracker_learns_the_text_of_a_lock_timeout() {
     for (n, ask) in ASKS.into_iter().enumerate() {
         let db = with_accounts();
         let role = Role::speaking(&db, GERMAN);
@@ -171,7 +171,7 @@ fn without_a_cure_the_tracker_learns_what_the_server_says_of_a_lock_timeout() {
 }
 
 #[test]
-fn what_the_tracker_writes_for_it_waits_for_another_transaction_all_the_same() {
+fn the_tracker_still_waits_for_another_transaction_when_it_writes() {
     let db = TestDb::new();
     let role = Role::speaking(&db, GERMAN);
     let other = Arc::new(Mutex::new(None::<TestConnection>));
@@ -230,7 +230,7 @@ fn an_error_that_only_an_unknown_language_explains_gets_three_tries() {
 }
 
 #[test]
-fn the_customizer_sets_what_it_is_told() {
+fn the_customizer_sets_the_timeouts() {
     let db = TestDb::new();
     let set = Customizer {
         prepared_statements: false,

@@ -182,7 +182,7 @@ fn dead_attempts_whose_rows_are_held_are_passed_over() {
 }
 
 #[test]
-fn a_worker_begins_and_renews_though_the_row_of_a_dead_attempt_is_held() {
+fn a_worker_begins_and_renews_although_the_row_of_a_dead_attempt_is_held() {
     let (db, pool) = drainable(3);
     die(&db, &pool, &["0"]);
     let dead = row(&db, "0");
@@ -219,7 +219,7 @@ fn a_worker_begins_and_renews_though_the_row_of_a_dead_attempt_is_held() {
 }
 
 #[test]
-fn a_job_that_holds_its_own_row_for_long_keeps_no_other_and_is_run_once() {
+fn a_job_that_holds_its_own_row_for_long_does_not_block_others_and_runs_once() {
     const JOBS: usize = 30;
     for batch in [1, 10] {
         let (db, _) = drainable(JOBS);
@@ -288,7 +288,7 @@ fn a_worker_that_ends_with_the_last_job_waits_for_one_whose_row_is_held() {
 }
 
 #[test]
-fn an_end_whose_row_is_held_is_written_when_the_row_is_free() {
+fn an_outcome_whose_row_is_held_is_written_when_the_row_is_free() {
     let (db, _) = drainable(8);
     let pool = db.pool(3);
     let (held, is_held) = mpsc::channel();
@@ -353,7 +353,7 @@ fn shut_down_with_a_held_row(tries: usize) -> (TestDb, Summary) {
 }
 
 #[test]
-fn a_worker_that_shuts_down_tries_the_end_of_a_held_row_more_than_once() {
+fn a_worker_that_shuts_down_tries_the_outcome_of_a_held_row_more_than_once() {
     // Once together with the others, once by itself, and once more.
     let (_db, done) = shut_down_with_a_held_row(3);
     assert_eq!(done, summary(|s| s.succeeded = 3));
@@ -368,7 +368,7 @@ fn a_worker_that_shuts_down_does_not_wait_for_ever_for_a_row_that_is_held() {
 }
 
 #[test]
-fn of_many_that_are_reset_or_pruned_those_that_are_held_keep_no_other() {
+fn held_rows_do_not_block_others_from_being_reset_or_pruned() {
     let (db, pool) = drainable(700);
     db.sql("UPDATE jobs SET status = 50, retry = 3");
     let before = row(&db, "7");

@@ -116,7 +116,7 @@ fn many_new_rows_wait_for_one_that_another_is_just_creating() {
 /// A batch is claimed in several goes where others are at its rows too; what
 /// the goes before a deadlock have brought is not forgotten.
 #[test]
-fn a_deadlock_amid_a_batch_loses_none_of_its_jobs() {
+fn a_deadlock_within_a_batch_loses_no_job() {
     let scene = Scene::new();
     Job::create_and_save(&scene.other, "c", JobUpdates::default()).unwrap();
     scene.db.sql(
@@ -144,7 +144,7 @@ fn a_deadlock_amid_a_batch_loses_none_of_its_jobs() {
 /// Who claims from a list that has grown old meanwhile waits for none of the
 /// rows that another has taken, though it is just writing to them.
 #[test]
-fn a_batch_waits_for_no_job_that_another_holds() {
+fn a_batch_does_not_wait_for_a_job_that_another_holds() {
     let log = Log::default();
     let scene = Scene::watched_by(log.clone());
     let wait = "SET innodb_lock_wait_timeout = 1";

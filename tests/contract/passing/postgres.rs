@@ -128,7 +128,7 @@ fn is_tried_again_after_a_deadlock(speak: fn(&mut TestConnection), refusal: &str
 
 /// Its lock would expire, and the job run again.
 #[test]
-fn the_lock_of_a_job_whose_end_waits_for_its_row_is_renewed() {
+fn the_lock_of_a_job_whose_outcome_waits_for_its_row_is_renewed() {
     struct Brief;
     step! { Brief on Job { const LOCK_EXPIRE: Duration = Duration::from_millis(600); } }
     let (db, log) = (TestDb::new(), Log::default());

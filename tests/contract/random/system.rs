@@ -210,7 +210,7 @@ impl System {
     fn compare(&mut self, model: &Model) -> Result<(), TestCaseError> {
         for held in &model.guards {
             let guard = &self.guards[&(held.worker, held.job)];
-            let token = (held.job, guard.lock().to_owned());
+            let token = (held.job, guard.token().to_owned());
             let attempt = *self.attempts.entry(token).or_insert(held.attempt);
             agree("the attempt of a fresh token", &attempt, &held.attempt)?;
         }

@@ -107,7 +107,7 @@ fn prepared(conn: &mut TestConnection) -> Vec<Prepared> {
 }
 
 #[test]
-fn a_key_is_compared_as_what_its_column_is() {
+fn a_key_is_compared_with_the_type_of_its_column() {
     // A VARCHAR and a CHAR.
     for (spelling, padded) in SPELLINGS.iter().zip([0, 1]) {
         let db = with_badges(spelling);
@@ -162,7 +162,7 @@ fn under_each_plan(db: &TestDb, table: &str, mut claim: impl FnMut(&TestPool, &s
 }
 
 #[test]
-fn a_claim_takes_no_more_than_it_should_whatever_the_plan() {
+fn a_claim_never_takes_more_than_was_asked_for() {
     let db = TestDb::new();
     let rows = (0..5000).map(|n| (n.to_string(), JobUpdates::default()));
     Job::create_many(&db.pool(1), rows).unwrap();
@@ -189,7 +189,7 @@ fn a_claim_takes_no_more_than_it_should_whatever_the_plan() {
 }
 
 #[test]
-fn by_a_composite_key_a_claim_takes_no_more_either() {
+fn a_claim_by_a_composite_key_never_takes_more_than_was_asked_for() {
     let db = TestDb::with_table(Invoice::CREATE);
     // Each part of a key stands in many keys.
     let key = |n: i64| (n % 70, (n / 70).to_string());

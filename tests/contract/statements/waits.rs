@@ -69,7 +69,7 @@ fn a_call_for_one_job_waits_for_a_moment() {
 }
 
 #[test]
-fn who_looks_for_the_next_jobs_or_for_dead_attempts_waits_for_none() {
+fn a_search_for_the_next_jobs_or_for_dead_attempts_does_not_wait() {
     let (db, pool, log) = jobs(7, 1);
     let mut claimed = Job::claim_next(&pool, 1).unwrap();
     claimed.extend(Job::claim_next(&pool, 5).unwrap());
@@ -93,7 +93,7 @@ fn who_looks_for_the_next_jobs_or_for_dead_attempts_waits_for_none() {
 }
 
 #[test]
-fn an_unreadable_row_is_given_back_without_waiting() {
+fn an_unreadable_row_is_released_without_waiting() {
     let (db, _) = with_tasks([1]);
     db.sql("UPDATE tasks SET note = NULL");
     let log = Log::default();
@@ -106,7 +106,7 @@ fn an_unreadable_row_is_given_back_without_waiting() {
 }
 
 #[test]
-fn many_are_changed_together_after_a_moment_and_each_by_itself_without_waiting() {
+fn many_are_changed_together_with_a_short_wait_and_one_by_one_without() {
     let (db, pool, log) = jobs(4, 1);
     let keys = || (0..4).map(|n| n.to_string());
     assert_eq!(Job::reset_many(&pool, keys()).unwrap(), 4);
@@ -121,7 +121,7 @@ fn many_are_changed_together_after_a_moment_and_each_by_itself_without_waiting()
 }
 
 #[test]
-fn a_workers_ends_wait_for_a_moment_together_and_not_at_all_once_one_is_in_the_way() {
+fn a_workers_outcomes_wait_shortly_when_written_together_and_not_when_written_alone() {
     struct Once;
     step! { Once on Job { const MAX_RETRY: i32 = 1; } }
     for new in [None, Some(json!("new"))] {
@@ -149,7 +149,7 @@ fn a_workers_ends_wait_for_a_moment_together_and_not_at_all_once_one_is_in_the_w
 }
 
 #[test]
-fn the_end_of_a_workers_lone_job_waits_for_a_moment() {
+fn the_outcome_of_a_workers_lone_job_waits_shortly_for_a_held_row() {
     let (_db, pool, log) = jobs(1, 1);
     let done = Job::worker(&pool).threads(1).run_until_empty(|_, _| {
         log.take();
@@ -160,7 +160,7 @@ fn the_end_of_a_workers_lone_job_waits_for_a_moment() {
 }
 
 #[test]
-fn a_workers_renewal_waits_for_none() {
+fn a_workers_renewal_does_not_wait_for_held_rows() {
     struct Brief;
     step! { Brief on Job { const LOCK_EXPIRE: Duration = Duration::from_millis(300); } }
     let (db, pool, log) = jobs(2, 2);

@@ -15,7 +15,7 @@ use super::transaction::{
 };
 
 #[test]
-fn a_lock_that_is_not_to_be_had_in_time_is_no_failed_attempt_where_it_is_passed_on() {
+fn a_lock_timeout_that_is_passed_on_is_no_failed_attempt() {
     type Ask = fn(&mut TestConnection) -> QueryResult<usize>;
     let ask: Ask =
         |conn| diesel::sql_query("UPDATE accounts SET sum = 1 WHERE id = 1").execute(conn);
@@ -71,7 +71,7 @@ fn a_lock_that_is_not_to_be_had_in_time_is_no_failed_attempt_where_it_is_passed_
 }
 
 #[test]
-fn a_statement_that_commits_by_itself_is_a_failed_attempt_and_nothing_after_it_lands() {
+fn a_statement_that_commits_by_itself_is_a_failed_attempt_and_nothing_after_it_is_written() {
     let (db, pool) = one_job();
 
     let ended = Job::run_job_in_transaction(&pool, "a", |conn, job, updates| {

@@ -21,7 +21,7 @@ fn fail(conn: &mut TestConnection) -> QueryResult<usize> {
 }
 
 #[test]
-fn an_error_that_the_work_swallows_is_a_failed_attempt() {
+fn an_error_that_the_work_ignores_is_a_failed_attempt() {
     let works: [fn(&mut TestConnection); 2] = [
         |_| {},
         |conn| _ = book(conn, "a", 2).unwrap_err(), // refused, and swallowed too
@@ -48,7 +48,7 @@ fn an_error_that_the_work_swallows_is_a_failed_attempt() {
 }
 
 #[test]
-fn an_error_in_a_savepoint_can_be_swallowed() {
+fn an_error_in_a_savepoint_can_be_ignored() {
     let (db, pool) = one_job();
 
     Job::run_job_in_transaction(&pool, "a", |conn, job, _| {
@@ -139,7 +139,7 @@ fn a_serialization_failure_is_no_failed_attempt_wherever_it_comes() {
 /// PostgreSQL rolls some of them back on suspicion: those that have read the
 /// same page of a small table.
 #[test]
-fn serializable_transactions_land_once_though_some_run_again() {
+fn serializable_transactions_commit_once_although_some_run_again() {
     const JOBS: usize = 40;
     let db = TestDb::with_table(LEDGER);
     let pool = pool_with(db.url(), 5, serializable);

@@ -9,7 +9,7 @@ use super::jobs::{Job, Status, data, row};
 use super::transaction::{assert_failed, assert_pool_is_sound, book, bookings, one_job};
 
 #[test]
-fn an_error_that_the_work_swallows_undoes_its_statement_alone() {
+fn an_error_that_the_work_ignores_undoes_only_its_statement() {
     let (db, pool) = one_job();
 
     Job::run_job_in_transaction(&pool, "a", |conn, job, _| {

@@ -75,13 +75,33 @@ fn run(pool: &TestPool, id: &str) -> Result<(), Error> {
 }
 
 #[test]
-fn a_commit_whose_answer_is_lost_has_landed() {
+fn a_commit_whose_answer_is_lost_counts_as_success() {
     let scene = Scene::new();
 
     scene.run_with_a_cut_at_the_commit(Turn::Answer).unwrap();
 
     assert_succeeded(&scene.db, "a");
     assert_eq!(bookings(&scene.db, "a"), [1]);
+}
+
+#[test]
+fn a_commit_whose_row_is_gone_is_of_unknown_outcome_and_tells_how_the_connection_broke() {
+    let scene = Scene::new();
+    drop(scene.pool.get().unwrap());
+    let url = scene.db.url().to_owned();
+    scene.proxy.before_next_connection(move || {
+        let mut other = TestConnection::establish(&url).unwrap();
+        other.batch_execute("DELETE FROM jobs").unwrap();
+    });
+
+    let error = scene
+        .run_with_a_cut_at_the_commit(Turn::Answer)
+        .unwrap_err();
+
+    let Error::OutcomeUnknown { source, .. } = &error else {
+        panic!("{error:?}");
+    };
+    assert_ne!(*source, diesel::result::Error::NotFound);
 }
 
 #[test]
@@ -97,7 +117,7 @@ fn a_commit_that_does_not_reach_the_server_releases_the_job() {
 }
 
 #[test]
-fn a_release_whose_answer_is_lost_after_a_commit_that_did_not_land_has_released_the_job() {
+fn a_release_whose_answer_is_lost_after_a_failed_commit_has_released_the_job() {
     for n in 1.. {
         let scene = Scene::new();
         drop(scene.pool.get().unwrap());
@@ -120,7 +140,7 @@ fn a_release_whose_answer_is_lost_after_a_commit_that_did_not_land_has_released_
 }
 
 #[test]
-fn a_line_that_breaks_under_the_work_is_a_failed_attempt() {
+fn a_connection_that_breaks_during_the_work_is_a_failed_attempt() {
     let Scene {
         db, proxy, pool, ..
     } = Scene::new();
@@ -138,7 +158,7 @@ fn a_line_that_breaks_under_the_work_is_a_failed_attempt() {
 }
 
 #[test]
-fn a_line_that_breaks_under_work_that_does_not_notice_releases_the_job() {
+fn a_connection_that_breaks_unnoticed_releases_the_job() {
     let Scene {
         db, proxy, pool, ..
     } = Scene::new();
@@ -154,7 +174,7 @@ fn a_line_that_breaks_under_work_that_does_not_notice_releases_the_job() {
 }
 
 #[test]
-fn a_line_that_breaks_before_the_work_is_tried_again_and_the_work_runs_once() {
+fn a_connection_that_breaks_before_the_work_is_replaced_and_the_work_runs_once() {
     for turn in [Turn::Request, Turn::Answer] {
         for n in 1.. {
             let scene = Scene::new();
@@ -183,7 +203,7 @@ fn a_line_that_breaks_before_the_work_is_tried_again_and_the_work_runs_once() {
 }
 
 #[test]
-fn wherever_the_line_breaks_all_lands_once_or_nothing_and_it_is_told_which() {
+fn wherever_the_line_breaks_all_is_written_once_or_nothing_and_the_caller_knows() {
     let [landed, released, failed] = [const { AtomicU32::new(0) }; 3];
     cut_everywhere(|db, pool, id| {
         if id == "1" {
@@ -225,7 +245,7 @@ fn wherever_the_line_breaks_all_lands_once_or_nothing_and_it_is_told_which() {
 }
 
 #[test]
-fn who_is_overtaken_in_mid_transaction_leaves_nothing() {
+fn an_attempt_that_is_expired_during_its_transaction_writes_nothing() {
     let ends: [fn() -> Result<(), BoxError>; 2] = [|| Ok(()), || Err("no paper".into())];
     let overtake: [fn(&TestDb); 3] = [
         |db| assert_eq!(Job::expire_locks(&db.pool(1)).unwrap(), 1),
@@ -339,7 +359,7 @@ fn a_deadlock_that_is_passed_on_is_no_failed_attempt() {
 }
 
 #[test]
-fn a_deadlock_that_is_swallowed_is_a_failed_attempt_and_nothing_lands() {
+fn a_deadlock_that_is_ignored_is_a_failed_attempt_and_nothing_is_written() {
     let works: [Work; 5] = [
         |conn| Ok(drop(deadlock(run_into_it(conn)))),
         |conn| {

@@ -16,7 +16,7 @@ use super::transaction::{
 };
 
 #[test]
-fn an_error_that_ends_the_transaction_is_a_failed_attempt_though_it_is_swallowed() {
+fn an_error_that_ends_the_transaction_is_a_failed_attempt_even_if_it_is_ignored() {
     let ends: [fn() -> Result<(), BoxError>; 2] = [|| Ok(()), || Err("no paper".into())];
     for end in ends {
         let (db, pool) = one_job();
@@ -94,7 +94,7 @@ fn a_conflict_that_is_passed_on_is_no_failed_attempt() {
 }
 
 #[test]
-fn who_has_lost_the_lock_does_not_begin() {
+fn an_attempt_that_has_lost_its_lock_does_not_begin_its_transaction() {
     let (db, pool) = one_job();
     let attempt = Job::start(&pool, "a").unwrap();
     // As while it waits for another transaction.

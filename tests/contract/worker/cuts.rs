@@ -133,7 +133,7 @@ fn wherever_the_line_breaks_a_transaction_happens_once() {
 
 /// An end is looked up by the time of its lock, once its answer is lost.
 #[test]
-fn an_end_whose_answer_is_lost_after_a_renewal_has_landed() {
+fn an_outcome_whose_answer_is_lost_after_a_renewal_counts_as_written() {
     struct Brief;
     step! { Brief on Job { const LOCK_EXPIRE: Duration = Duration::from_secs(1); } }
     let (db, proxy) = six_jobs();
@@ -170,7 +170,7 @@ fn an_end_whose_answer_is_lost_after_a_renewal_has_landed() {
 
 /// The row of such an end bears no lock, as that of a job which was overtaken.
 #[test]
-fn an_end_whose_answer_is_lost_is_not_taken_for_a_lost_lock_until_it_is_looked_up() {
+fn an_outcome_whose_answer_is_lost_is_looked_up_before_it_counts_as_a_lost_lock() {
     struct Brief;
     step! { Brief on Job { const LOCK_EXPIRE: Duration = Duration::from_millis(600); } }
     let db = Arc::new(TestDb::new());
@@ -264,7 +264,7 @@ fn go_away(proxy: &Arc<Proxy>, tries: u32) {
 }
 
 #[test]
-fn while_no_end_can_be_written_no_job_is_begun() {
+fn no_job_begins_while_no_outcome_can_be_written() {
     for (batch, end, new) in [(1, AS_IT_IS, "old"), (6, WITH_UPDATES, "new")] {
         let (db, proxy) = six_jobs();
         let pool = hasty_pool(&proxy);
@@ -285,7 +285,7 @@ fn while_no_end_can_be_written_no_job_is_begun() {
 }
 
 #[test]
-fn a_server_that_is_away_for_longer_than_the_tries_is_waited_for() {
+fn a_worker_waits_for_a_server_that_is_away_for_longer_than_the_tries() {
     for (at, end, new) in [
         (0, AS_IT_IS, "old"),
         (2, AS_IT_IS, "old"),

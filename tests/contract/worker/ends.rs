@@ -37,12 +37,12 @@ fn assert_that_the_bad_one_fails_and_the_others_land(batch: usize) {
 }
 
 #[test]
-fn in_a_group_an_end_that_is_always_rolled_back_is_the_jobs_own_failure() {
+fn an_outcome_of_a_group_that_is_always_rolled_back_is_the_jobs_own_failure() {
     assert_that_the_bad_one_fails_and_the_others_land(4);
 }
 
 #[test]
-fn alone_an_end_that_is_always_rolled_back_is_the_jobs_own_failure() {
+fn a_lone_outcome_that_is_always_rolled_back_is_the_jobs_own_failure() {
     assert_that_the_bad_one_fails_and_the_others_land(1);
 }
 
@@ -51,7 +51,7 @@ struct Brief;
 step! { Brief on Job { const LOCK_EXPIRE: Duration = Duration::from_secs(1); } }
 
 #[test]
-fn a_row_that_takes_no_write_at_all_does_not_stop_the_worker() {
+fn a_row_that_refuses_every_write_does_not_stop_the_worker() {
     for batch in [1, 4] {
         let (db, pool) = drainable(4);
         let refused = "NEW.id = '1' AND OLD.status = 20";
@@ -71,7 +71,7 @@ fn a_row_that_takes_no_write_at_all_does_not_stop_the_worker() {
 }
 
 #[test]
-fn while_the_database_takes_no_write_nothing_is_begun_and_no_end_is_dropped() {
+fn no_job_begins_and_no_outcome_is_dropped_while_the_database_takes_no_write() {
     const TEXT: &str = "there is no room left";
     for batch in [1, 5] {
         let (db, log, runs) = (TestDb::new(), Log::default(), Runs::default());

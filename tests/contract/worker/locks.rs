@@ -60,7 +60,7 @@ const WITH_UPDATES: End = |updates| Ok(*updates = data(json!("new")));
 const IGNORED: End = |_| Err(Retry::never().into());
 
 #[test]
-fn of_a_group_of_ends_all_land_but_that_of_a_job_that_was_overtaken() {
+fn in_a_group_only_the_outcome_of_an_expired_job_is_not_written() {
     for meanwhile in [STOLEN, FINISHED_BY_ANOTHER, DELETED] {
         for (end, status, new) in [
             (AS_IT_IS, Status::Succeeded, "old"),
@@ -108,7 +108,7 @@ fn of_a_group_of_ends_all_land_but_that_of_a_job_that_was_overtaken() {
 }
 
 #[test]
-fn a_job_that_was_expired_before_its_end_was_written_runs_again() {
+fn a_job_that_was_expired_before_its_outcome_was_written_runs_again() {
     let (db, pool) = drainable(3);
     let ended = Mutex::new(Vec::<String>::new());
     let worker = Job::worker(&pool).threads(1).batch(3).finish_within(NEVER);
@@ -132,7 +132,7 @@ fn lock_at(db: &TestDb, id: &str) -> NaiveDateTime {
 }
 
 #[test]
-fn a_job_that_runs_for_longer_than_its_lock_and_those_that_wait_behind_it_keep_their_locks() {
+fn jobs_that_run_or_wait_for_longer_than_a_lock_lasts_keep_their_locks() {
     let (db, pool) = drainable(3);
     let first = Mutex::new(true);
     let worker = Brief::worker(&pool).threads(1).batch(3);
@@ -205,7 +205,7 @@ fn the_locks_of_several_claims_are_renewed_by_one_statement() {
 }
 
 #[test]
-fn while_locks_are_renewed_neither_an_end_nor_a_claim_is_sent() {
+fn no_outcome_and_no_claim_is_sent_while_locks_are_renewed() {
     let db = Arc::new(TestDb::new());
     create(&db.pool(1), 2);
     let (renewing, first) = (Arc::new(Barrier::new(2)), AtomicBool::new(true));
@@ -251,7 +251,7 @@ fn while_locks_are_renewed_neither_an_end_nor_a_claim_is_sent() {
 }
 
 #[test]
-fn a_job_whose_lock_was_taken_away_is_told_and_its_result_is_dropped() {
+fn a_job_that_lost_its_lock_can_see_that_and_its_outcome_is_dropped() {
     for end in [AS_IT_IS, WITH_UPDATES, IGNORED] {
         let (db, pool) = drainable(2);
         let stolen = Mutex::new(None);
@@ -289,7 +289,7 @@ fn die(db: &TestDb, pool: &TestPool, id: &str) {
 }
 
 #[test]
-fn dead_attempts_of_others_are_ended_at_the_start() {
+fn dead_attempts_of_others_are_expired_at_the_start() {
     let (db, pool) = drainable(2);
     die(&db, &pool, "1");
     age_lock(&db, "1");
@@ -341,7 +341,7 @@ fn a_worker_does_not_end_its_own_attempts_however_old_their_locks_are() {
 }
 
 #[test]
-fn dead_attempts_of_others_are_ended_while_jobs_run() {
+fn dead_attempts_of_others_are_expired_while_jobs_run() {
     let (db, pool) = drainable(2);
     die(&db, &pool, "1");
     let told = Told::default();
@@ -364,7 +364,7 @@ fn dead_attempts_of_others_are_ended_while_jobs_run() {
 }
 
 #[test]
-fn a_dead_attempt_that_has_ended_wakes_a_worker_that_waits() {
+fn an_expiry_wakes_a_waiting_worker() {
     let (db, log) = (TestDb::new(), Log::default());
     let watched = log.clone();
     let pool = pool_with(db.url(), 2, move |conn| watched.watch(conn));

@@ -81,14 +81,14 @@ fn all_of_ten(ends: &[&'static str]) -> Vec<&'static str> {
 }
 
 #[test]
-fn ten_ends_that_set_nothing_take_one_statement() {
+fn ten_outcomes_without_updates_take_one_statement() {
     let (statements, transactions) = ten(|worker| worker.batch(10), |_| Ok(()));
     assert_eq!(statements, all_of_ten(&["UPDATE"]));
     assert_eq!(transactions, 0);
 }
 
 #[test]
-fn ten_ends_that_set_something_take_one_transaction() {
+fn ten_outcomes_with_updates_take_one_transaction() {
     let set = |updates: &mut JobUpdates| Ok(*updates = data(json!("new")));
     let (statements, transactions) = ten(|worker| worker.batch(10), set);
     assert_eq!(statements, all_of_ten(&["UPDATE"; 10]));
@@ -96,7 +96,7 @@ fn ten_ends_that_set_something_take_one_transaction() {
 }
 
 #[test]
-fn without_batches_a_job_takes_a_claim_and_a_finish() {
+fn without_batches_a_job_takes_a_claim_and_an_outcome() {
     let set = |updates: &mut JobUpdates| Ok(*updates = data(json!("new")));
     for (statements, _) in [ten(|worker| worker, |_| Ok(())), ten(|worker| worker, set)] {
         let end: &[&str] = &["UPDATE"];
@@ -106,7 +106,7 @@ fn without_batches_a_job_takes_a_claim_and_a_finish() {
 }
 
 #[test]
-fn a_worker_that_waits_asks_nothing() {
+fn a_waiting_worker_sends_no_statement() {
     let (db, pool, log) = jobs(0);
     let worker = Job::worker(&pool).threads(3).batch(5).poll_every(NEVER);
     let handle = worker.handle();

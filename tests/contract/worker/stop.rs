@@ -38,7 +38,7 @@ fn a_worker_that_is_shut_down_before_it_runs_does_nothing() {
 }
 
 #[test]
-fn what_runs_is_finished_and_what_is_claimed_is_given_back() {
+fn a_shutdown_finishes_running_jobs_and_releases_claimed_ones() {
     let db = TestDb::new();
     let pool = db.pool(2);
     create(&pool, 5);
@@ -182,7 +182,7 @@ fn a_job_shuts_its_worker_down() {
 }
 
 #[test]
-fn what_a_claim_brings_after_the_shutdown_is_given_back() {
+fn jobs_that_are_claimed_after_the_shutdown_are_released() {
     let (db, log) = (TestDb::new(), Log::default());
     // Set once the next claim is to be the last.
     let last = Arc::new(Mutex::new(None::<WorkerHandle>));
@@ -222,7 +222,7 @@ fn what_a_claim_brings_after_the_shutdown_is_given_back() {
 }
 
 #[test]
-fn ends_that_wait_for_others_are_written_at_the_shutdown() {
+fn waiting_outcomes_are_written_at_the_shutdown() {
     let (db, pool) = drainable(2);
     let worker = Job::worker(&pool).threads(1).batch(3).finish_within(NEVER);
     // It is told to stop in the second of two, of a batch of three.
@@ -318,7 +318,7 @@ fn shut_down_without_a_connection(until_waits: usize) -> (Summary, usize) {
 }
 
 #[test]
-fn a_worker_that_shuts_down_tries_an_end_again_for_which_the_database_was_not_to_be_had() {
+fn a_worker_that_shuts_down_writes_an_outcome_again_after_the_database_was_away() {
     let (done, waits) = shut_down_without_a_connection(1);
     assert_eq!(done, summary(|s| s.succeeded = 1));
     assert!(waits > 0);

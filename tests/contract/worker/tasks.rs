@@ -77,7 +77,7 @@ fn succeeded(receipt: Option<&str>) -> Seen {
 }
 
 #[test]
-fn a_job_whose_time_lies_ahead_is_not_waited_for() {
+fn a_worker_does_not_wait_for_a_job_with_a_later_run_at() {
     let (db, pool) = tasks(3);
     for (id, at) in [("0", from_now(NEVER)), ("1", ago(NEVER))] {
         diesel::update(tasks::table.find(id))
@@ -98,7 +98,7 @@ fn a_job_whose_time_lies_ahead_is_not_waited_for() {
 }
 
 #[test]
-fn a_job_that_wants_to_be_tried_later_is_not_waited_for() {
+fn a_worker_does_not_wait_for_a_job_with_a_retry_delay() {
     for (delay, attempts) in [(NEVER, 1), (Duration::ZERO, 3)] {
         let (db, pool) = tasks(2);
         let done = Task::worker(&pool)
@@ -125,7 +125,7 @@ fn a_job_that_wants_to_be_tried_later_is_not_waited_for() {
 }
 
 #[test]
-fn an_end_that_the_database_refuses_is_the_jobs_own_failure_and_the_others_land() {
+fn an_outcome_that_the_database_refuses_is_the_jobs_own_failure_and_the_others_are_written() {
     for (threads, batch) in [(1, 6), (2, 3), (1, 1)] {
         let (db, pool) = tasks(6);
         db.sql("UPDATE tasks SET receipt = 'taken', status = 40 WHERE id = '5'");

@@ -34,7 +34,7 @@ impl Told {
 }
 
 #[test]
-fn each_transition_is_told_with_the_key_of_its_job() {
+fn each_transition_is_reported_with_the_key_of_its_job() {
     for (threads, batch) in [(1, 1), (2, 10)] {
         let (db, pool) = drainable(5);
         std::mem::forget(Job::start(&pool, "4").unwrap());
@@ -74,7 +74,7 @@ fn each_transition_is_told_with_the_key_of_its_job() {
 }
 
 #[test]
-fn an_end_is_told_once_the_database_has_it() {
+fn an_outcome_is_reported_after_it_is_written() {
     let (db, pool) = drainable(3);
     let seen = Arc::new(Mutex::new(Vec::new()));
     let db = Arc::new(db);
@@ -100,7 +100,7 @@ fn an_end_is_told_once_the_database_has_it() {
 }
 
 #[test]
-fn the_time_that_a_job_took_is_told_with_its_end() {
+fn the_time_that_a_job_took_is_reported_with_its_outcome() {
     let (_db, pool) = drainable(1);
     let took = Arc::new(Mutex::new(Duration::ZERO));
     let told = Arc::clone(&took);

@@ -53,7 +53,7 @@ struct Brief;
 step! { Brief on Job { const LOCK_EXPIRE: Duration = Duration::from_secs(1); } }
 
 #[test]
-fn what_a_job_writes_lands_with_its_mark_or_not_at_all() {
+fn the_writes_of_a_job_commit_with_its_success_mark_or_not_at_all() {
     for (threads, batch) in [(1, 1), (2, 4)] {
         let (db, pool) = drainable(6);
         let (runs, told) = (Runs::default(), Told::default());
@@ -97,7 +97,7 @@ fn what_a_job_writes_lands_with_its_mark_or_not_at_all() {
 }
 
 #[test]
-fn it_works_until_it_is_shut_down() {
+fn a_worker_runs_until_it_is_shut_down() {
     let (db, pool) = drainable(3);
     let worker = Job::worker(&pool).threads(1).batch(3).poll_every(NEVER);
     let (handle, runs) = (worker.handle(), Runs::default());
@@ -118,7 +118,7 @@ fn it_works_until_it_is_shut_down() {
 }
 
 #[test]
-fn what_an_overtaken_job_wrote_is_rolled_back() {
+fn the_writes_of_an_expired_job_are_rolled_back() {
     let (db, pool) = drainable(2);
     let (db, told) = (Arc::new(db), Told::default());
     let steal = {
@@ -184,7 +184,7 @@ fn a_long_transaction_at(level: fn(&mut TestConnection)) {
 }
 
 #[test]
-fn an_end_that_waits_to_be_written_keeps_its_lock() {
+fn an_outcome_that_waits_to_be_written_keeps_its_lock() {
     struct Brief;
     step! { Brief on Job { const LOCK_EXPIRE: Duration = Duration::from_millis(600); } }
     let (db, pool) = drainable(2);

@@ -1,5 +1,5 @@
-//! An error and its sources, as text. What they say of themselves is the
-//! user's code: it may panic, and its chain of sources need not have an end.
+//! An error and its sources, as text. The user's code writes that text: it may
+//! panic, and the chain of sources may have no end.
 
 use std::error::Error as StdError;
 use std::fmt::{self, Write};
@@ -8,11 +8,11 @@ use crate::panics::caught;
 
 /// Longer chains are cut.
 const MOST_CAUSES: usize = 64;
-/// Bytes that are read of an error. More than are kept, so that no secret is
-/// cut in two before the step has redacted it.
+/// Bytes that are read of an error. This is more than is kept, so that a secret
+/// is not cut in two before `redact` sees it.
 const LONGEST_READ: usize = 64 * 1024;
 
-/// What stands at the end of a chain that could not be followed.
+/// The last source of a chain that could not be followed to its end.
 #[derive(Debug, thiserror::Error)]
 enum Unfollowed {
     #[error("(its `source` panicked)")]
@@ -21,8 +21,9 @@ enum Unfollowed {
     TooMany,
 }
 
-/// The error, its source, the source of that, and so on.
-pub(crate) fn causes<'a>(
+/// The error, its source, the source of that, and so on: 64 at most. Where a
+/// `source` panics, the last one says so.
+pub fn causes<'a>(
     error: &'a (dyn StdError + 'static),
 ) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     let mut count = 0;
@@ -37,8 +38,10 @@ pub(crate) fn causes<'a>(
     })
 }
 
-/// The error and its sources, for Diesel's own text often leaves out the cause.
-pub(crate) fn chain(error: &(dyn StdError + 'static)) -> String {
+/// The error and its sources in one line, since many errors leave out the cause
+/// in their own text.
+#[must_use]
+pub fn chain(error: &(dyn StdError + 'static)) -> String {
     let text = |error| shown("Display", |text| write!(text, "{error}")).finish();
     let mut texts: Vec<String> = causes(error).map(text).collect();
     texts.dedup();
@@ -50,7 +53,7 @@ pub(crate) fn shown(form: &str, write: impl FnOnce(&mut Bounded) -> fmt::Result)
     let mut text = Bounded::default();
     match caught(&format!("the `{form}` of an error"), || write(&mut text)) {
         Ok(Ok(())) => {}
-        // A writer that is full refuses the rest, which is what it is for.
+        // The text is full, and the rest is left out.
         Ok(Err(_)) => text.full = true,
         Err(message) => {
             let space = if text.text.is_empty() { "" } else { " " };
@@ -60,8 +63,8 @@ pub(crate) fn shown(form: &str, write: impl FnOnce(&mut Bounded) -> fmt::Result)
     text
 }
 
-/// A text that takes the first [`LONGEST_READ`] bytes and refuses the rest,
-/// so that formatting an error of any size costs a bounded amount.
+/// A text that takes the first [`LONGEST_READ`] bytes and refuses the rest, so
+/// that an error of any size costs bounded memory and time.
 #[derive(Default)]
 pub(crate) struct Bounded {
     pub text: String,

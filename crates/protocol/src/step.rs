@@ -1,43 +1,59 @@
-//! The pure decisions: given a row and a time, may it start? What follows
-//! from a failure? No database, no pool, no clock.
+//! The rules: given a row and a time, may the job start? What follows from a
+//! failure? No database, no pool, no clock.
 
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::Value;
 
+use crate::error_log::ErrorLog;
 use crate::failure::Failure;
 use crate::panics::caught;
-use crate::signal::Wish;
+use crate::retry::RetryDirective;
 
 /// One step's status codes and policy, as values.
 #[derive(Debug, Clone, Copy)]
-#[allow(missing_docs)]
 pub struct Step<S: 'static> {
+    /// A new job, and one that was reset.
     pub pending: S,
+    /// An attempt is running.
     pub in_progress: S,
+    /// The last attempt failed; it may be tried again.
     pub failed: S,
+    /// Done.
     pub succeeded: S,
+    /// Failed `max_retry` times in a row; left alone until reset.
     pub ignored: S,
+    /// More statuses from which the step starts.
     pub more_pending: &'static [S],
+    /// After this time without a renewal a lock counts as abandoned.
     pub lock_expire: Duration,
+    /// Failures in a row after which a job is ignored.
     pub max_retry: i32,
+    /// How long a job waits after its failure number `retry` in a row.
     pub retry_delay: Option<fn(i32) -> Duration>,
+    /// Conflicts in a row that a worker counts as a failed attempt.
     pub max_conflicts: i32,
     /// Whether the table can make a job wait.
     pub has_run_at: bool,
-    /// What is kept of a failure.
+    /// Changes what is recorded of a failure.
     pub redact: fn(&mut Failure),
 }
 
 /// What a row says about its job, with the database's time when it was read.
 #[derive(Debug, Clone)]
-#[allow(missing_docs)]
 pub struct RowState<S> {
+    /// The row's status.
     pub status: S,
+    /// The token of the attempt that holds the row.
     pub lock: Option<String>,
+    /// When the lock was taken or last renewed.
     pub lock_at: Option<DateTime<Utc>>,
+    /// Failures in a row.
     pub retry: i32,
+    /// The job may not run before this time.
     pub run_at: Option<DateTime<Utc>>,
+    /// The database's time.
     pub now: DateTime<Utc>,
 }
 
@@ -54,43 +70,64 @@ pub enum Start<S> {
 
 /// Why a job may not start.
 #[derive(Debug, Clone, PartialEq)]
-#[allow(missing_docs)]
 pub enum Refusal<S> {
+    /// Somebody holds the row.
     Locked {
+        /// When the lock was taken or last renewed.
         lock_at: Option<DateTime<Utc>>,
+        /// When it expires; `None` if it never does.
         expires_at: Option<DateTime<Utc>>,
     },
+    /// It is done.
     AlreadySucceeded,
+    /// It failed too often.
     Ignored {
+        /// Failures in a row.
         retry: i32,
     },
+    /// The step does not start from this status, or not yet.
     NotReady {
+        /// The row's status.
         status: S,
+        /// When the job may run, if that lies ahead.
         run_at: Option<DateTime<Utc>>,
     },
 }
 
-/// What a failed attempt leaves in the row.
+/// The status, the count and the delay that a failed attempt leaves in the row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub struct Setback<S> {
+pub struct FailureOutcome<S> {
+    /// The new status.
     pub status: S,
+    /// Failures in a row, this one included.
     pub retry: i32,
     /// How long the job is to wait.
     pub delay: Option<Duration>,
 }
 
-/// What became of a finish whose answer was lost.
+/// A failed attempt, ready to be written.
+#[derive(Debug, Clone)]
+pub struct FailedAttempt<S> {
+    /// The cause, redacted.
+    pub failure: Failure,
+    /// The new status, count and delay.
+    pub outcome: FailureOutcome<S>,
+    /// The new content of the `errors` column.
+    pub errors: Value,
+}
+
+/// What a row tells about the outcome of an attempt that was sent to the
+/// database, where the answer was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trace {
-    /// The row is as that finish left it.
-    Landed,
-    /// The attempt still holds the row: the finish did not land.
+pub enum LostAnswer {
+    /// The row is as that write leaves it.
+    Written,
+    /// The attempt still holds the row: nothing was written.
     StillHeld,
-    /// The attempt was expired before the finish could land.
-    Overtaken,
-    /// The row has changed since, and tells nothing.
-    Gone,
+    /// The attempt was expired before the write.
+    ExpiredFirst,
+    /// The row has changed since, and does not tell.
+    Unknown,
 }
 
 impl<S: Copy + PartialEq> Step<S> {
@@ -119,9 +156,9 @@ impl<S: Copy + PartialEq> Step<S> {
             if let Some((other, _)) = codes[n + 1..].iter().find(|(_, c)| c == code) {
                 return Some((name, other));
             }
-            // A step that started from its own end would never be finished.
-            let is_an_end = !matches!(*name, "PENDING" | "FAILED");
-            if is_an_end && self.more_pending.contains(code) {
+            // A step that started from its own final status would run for ever.
+            let is_claimed_or_final = !matches!(*name, "PENDING" | "FAILED");
+            if is_claimed_or_final && self.more_pending.contains(code) {
                 return Some((name, "one of MORE_PENDING"));
             }
         }
@@ -161,13 +198,14 @@ impl<S: Copy + PartialEq> Step<S> {
         })
     }
 
-    /// Whether a row is this step's, and nobody's at the moment.
+    /// Whether a row may be reset: it belongs to this step, and nobody holds it.
     pub fn may_reset(&self, row: &RowState<S>) -> bool {
         row.lock.is_none() && self.owns(row)
     }
 
-    /// Why a row was not reset. A lock refuses it until it is as old as that
-    /// of a dead attempt, whoever took it; that of another step's row, always.
+    /// Why a row was not reset. A lock on a row of this step refuses it until
+    /// the lock is as old as that of a dead attempt, whoever took it. A lock on
+    /// a row of another step always refuses it.
     pub fn why_not_reset(&self, row: &RowState<S>) -> Refusal<S> {
         if row.lock.is_some() {
             let lock_at = row.lock_at.filter(|_| self.owns(row));
@@ -183,81 +221,121 @@ impl<S: Copy + PartialEq> Step<S> {
     }
 
     /// Whether somebody holds the row: an attempt whose lock has not expired,
-    /// or a hand.
+    /// or a person who has locked it by hand.
     pub fn is_locked(&self, row: &RowState<S>) -> bool {
         row.lock.is_some() && self.expires_at(row).is_none_or(|at| at >= row.now)
     }
 
     /// What follows from one more failure after `retry` failures in a row,
-    /// whose error asked for `wish`. Where `RETRY_DELAY` panics, the job is
-    /// ready at once, and the message of the panic is returned too.
-    pub fn after_failure(&self, retry: i32, wish: Option<Wish>) -> (Setback<S>, Option<String>) {
+    /// whose error asked for `directive`. Where `RETRY_DELAY` panics, the job
+    /// is ready at once, and the message of the panic is returned too.
+    pub fn after_failure(
+        &self,
+        retry: i32,
+        directive: Option<RetryDirective>,
+    ) -> (FailureOutcome<S>, Option<String>) {
         let retry = retry.saturating_add(1);
-        let (status, delay) = if retry >= self.max_retry || wish == Some(Wish::Never) {
+        let is_last = retry >= self.max_retry || directive == Some(RetryDirective::Never);
+        let (status, delay) = if is_last {
             (self.ignored, Ok(None))
         } else {
-            (self.failed, self.delay(retry, wish))
+            (self.failed, self.delay(retry, directive))
         };
         let (delay, panic) = match delay {
             Ok(delay) => (delay.filter(|_| self.has_run_at), None),
             Err(panic) => (None, Some(panic)),
         };
-        let setback = Setback {
+        let outcome = FailureOutcome {
             status,
             retry,
             delay,
         };
-        (setback, panic)
+        (outcome, panic)
+    }
+
+    /// A failure of the business logic as this step wants it recorded.
+    pub fn redacted(&self, failure: Failure) -> Failure {
+        failure.redacted(self.redact)
+    }
+
+    /// One more failed attempt, at the time `at`, of a job with `retry`
+    /// failures in a row and the content `errors`. The text of `failure` is
+    /// recorded as it is: see [`redacted`](Self::redacted).
+    pub fn fail(
+        &self,
+        mut failure: Failure,
+        directive: Option<RetryDirective>,
+        retry: i32,
+        errors: Value,
+        at: DateTime<Utc>,
+    ) -> FailedAttempt<S> {
+        let (outcome, panic) = self.after_failure(retry, directive);
+        if let Some(message) = panic {
+            let panic = self.redacted(Failure::of_panic_message(&message));
+            failure.error += "\n`RETRY_DELAY` panicked, so the job is ready at once: ";
+            failure.error += &panic.error;
+        }
+        let mut log = ErrorLog::from(errors);
+        log.push(&failure, outcome.retry, at);
+        FailedAttempt {
+            errors: log.document(),
+            failure,
+            outcome,
+        }
     }
 
     /// How long the job is to wait after this failure, or how `RETRY_DELAY`
     /// panicked.
-    fn delay(&self, retry: i32, wish: Option<Wish>) -> Result<Option<Duration>, String> {
-        match (wish, self.retry_delay) {
-            (Some(Wish::After(delay)), _) => Ok(Some(delay)),
+    fn delay(
+        &self,
+        retry: i32,
+        directive: Option<RetryDirective>,
+    ) -> Result<Option<Duration>, String> {
+        match (directive, self.retry_delay) {
+            (Some(RetryDirective::After(delay)), _) => Ok(Some(delay)),
             (_, Some(delay)) => caught("`RETRY_DELAY`", || Some(delay(retry))),
             (_, None) => Ok(None),
         }
     }
 
-    /// The status of a job that is given back after `retry` failures in a row.
+    /// The status of a job that is released after `retry` failures in a row.
     pub fn released(&self, retry: i32) -> S {
         if retry > 0 { self.failed } else { self.pending }
     }
 
-    /// What became of a finish that was to write `status` for the attempt
-    /// with `token`, whose lock was last written at `lock_at` (`None` if that
-    /// is itself in doubt).
-    pub fn trace(
+    /// What the row tells about a write of `status` whose answer was lost, by
+    /// the attempt with `token`. `lock_at`: when the lock was last written;
+    /// `None` if the answer to that was lost too.
+    pub fn after_lost_answer(
         &self,
         row: &RowState<S>,
         token: &str,
         lock_at: Option<DateTime<Utc>>,
         status: S,
-    ) -> Trace {
+    ) -> LostAnswer {
         if row.lock.as_deref() == Some(token) {
-            return Trace::StillHeld;
+            return LostAnswer::StillHeld;
         }
         let untouched = row.lock.is_none() && lock_at.is_some() && row.lock_at == lock_at;
         if untouched && row.status == status {
-            Trace::Landed
+            LostAnswer::Written
         } else if untouched && (row.status == self.failed || row.status == self.ignored) {
-            // Only an expiry leaves this: it demands the lock, so the finish
-            // had not landed.
-            Trace::Overtaken
+            // Only an expiry leaves this. It needs the lock, so the write had
+            // not happened before.
+            LostAnswer::ExpiredFirst
         } else {
-            Trace::Gone
+            LostAnswer::Unknown
         }
     }
 
-    /// When the lock expires. Only what this step has in progress does.
+    /// When the lock expires. Only a lock of a row in progress does.
     fn expires_at(&self, row: &RowState<S>) -> Option<DateTime<Utc>> {
         row.lock_at
             .filter(|_| row.status == self.in_progress)
             .and_then(|at| self.expiry(at))
     }
 
-    /// Whether a row is this step's.
+    /// Whether a row belongs to this step.
     fn owns(&self, row: &RowState<S>) -> bool {
         self.codes().iter().any(|(_, code)| *code == row.status)
     }
@@ -330,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_done_or_given_up_or_another_steps_does_not_start() {
+    fn a_job_that_is_done_ignored_or_of_another_step_does_not_start() {
         let not_ready = |status| Refusal::NotReady {
             status,
             run_at: None,
@@ -346,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_holds_to_its_last_moment() {
+    fn a_lock_holds_until_its_last_moment() {
         let refused = |lock_at, expires_at| {
             Start::Refused(Refusal::Locked {
                 lock_at,
@@ -356,13 +434,13 @@ mod tests {
         let starts = |row| STEP.may_start(&row);
         assert_eq!(starts(locked(2, 90)), refused(at(90), at(100)));
         assert_eq!(starts(locked(2, 89)), Start::Expired);
-        // By hand, or by another step: for ever.
+        // Locked by hand, or by another step: it never expires.
         assert_eq!(starts(locked(1, 0)), refused(at(0), None));
         assert_eq!(starts(locked(7, 0)), refused(at(0), None));
     }
 
     #[test]
-    fn a_row_is_reset_that_is_the_steps_own_and_nobodys() {
+    fn only_a_free_row_of_the_step_may_be_reset() {
         for status in 1..=5 {
             assert!(STEP.may_reset(&free(status)));
             assert!(!STEP.may_reset(&locked(status, 0)));
@@ -386,67 +464,73 @@ mod tests {
         assert_eq!(STEP.why_not_reset(&locked(7, 50)), expected);
     }
 
-    /// An end keeps the time of its lock, and so does an expiry; what comes
-    /// after has another.
+    /// The write of an outcome keeps the time of the lock, and so does an
+    /// expiry. Whatever comes later sets another time.
     #[test]
-    fn a_row_tells_what_became_of_an_end_until_it_changes_again() {
+    fn a_row_tells_whether_a_write_happened_until_it_changes_again() {
         let ended = |status, second| RowState {
             lock_at: at(second),
             ..free(status)
         };
-        let trace = |row: &RowState<_>, status| STEP.trace(row, "token", at(50), status);
-        assert_eq!(trace(&locked(2, 50), 4), Trace::StillHeld);
-        assert_eq!(trace(&locked(2, 60), 4), Trace::StillHeld, "renewed");
+        let told = |row: &RowState<_>, status| STEP.after_lost_answer(row, "token", at(50), status);
+        assert_eq!(told(&locked(2, 50), 4), LostAnswer::StillHeld);
+        assert_eq!(told(&locked(2, 60), 4), LostAnswer::StillHeld, "renewed");
         for status in [1, 3, 4, 5] {
-            assert_eq!(trace(&ended(status, 50), status), Trace::Landed);
-            assert_eq!(trace(&ended(status, 60), status), Trace::Gone);
+            assert_eq!(told(&ended(status, 50), status), LostAnswer::Written);
+            assert_eq!(told(&ended(status, 60), status), LostAnswer::Unknown);
             let other = RowState {
                 lock: Some("other".into()),
                 ..ended(status, 50)
             };
-            assert_eq!(trace(&other, status), Trace::Gone);
+            assert_eq!(told(&other, status), LostAnswer::Unknown);
             assert_eq!(
-                STEP.trace(&ended(status, 50), "token", None, status),
-                Trace::Gone,
-                "of which time it was is not known"
+                STEP.after_lost_answer(&ended(status, 50), "token", None, status),
+                LostAnswer::Unknown,
+                "the time of the lock is not known"
             );
         }
         for expired in [3, 5] {
-            assert_eq!(trace(&ended(expired, 50), 4), Trace::Overtaken);
-            assert_eq!(trace(&ended(expired, 60), 4), Trace::Gone);
+            assert_eq!(told(&ended(expired, 50), 4), LostAnswer::ExpiredFirst);
+            assert_eq!(told(&ended(expired, 60), 4), LostAnswer::Unknown);
         }
         for other in [1, 7] {
-            assert_eq!(trace(&ended(other, 50), 4), Trace::Gone);
+            assert_eq!(told(&ended(other, 50), 4), LostAnswer::Unknown);
         }
     }
 
     #[test]
-    fn a_failure_counts_up_to_the_last_try_and_waits_as_it_is_asked_to() {
+    fn a_failure_counts_up_to_the_limit_and_waits_as_long_as_asked() {
         const SECOND: Duration = Duration::from_secs(1);
         let delayed = Step {
             retry_delay: Some(|retry| SECOND * retry.cast_unsigned()),
             ..STEP
         };
-        let after = |step: &Step<i32>, retry, wish| step.after_failure(retry, wish).0;
-        let setback = |status, retry, delay| Setback {
+        let after = |step: &Step<i32>, retry, directive| step.after_failure(retry, directive).0;
+        let outcome = |status, retry, delay| FailureOutcome {
             status,
             retry,
             delay,
         };
-        assert_eq!(after(&STEP, 0, None), setback(3, 1, None));
-        assert_eq!(after(&delayed, 1, None), setback(3, 2, Some(2 * SECOND)));
-        let wish = Some(Wish::After(7 * SECOND));
-        assert_eq!(after(&delayed, 1, wish), setback(3, 2, Some(7 * SECOND)));
-        assert_eq!(after(&STEP, 1, wish), setback(3, 2, Some(7 * SECOND)));
-        for last in [after(&STEP, 2, wish), after(&delayed, 2, None)] {
-            assert_eq!(last, setback(5, 3, None));
+        assert_eq!(after(&STEP, 0, None), outcome(3, 1, None));
+        assert_eq!(after(&delayed, 1, None), outcome(3, 2, Some(2 * SECOND)));
+        let directive = Some(RetryDirective::After(7 * SECOND));
+        assert_eq!(
+            after(&delayed, 1, directive),
+            outcome(3, 2, Some(7 * SECOND))
+        );
+        assert_eq!(after(&STEP, 1, directive), outcome(3, 2, Some(7 * SECOND)));
+        for last in [after(&STEP, 2, directive), after(&delayed, 2, None)] {
+            assert_eq!(last, outcome(5, 3, None));
         }
-        assert_eq!(after(&STEP, 0, Some(Wish::Never)), setback(5, 1, None));
+        assert_eq!(
+            after(&STEP, 0, Some(RetryDirective::Never)),
+            outcome(5, 1, None)
+        );
         let no_column = Step {
             has_run_at: false,
             ..delayed
         };
-        assert_eq!(after(&no_column, 0, None), setback(3, 1, None));
+        assert_eq!(after(&no_column, 0, None), outcome(3, 1, None));
         assert_eq!([0, 1].map(|retry| STEP.released(retry)), [1, 3]);
     }
 }

@@ -4,18 +4,18 @@ use std::error::Error as StdError;
 use std::fmt::{self, Display};
 use std::time::Duration;
 
+use crate::BoxError;
 use crate::causes::causes;
-use crate::error::BoxError;
 
 /// An error that says what is to become of the job.
 ///
-/// Return it from the closure of [`run_job`](crate::StatusTracked::run_job)
-/// and the other calls that run one. It is found wherever in the chain of
-/// sources it stands, through `anyhow` with and without context too.
+/// Return it from the closure of `StatusTracked::run_job` and of the other
+/// calls that run a job. It may stand anywhere in the chain of sources, also
+/// inside an `anyhow` error, with or without context.
 ///
 /// ```
+/// # use status_protocol::{BoxError, Retry};
 /// use std::time::Duration;
-/// use diesel_status_tracker::{BoxError, Retry};
 ///
 /// fn send(status: u16) -> Result<(), BoxError> {
 ///     match status {
@@ -31,84 +31,89 @@ use crate::error::BoxError;
 #[derive(Debug)]
 pub struct Retry(Signal);
 
-/// The signal of a [`Retry`] is its own source, since what wraps an error
-/// may show its sources only: `anyhow` does, once it is a boxed error.
+/// What a [`Retry`] asks for. It is the source of the `Retry`, because an error
+/// that wraps another may show only the sources of that: a boxed `anyhow` error
+/// does.
 #[derive(Debug)]
 struct Signal {
-    wish: Wish,
+    directive: RetryDirective,
     cause: Option<BoxError>,
 }
 
 /// What an error asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wish {
-    /// A failure, to be tried again no sooner than after this time.
+pub enum RetryDirective {
+    /// A failure; the job is not tried again before this time has passed.
     After(Duration),
-    /// A failure for good.
+    /// A failure; the job is not tried again.
     Never,
-    /// No failure: ready again, as if it had not been claimed.
+    /// No failure: the job is ready again, as if it had not been claimed.
     Release,
 }
 
 impl Retry {
     /// The attempt failed; the job is not ready again before `delay` has
-    /// passed, by the database's clock, in place of
-    /// [`RETRY_DELAY`](crate::StatusTracked::RETRY_DELAY). The table needs a
-    /// `run_at` column: without one this is logged, and is a plain failure.
-    /// At `MAX_RETRY` the job is ignored all the same. A delay of more than a
-    /// century counts as one.
+    /// passed, by the database's clock. This replaces
+    /// `StatusTracked::RETRY_DELAY`. The table needs a `run_at` column: without
+    /// one this is logged, and counts as a plain failure. At `MAX_RETRY` the job
+    /// is ignored all the same. A delay of more than a century counts as a
+    /// century.
     #[must_use]
     pub fn after(delay: Duration) -> Self {
-        Self::of(Wish::After(delay))
+        Self::of(RetryDirective::After(delay))
     }
 
-    /// The attempt failed, and no other is going to do better: the job is
+    /// The attempt failed, and every other one would fail too: the job is
     /// ignored at once.
     #[must_use]
     pub fn never() -> Self {
-        Self::of(Wish::Never)
+        Self::of(RetryDirective::Never)
     }
 
-    /// The job is given back: no attempt is counted, and nothing is recorded.
-    /// For a shutdown, or where the limit of some service is reached. It goes
-    /// behind the jobs that have waited for longer, and any other worker or
-    /// call may have it at once. The same worker leaves it alone for a pause,
+    /// The job is released: no attempt is counted, and nothing is recorded.
+    /// Use it for a shutdown, or when the limit of some service is reached. The
+    /// job goes behind those that have waited for longer. Any other worker or
+    /// call may claim it at once. The same worker leaves it alone for a pause,
     /// which grows from 0.1 to 10 seconds when the job is released again and
     /// again.
     #[must_use]
     pub fn release() -> Self {
-        Self::of(Wish::Release)
+        Self::of(RetryDirective::Release)
     }
 
-    /// With the error that led to it, which is recorded too.
+    /// Adds the error that led to this; it is recorded too.
     #[must_use]
     pub fn because(mut self, cause: impl Into<BoxError>) -> Self {
         self.0.cause = Some(cause.into());
         self
     }
 
-    fn of(wish: Wish) -> Self {
-        Self(Signal { wish, cause: None })
+    fn of(directive: RetryDirective) -> Self {
+        Self(Signal {
+            directive,
+            cause: None,
+        })
     }
 }
 
 /// What this error or one of its sources asks for.
-pub(crate) fn wish_of(error: &(dyn StdError + 'static)) -> Option<Wish> {
+#[must_use]
+pub fn directive_of(error: &(dyn StdError + 'static)) -> Option<RetryDirective> {
     causes(error).find_map(|error| {
         let signal = match error.downcast_ref::<Retry>() {
             Some(retry) => Some(&retry.0),
             None => error.downcast_ref::<Signal>(),
         };
-        signal.map(|signal| signal.wish)
+        signal.map(|signal| signal.directive)
     })
 }
 
 impl Display for Signal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.wish {
-            Wish::After(delay) => write!(f, "to be tried again after {delay:?}"),
-            Wish::Never => f.write_str("not to be tried again"),
-            Wish::Release => f.write_str("released"),
+        match self.directive {
+            RetryDirective::After(delay) => write!(f, "to be tried again after {delay:?}"),
+            RetryDirective::Never => f.write_str("not to be tried again"),
+            RetryDirective::Release => f.write_str("released"),
         }
     }
 }

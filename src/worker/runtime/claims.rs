@@ -5,31 +5,31 @@ use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use super::{Crew, FIRST_PAUSE, LONGEST_PAUSE, WorkersDesk, give_back, lock};
-use crate::backoff;
+use super::{FIRST_PAUSE, JobScheduler, LONGEST_PAUSE, Runtime, lock, release};
 use crate::claim::{self, Next};
 use crate::connection::TrackerConnection;
 use crate::error::{Error, Result};
 use crate::keys::KeySet;
 use crate::retry;
 use crate::store::{JobName, JobStore, Obstacle, Search};
-use crate::worker::aside::{Aside, Why};
-use crate::worker::desk::{Found, Task, Who};
+use crate::worker::paused::{PauseReason, PausedJobs};
+use crate::worker::scheduler::{Found, Role, Task};
+use status_protocol::backoff;
 
-/// The longest pause between two claims that find nothing but rows that other
+/// The longest pause between two claims that find only rows that other
 /// transactions hold.
 const LONGEST_PAUSE_FOR_HELD: Duration = Duration::from_secs(1);
 
-impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
-    /// The first claim, whose error is the caller's, unless it may pass: the
-    /// table is there, and the database can be had.
+impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
+    /// The first claim. Its error goes to the caller unless it is transient, so
+    /// that a missing table or an unreachable database ends the worker at once.
     pub fn claim_first<S: 'static>(&self) -> Result<()> {
-        let task = self.desk().next(Who::Hand, Instant::now());
+        let task = self.scheduler().next(Role::WorkerThread, Instant::now());
         let Task::Claim { quiet } = task else {
             return Ok(());
         };
         match self.try_claim::<S>(quiet) {
-            Err(Error::Database { source, .. }) if retry::is_passing::<C>(&source) => {
+            Err(Error::Database { source, .. }) if retry::is_transient::<C>(&source) => {
                 self.fail_claim(&source);
                 Ok(())
             }
@@ -37,38 +37,39 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
         }
     }
 
-    pub(super) fn claim<S: 'static>(&self, quiet: bool) -> MutexGuard<'_, WorkersDesk<J, C>> {
+    pub(super) fn claim<S: 'static>(&self, quiet: bool) -> MutexGuard<'_, JobScheduler<J, C>> {
         if let Err(error) = self.tried("a claim", || self.try_claim::<S>(quiet)) {
             self.fail_claim(&error);
         }
-        self.desk()
+        self.scheduler()
     }
 
     fn fail_claim(&self, error: &dyn Display) {
         let failures = self.failed_claims.fetch_add(1, Ordering::Relaxed) + 1;
         let pause = backoff::exponential(FIRST_PAUSE, LONGEST_PAUSE, failures);
         tracing::error!(%error, ?pause, "no jobs could be claimed");
-        self.desk().fail_claim(pause, Instant::now());
+        self.scheduler().fail_claim(pause, Instant::now());
     }
 
     fn try_claim<S: 'static>(&self, quiet: bool) -> Result<()> {
         let wanted = self.settings.batch;
         let (past, next_ready) = {
-            let aside = self.aside();
+            let paused = self.paused();
             let now = Instant::now();
-            if let Some(until) = aside.full_until(now) {
-                drop(aside);
+            if let Some(until) = paused.full_until(now) {
+                drop(paused);
                 tracing::warn!(
                     table = J::TABLE,
-                    "too many jobs were given back, or cannot be claimed: no more are claimed for now"
+                    "too many jobs were released or cannot be claimed: no more are claimed for now"
                 );
-                let mut desk = self.desk();
-                desk.end_claim(Found::Later(until), quiet, now);
-                self.wake(&desk);
+                let mut scheduler = self.scheduler();
+                scheduler.end_claim(Found::Later(until), quiet, now);
+                self.wake(&scheduler);
                 return Ok(());
             }
-            // Of those that this claim leaves out, though their time may have come by its end.
-            (aside.now(now), aside.next_ready(now))
+            // Both at the same time: a job that this claim leaves out may be ready when
+            // the claim ends.
+            (paused.all_now(now), paused.next_ready(now))
         };
         let (next, front_from) = self.search::<S>(past, quiet && self.settings.until_empty)?;
         self.failed_claims.store(0, Ordering::Relaxed);
@@ -76,7 +77,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
         let now = Instant::now();
         let is_held = |(_, obstacle): &(_, Obstacle)| matches!(obstacle, Obstacle::Held);
         let are_held = next.jobs.is_empty() && next.passed_over.iter().any(is_held);
-        // Who holds a row for long is asked for it more rarely.
+        // The longer others hold the rows, the longer the pause.
         let times = match are_held {
             true => self.held_claims.fetch_add(1, Ordering::Relaxed) + 1,
             false => self.held_claims.swap(0, Ordering::Relaxed),
@@ -90,28 +91,28 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
                 let later = next_ready.into_iter().chain(front_from).min();
                 later.map_or(Found::Nothing, Found::Later)
             }
-            n if n < wanted => Found::Some,
+            n if n < wanted => Found::Few,
             _ => Found::Enough,
         };
         for (key, obstacle) in next.passed_over {
-            self.put_aside(&self.aside, &key, obstacle);
+            self.pause_row(&self.paused, &key, obstacle);
         }
-        let mut desk = self.desk();
-        desk.end_claim(found, quiet, now);
-        if desk.is_shutting_down() {
+        let mut scheduler = self.scheduler();
+        scheduler.end_claim(found, quiet, now);
+        if scheduler.is_shutting_down() {
             for job in next.jobs {
-                give_back(&mut desk, Box::new(job), now);
+                release(&mut scheduler, Box::new(job), now);
             }
         } else {
-            desk.claimed(next.jobs.into_iter().map(Box::new));
+            scheduler.claimed(next.jobs.into_iter().map(Box::new));
         }
-        self.wake(&desk);
+        self.wake(&scheduler);
         Ok(())
     }
 
-    /// Claims what is ready, from where the last search has ended. From the front
-    /// where that gives none and it is time for it, or is to be known for sure.
-    /// Tells when to search from the front, where that has not been done.
+    /// Claims ready jobs, beginning where the last search has ended. Where there is
+    /// none, it searches from the front if it is time for that, or if the caller
+    /// must know `for_sure`. Otherwise it returns when to search from the front.
     fn search<S: 'static>(
         &self,
         past: KeySet<J::Key>,
@@ -138,20 +139,25 @@ impl<J: JobStore<C>, C: TrackerConnection> Crew<J, C> {
         }
     }
 
-    /// Leaves a row alone that cannot be changed, and says so once.
-    pub(super) fn put_aside(&self, aside: &Mutex<Aside<J::Key>>, key: &J::Key, obstacle: Obstacle) {
-        let why = match &obstacle {
+    /// Pauses a row that cannot be changed, and logs that once.
+    pub(super) fn pause_row(
+        &self,
+        paused: &Mutex<PausedJobs<J::Key>>,
+        key: &J::Key,
+        obstacle: Obstacle,
+    ) {
+        let reason = match &obstacle {
             Obstacle::Held => return,
             Obstacle::Unreadable(_) => {
                 self.sums().unreadable += 1;
-                Why::BadRow
+                PauseReason::BadRow
             }
             Obstacle::Refused(_) | Obstacle::Dropped => {
                 self.sums().refused += 1;
-                Why::BadRow
+                PauseReason::BadRow
             }
         };
-        let (_, times) = lock(aside).put(key, why, Instant::now());
+        let (_, times) = lock(paused).pause(key, reason, Instant::now());
         let error = obstacle.into_error(JobName::<J>(key).to_string());
         if times == 1 {
             tracing::error!(%error, "set aside, to be tried again later");

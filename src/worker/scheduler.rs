@@ -1,28 +1,28 @@
-//! What a worker's threads have at hand, and what each is to do next: pure
-//! decisions, no database and no clock.
+//! The jobs and outcomes that a worker has, and what each of its threads does
+//! next. These are pure decisions, without a database and without a clock.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::bulk;
 
-/// Work that is claimed ahead, while another claim is under way, is no more
-/// than what the threads do in this time: enough to hide a claim, and too
-/// little to keep jobs from other workers.
+/// While one claim is under way, another one is started only for as much work as
+/// the threads do in this time. That is enough to hide the time of a claim, and
+/// too little to keep jobs from other workers.
 const AHEAD: Duration = Duration::from_millis(10);
 
-/// How long claims and ends make room for a renewal, at the most: its own
-/// connection alone may be at fault.
+/// The longest time that claims and flushes wait for a renewal. It may be slow
+/// for a reason of its own connection.
 const ROOM_FOR_RENEWAL: Duration = Duration::from_secs(1);
 
-/// Ends that are written at a time, at the most: their keys have to find room
-/// among the 32,766 parameters of a statement on SQLite.
+/// The most outcomes of one group: their keys must fit into the 32,766 parameters
+/// of a statement on SQLite.
 const LARGEST_GROUP: usize = 2_000;
 
-/// Longer waits are cut to this: a century, which every clock has left.
+/// The longest wait: a century. A clock can add that without overflow.
 const LONGEST_WAIT: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
-/// The time when this wait is over.
+/// The time at which this wait is over.
 pub(super) fn after(now: Instant, wait: Duration) -> Instant {
     now.checked_add(wait.min(LONGEST_WAIT)).unwrap_or(now)
 }
@@ -31,31 +31,31 @@ pub(super) fn after(now: Instant, wait: Duration) -> Instant {
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
     pub threads: usize,
-    /// Jobs of one claim, and ends that are written without waiting for more.
+    /// Jobs of one claim, and outcomes that are written without waiting for more.
     pub batch: usize,
     pub poll_every: Duration,
-    /// How long an end waits for others to be written with.
+    /// How long an outcome waits for others of its group.
     pub finish_within: Duration,
     pub until_empty: bool,
-    /// Statements that the database takes at a time.
+    /// Writes that the database executes at a time.
     pub writers: usize,
 }
 
-/// Who asks for something to do.
+/// The kind of thread that asks for a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Who {
+pub(super) enum Role {
     /// One of the threads that run jobs.
-    Hand,
-    /// The one that writes ends which are due while all hands are at work.
-    Keeper,
+    WorkerThread,
+    /// The thread that writes outcomes while all worker threads are busy.
+    Flusher,
 }
 
-/// What to do next.
+/// What a thread does next.
 #[derive(Debug, PartialEq)]
-pub(super) enum Task<Job, End> {
+pub(super) enum Task<Job, Completion> {
     Run(Job),
-    Finish(Vec<End>),
-    /// `quiet`: nothing else is under way in this worker.
+    Flush(Vec<Completion>),
+    /// `quiet`: nothing else is in progress in this worker.
     Claim {
         quiet: bool,
     },
@@ -64,96 +64,96 @@ pub(super) enum Task<Job, End> {
     Stop,
 }
 
-/// What a claim came to.
+/// What a claim has found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Found {
     /// As many jobs as it asked for.
     Enough,
     /// Fewer.
-    Some,
-    /// None now, but there will be some without anybody's doing: other
-    /// transactions hold the ready rows, or these are put off until then.
+    Few,
+    /// None now, but look again at this time: other transactions hold the ready
+    /// rows, or this worker pauses the ready jobs until then.
     Later(Instant),
     /// None is ready.
     Nothing,
 }
 
-/// The jobs and ends at hand.
+/// The jobs and outcomes of a worker, and what is in progress.
 #[derive(Debug)]
-pub(super) struct Desk<Job, End> {
+pub(super) struct Scheduler<Job, Completion> {
     settings: Settings,
     waiting: VecDeque<Job>,
-    due: Vec<End>,
+    due: Vec<Completion>,
     due_since: Instant,
-    /// Ends that could not be written, each with the time of its next try.
-    put_off: Vec<(Instant, End)>,
-    /// No end can be written at the moment: what is begun now might be done
-    /// in vain.
+    /// Outcomes that could not be written, each with the time of its next try.
+    postponed: Vec<(Instant, Completion)>,
+    /// No outcome can be written now. No job is begun either, because its result
+    /// might be lost.
     blocked: bool,
-    /// The keeper knows that something is due.
+    /// The flusher knows that something is due.
     announced: bool,
     running: usize,
     claiming: usize,
-    finishing: usize,
-    /// Hands that wait for something to do.
+    flushing: usize,
+    /// Worker threads that wait for a task.
     pub idle: usize,
-    /// Seconds that a job takes, the last ones weighing most.
+    /// Seconds that a job takes: an average in which the last jobs count most.
     job_takes: f64,
     /// The table has fewer ready jobs than a claim asks for.
     sparse: bool,
-    /// Nothing was ready when nothing was under way.
+    /// Nothing was ready while nothing else was in progress.
     dry: bool,
-    /// A claim is under way that began when nothing else was, and nothing
-    /// has happened since.
+    /// A claim is in progress that began when nothing else was, and nothing has
+    /// happened since.
     looking: bool,
     claim_from: Instant,
-    finish_from: Instant,
-    /// Until then a renewal that is under way has the database for itself.
+    flush_from: Instant,
+    /// A renewal is in progress, and has the database for itself until then.
     room_until: Option<Instant>,
-    /// The first look for dead attempts is under way.
+    /// The first search for dead attempts is in progress.
     expiring: bool,
     shutting_down: bool,
 }
 
-impl<Job, End> Desk<Job, End> {
+impl<Job, Completion> Scheduler<Job, Completion> {
     pub fn new(settings: Settings, now: Instant) -> Self {
         Self {
             settings,
             waiting: VecDeque::new(),
             due: Vec::new(),
             due_since: now,
-            put_off: Vec::new(),
+            postponed: Vec::new(),
             blocked: false,
             announced: false,
             running: 0,
             claiming: 0,
-            finishing: 0,
+            flushing: 0,
             idle: 0,
             job_takes: f64::INFINITY,
             sparse: false,
             dry: false,
             looking: false,
             claim_from: now,
-            finish_from: now,
+            flush_from: now,
             room_until: None,
             expiring: true,
             shutting_down: false,
         }
     }
 
-    pub fn next(&mut self, who: Who, now: Instant) -> Task<Job, End> {
-        let is_hand = who == Who::Hand;
+    pub fn next(&mut self, who: Role, now: Instant) -> Task<Job, Completion> {
+        let is_worker_thread = who == Role::WorkerThread;
         self.take_up(now);
-        if self.may_finish(now) && self.should_finish(is_hand, now) {
-            self.finishing += 1;
+        if self.may_flush(now) && self.should_flush(is_worker_thread, now) {
+            self.flushing += 1;
             self.announced = false;
             let group = self
                 .due
                 .len()
                 .min(self.settings.batch.clamp(bulk::CHUNK, LARGEST_GROUP));
-            return Task::Finish(self.due.drain(..group).collect());
+            return Task::Flush(self.due.drain(..group).collect());
         }
-        if is_hand && !self.blocked {
+        if is_worker_thread && !self.blocked {
             if let Some(job) = self.waiting.pop_front() {
                 self.running += 1;
                 return Task::Run(job);
@@ -169,14 +169,15 @@ impl<Job, End> Desk<Job, End> {
             return Task::Stop;
         }
         let due = (!self.due.is_empty() && !self.is_at_limit())
-            .then(|| self.with_room(self.finish_from.max(self.overdue_from())));
-        let claim = (is_hand && self.wants_claim()).then(|| self.with_room(self.claim_from));
-        let put_off = self.put_off.iter().map(|(at, _)| *at);
-        let next = due.into_iter().chain(claim).chain(put_off).min();
+            .then(|| self.with_room(self.flush_from.max(self.overdue_from())));
+        let claim =
+            (is_worker_thread && self.wants_claim()).then(|| self.with_room(self.claim_from));
+        let postponed = self.postponed.iter().map(|(at, _)| *at);
+        let next = due.into_iter().chain(claim).chain(postponed).min();
         Task::Wait(next.map(|at| at.saturating_duration_since(now)))
     }
 
-    /// A job has come to its end, which is to be written, after this time.
+    /// A job has run for this time.
     pub fn ran(&mut self, took: Duration, now: Instant) {
         self.running -= 1;
         let took = took.as_secs_f64();
@@ -188,18 +189,17 @@ impl<Job, End> Desk<Job, End> {
         self.recheck(now);
     }
 
-    /// This end is to be written.
-    pub fn put_due(&mut self, end: End, now: Instant) {
+    /// This outcome is to be written.
+    pub fn add_due(&mut self, completion: Completion, now: Instant) {
         if self.due.is_empty() {
             self.due_since = now;
         }
-        self.due.push(end);
+        self.due.push(completion);
     }
 
-    /// Whether the keeper is to be told that something is due, which a hand
-    /// has left for other work.
+    /// Whether to wake the flusher: something is due, and it does not know yet.
     pub fn announce_due(&mut self) -> bool {
-        let is_due = !self.due.is_empty() || !self.put_off.is_empty();
+        let is_due = !self.due.is_empty() || !self.postponed.is_empty();
         let is_news = is_due && !self.announced;
         self.announced |= is_news;
         is_news
@@ -210,14 +210,14 @@ impl<Job, End> Desk<Job, End> {
         self.waiting.extend(jobs);
     }
 
-    /// A claim came to its end.
+    /// A claim is over.
     pub fn end_claim(&mut self, found: Found, quiet: bool, now: Instant) {
         self.claiming -= 1;
         self.sparse = found != Found::Enough;
         let undisturbed = quiet && std::mem::take(&mut self.looking);
         self.dry = found == Found::Nothing && undisturbed;
         match found {
-            Found::Enough | Found::Some => {}
+            Found::Enough | Found::Few => {}
             Found::Later(_) | Found::Nothing if quiet && !undisturbed => self.claim_from = now,
             Found::Later(at) => self.claim_from = at.min(after(now, self.settings.poll_every)),
             Found::Nothing => {
@@ -229,39 +229,39 @@ impl<Job, End> Desk<Job, End> {
         }
     }
 
-    /// A claim failed; the next is to wait for so long.
+    /// A claim failed; the next one waits for this time.
     pub fn fail_claim(&mut self, pause: Duration, now: Instant) {
         self.claiming -= 1;
         self.looking = false;
         self.claim_from = after(now, pause);
     }
 
-    /// A group of ends was written.
-    pub fn end_finish(&mut self, now: Instant) {
-        self.finishing -= 1;
+    /// A group of outcomes was written.
+    pub fn end_flush(&mut self, now: Instant) {
+        self.flushing -= 1;
         self.blocked = false;
         self.due_since = now;
         self.recheck(now);
     }
 
-    /// No end of a group could be written, for no fault of theirs: no more are
-    /// tried for so long, and no jobs are begun until one is written.
-    pub fn fail_finish(&mut self, ends: Vec<End>, pause: Duration, now: Instant) {
-        self.finishing -= 1;
+    /// No outcome of a group could be written, and the database is at fault. No
+    /// other one is tried for this time, and no job is begun until one is written.
+    pub fn fail_flush(&mut self, completions: Vec<Completion>, pause: Duration, now: Instant) {
+        self.flushing -= 1;
         self.blocked = true;
-        self.finish_from = after(now, pause);
+        self.flush_from = after(now, pause);
         self.due_since = now;
-        self.due.extend(ends);
+        self.due.extend(completions);
     }
 
-    /// This end could not be written, for a reason of its own; it is tried
-    /// again after so long.
-    pub fn put_off(&mut self, end: End, pause: Duration, now: Instant) {
-        self.put_off.push((after(now, pause), end));
+    /// This outcome could not be written because of its own row. It is tried again
+    /// after this time.
+    pub fn postpone(&mut self, completion: Completion, pause: Duration, now: Instant) {
+        self.postponed.push((after(now, pause), completion));
         self.announced = false;
     }
 
-    /// A job that was given back is ready again at this time.
+    /// A job that was released is ready again at this time.
     pub fn ready_at(&mut self, at: Instant) {
         self.claim_from = self.claim_from.min(at);
         self.dry = false;
@@ -274,13 +274,14 @@ impl<Job, End> Desk<Job, End> {
         self.looking = false;
     }
 
-    /// Takes the claimed jobs that are not begun.
+    /// Shuts down, and returns the claimed jobs that are not begun.
     pub fn shut_down(&mut self) -> Vec<Job> {
         self.shutting_down = true;
         self.waiting.drain(..).collect()
     }
 
-    /// The first look for dead attempts is done: what it has ended is ready.
+    /// The first search for dead attempts is over: the jobs that it has expired
+    /// are ready.
     pub fn end_expiry(&mut self, now: Instant) {
         if std::mem::take(&mut self.expiring) {
             self.recheck(now);
@@ -291,9 +292,9 @@ impl<Job, End> Desk<Job, End> {
         self.shutting_down
     }
 
-    /// Keeps claims and ends from being begun for a while, in which locks are
-    /// renewed, which nothing must delay: not a queue for a connection, nor, on
-    /// SQLite, one for the file.
+    /// A renewal of locks begins. For a while no claim and no flush is started,
+    /// because nothing must delay the renewal: no queue for a connection and, on
+    /// SQLite, no queue for the file.
     pub fn begin_renewal(&mut self, now: Instant) {
         self.room_until = Some(after(now, ROOM_FOR_RENEWAL));
     }
@@ -303,12 +304,12 @@ impl<Job, End> Desk<Job, End> {
         self.room_until = None;
     }
 
-    /// This time, or later where a renewal comes first.
+    /// This time, or a later one if a renewal comes first.
     fn with_room(&self, at: Instant) -> Instant {
         self.room_until.map_or(at, |until| at.max(until))
     }
 
-    /// No more is going to happen.
+    /// The worker has nothing more to do.
     pub fn is_over(&self) -> bool {
         let is_dry = self.dry && !self.expiring;
         let is_at_end = self.shutting_down || (self.settings.until_empty && is_dry);
@@ -318,45 +319,46 @@ impl<Job, End> Desk<Job, End> {
     fn is_quiet(&self) -> bool {
         self.waiting.is_empty()
             && self.due.is_empty()
-            && self.put_off.is_empty()
-            && self.running + self.claiming + self.finishing == 0
+            && self.postponed.is_empty()
+            && self.running + self.claiming + self.flushing == 0
     }
 
-    /// Where the worker ends with the last job, it looks at once whether
-    /// that was it.
+    /// A worker that runs until the table is empty looks again at once when it
+    /// has nothing in progress.
     fn recheck(&mut self, now: Instant) {
         if self.settings.until_empty && self.is_quiet() {
             self.claim_from = self.claim_from.min(now);
         }
     }
 
-    /// Has the ends written again whose time has come.
+    /// Makes the postponed outcomes due whose time has come.
     fn take_up(&mut self, now: Instant) {
-        let ends = self.put_off.extract_if(.., |(at, _)| *at <= now);
-        self.due.extend(ends.map(|(_, end)| end));
+        let postponed = self.postponed.extract_if(.., |(at, _)| *at <= now);
+        self.due.extend(postponed.map(|(_, completion)| completion));
     }
 
     fn is_at_limit(&self) -> bool {
-        self.claiming + self.finishing >= self.settings.writers
+        self.claiming + self.flushing >= self.settings.writers
     }
 
-    fn may_finish(&self, now: Instant) -> bool {
-        !self.due.is_empty() && !self.is_at_limit() && now >= self.with_room(self.finish_from)
+    fn may_flush(&self, now: Instant) -> bool {
+        !self.due.is_empty() && !self.is_at_limit() && now >= self.with_room(self.flush_from)
     }
 
-    fn should_finish(&self, is_hand: bool, now: Instant) -> bool {
-        let is_free = is_hand && self.waiting.is_empty();
+    fn should_flush(&self, is_worker_thread: bool, now: Instant) -> bool {
+        let is_free = is_worker_thread && self.waiting.is_empty();
         self.due.len() >= self.settings.batch.min(LARGEST_GROUP)
             || self.shutting_down
             || now >= self.overdue_from()
-            // A lone job does not wait; among many, the next claim comes first.
+            // The outcome of a lone job does not wait. With many jobs the next claim
+            // comes first.
             || (is_free && (self.sparse || (self.claiming == 0 && !self.may_claim(now))))
     }
 
     fn overdue_from(&self) -> Instant {
-        // All work waits for ends that could not be written.
+        // All work waits for the outcomes that could not be written.
         if self.blocked {
-            return self.finish_from;
+            return self.flush_from;
         }
         after(self.due_since, self.settings.finish_within)
     }
@@ -365,7 +367,8 @@ impl<Job, End> Desk<Job, End> {
         if self.shutting_down || self.blocked {
             return false;
         }
-        // What another claim brought meanwhile would be missing in the last look.
+        // The last look must be the only claim: it would not see the jobs that
+        // another claim has taken.
         if self.settings.until_empty && (self.dry || self.looking) {
             return false;
         }

@@ -1,10 +1,8 @@
-//! How long to wait before the next try.
-//!
-//! For [`StatusTracked::RETRY_DELAY`](crate::StatusTracked::RETRY_DELAY):
+//! How long to wait before the next try, as for `StatusTracked::RETRY_DELAY`:
 //!
 //! ```
+//! # use status_protocol::backoff;
 //! use std::time::Duration;
-//! use diesel_status_tracker::backoff;
 //!
 //! const EVERY_MINUTE: Option<fn(i32) -> Duration> = Some(|_| backoff::constant(Duration::from_secs(60)));
 //! // 1 s, 2 s, 4 s, … an hour at the most.
@@ -14,11 +12,11 @@
 
 use std::time::Duration;
 
-/// About `delay`: by chance between half of it and the whole, so that jobs
-/// that failed together do not come back together.
+/// A random time between half of `delay` and the whole, so that jobs that
+/// failed together do not come back together.
 ///
 /// ```
-/// # use std::time::Duration; use diesel_status_tracker::backoff;
+/// # use std::time::Duration; use status_protocol::backoff;
 /// let minute = Duration::from_secs(60);
 /// let delay = backoff::constant(minute);
 /// assert!(minute / 2 <= delay && delay <= minute);
@@ -30,12 +28,12 @@ pub fn constant(delay: Duration) -> Duration {
     half + half / u32::from(u8::MAX) * u32::from(chance)
 }
 
-/// After the first failure (`retry` 1) about `first`, then twice as long each
-/// time, never longer than `cap`; each by chance between half of that and the
-/// whole, as [`constant`].
+/// `first` after the first failure (`retry` 1), then twice as long each time,
+/// but never longer than `cap`. The result is a random time between half of
+/// that and the whole, as in [`constant`].
 ///
 /// ```
-/// # use std::time::Duration; use diesel_status_tracker::backoff;
+/// # use std::time::Duration; use status_protocol::backoff;
 /// let (first, cap) = (Duration::from_secs(1), Duration::from_secs(60));
 /// let third = backoff::exponential(first, cap, 3);
 /// assert!(first * 2 <= third && third <= first * 4);
@@ -57,7 +55,7 @@ mod tests {
 
     #[test]
     fn the_longest_delay_stays_in_its_bounds() {
-        // So often that every chance comes.
+        // So often that every random number comes.
         for _ in 0..10_000 {
             let delay = exponential(Duration::MAX, Duration::MAX, 5);
             assert!(Duration::MAX / 2 <= delay);

@@ -1,0 +1,40 @@
+//! Panics of the user's code outside of a job: in the `Display` of an error, in
+//! a policy, in a drop. Each is caught, so that it does not end a thread. While
+//! a thread already unwinds, a second panic would end the process.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// The target of the log. A filter for `diesel_status_tracker` must show these
+/// messages, too.
+const TARGET: &str = "diesel_status_tracker::panics";
+
+/// Calls the user's code. Where it panics, returns the message of the panic.
+///
+/// `what` names the code in the log. The log does not get the message, since
+/// that may hold what `redact` removes.
+///
+/// # Errors
+///
+/// The message of the panic.
+pub fn caught<T>(what: &str, code: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(code)).map_err(|payload| {
+        tracing::error!(target: TARGET, "{what} panicked");
+        let message = message_of(&*payload).to_owned();
+        // The payload of a second panic may panic as well, so it is leaked.
+        if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+            std::mem::forget(second);
+        }
+        message
+    })
+}
+
+/// The message of a panic.
+#[must_use]
+pub fn message_of(payload: &(dyn Any + Send)) -> &str {
+    payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("the payload is no text")
+}

@@ -1,0 +1,136 @@
+//! The outcome of an attempt, and how it is written once and only once.
+
+use crate::connection::TrackerConnection;
+use crate::lease::Lease;
+use crate::panics::Discarded;
+use crate::retry::Fault;
+use crate::statement::LockWait;
+use crate::store::{JobStore, Tracked};
+use crate::transition::Transition;
+use status_protocol::{FailedAttempt, LostAnswer, Step};
+
+/// What an attempt leaves in the row.
+pub(crate) enum Outcome<J: Tracked> {
+    Success(Discarded<J::Updates>),
+    Failure(FailedAttempt<J::Status>),
+    /// Ready again with this status; no attempt is counted.
+    Release(J::Status),
+}
+
+/// What came of a write that needs the lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WriteResult {
+    Written,
+    /// Nothing was written: the attempt does not hold the lock any more.
+    LockLost,
+}
+
+impl<J: Tracked> Outcome<J> {
+    /// What has become of the job once this is written.
+    pub fn transition(&self, step: &Step<J::Status>) -> Transition {
+        match self {
+            Self::Success(_) => Transition::Succeeded,
+            Self::Failure(failed) if failed.outcome.status == step.ignored => Transition::Ignored {
+                retry: failed.outcome.retry,
+            },
+            Self::Failure(failed) => Transition::Failed {
+                retry: failed.outcome.retry,
+            },
+            Self::Release(_) => Transition::Released,
+        }
+    }
+
+    /// What failed, for logs.
+    pub fn failure_summary(&self) -> String {
+        match self {
+            Self::Failure(failed) => failed.failure.summary(),
+            Self::Success(_) | Self::Release(_) => String::new(),
+        }
+    }
+
+    fn status(&self, step: &Step<J::Status>) -> J::Status {
+        match self {
+            Self::Success(_) => step.succeeded,
+            Self::Failure(failed) => failed.outcome.status,
+            Self::Release(status) => *status,
+        }
+    }
+
+    /// Writes it if the attempt still holds the lock. Returns the number of rows:
+    /// 1, or 0 where the lock is lost.
+    pub fn write<C>(
+        &self,
+        conn: &mut C,
+        lease: &Lease<J::Key>,
+        step: &Step<J::Status>,
+        wait: LockWait,
+    ) -> diesel::QueryResult<usize>
+    where
+        J: JobStore<C>,
+    {
+        let (key, token) = (&lease.key, &*lease.token);
+        match self {
+            Self::Success(updates) => J::succeed_row(conn, key, token, updates, step, wait),
+            Self::Failure(failed) => J::fail_row(
+                conn,
+                key,
+                token,
+                failed.outcome,
+                failed.errors.clone(),
+                wait,
+            ),
+            Self::Release(status) => {
+                J::release_rows(conn, std::slice::from_ref(key), token, *status, wait)
+            }
+        }
+    }
+
+    /// Writes it once. Where an earlier try may have been applied
+    /// (`maybe_applied`), looks first whether it was.
+    pub fn write_once<C: TrackerConnection>(
+        &self,
+        conn: &mut C,
+        lease: &Lease<J::Key>,
+        step: &Step<J::Status>,
+        maybe_applied: bool,
+        wait: LockWait,
+    ) -> Result<WriteResult, Fault>
+    where
+        J: JobStore<C>,
+    {
+        let status = self.status(step);
+        if maybe_applied && let Some(result) = earlier_write::<J, C>(conn, lease, step, status)? {
+            return Ok(result);
+        }
+        if self.write(conn, lease, step, wait)? > 0 {
+            return Ok(WriteResult::Written);
+        }
+        // The server may still have been executing an earlier try, and have
+        // finished it after the row was read.
+        let earlier = if maybe_applied {
+            earlier_write::<J, C>(conn, lease, step, status)?
+        } else {
+            None
+        };
+        Ok(earlier.unwrap_or(WriteResult::LockLost))
+    }
+}
+
+/// What came of an earlier try to write `status`. `None`: it was not applied,
+/// and the attempt still holds the row.
+pub(crate) fn earlier_write<J: JobStore<C>, C: TrackerConnection>(
+    conn: &mut C,
+    lease: &Lease<J::Key>,
+    step: &Step<J::Status>,
+    status: J::Status,
+) -> Result<Option<WriteResult>, Fault> {
+    let Some(row) = J::row_state(conn, &lease.key)? else {
+        return Err(Fault::RowChanged);
+    };
+    match step.after_lost_answer(&row, &lease.token, lease.lock_at(), status) {
+        LostAnswer::Written => Ok(Some(WriteResult::Written)),
+        LostAnswer::StillHeld => Ok(None),
+        LostAnswer::ExpiredFirst => Ok(Some(WriteResult::LockLost)),
+        LostAnswer::Unknown => Err(Fault::RowChanged),
+    }
+}

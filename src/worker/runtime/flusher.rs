@@ -1,0 +1,236 @@
+//! What happens after a job has run: its outcome is written, and reported.
+
+use std::sync::MutexGuard;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::{FIRST_PAUSE, JobScheduler, LONGEST_PAUSE, RunResult, Runtime};
+use crate::connection::TrackerConnection;
+use crate::error::BoxError;
+use crate::outcome::Outcome;
+use crate::panics::discard;
+use crate::running::{AttemptError, RunningJob};
+use crate::store::JobStore;
+use crate::transition::Transition;
+use crate::worker::completion::{self, Completion, WriteState};
+use crate::worker::observer::Event;
+use crate::worker::paused::PauseReason;
+use status_protocol::backoff;
+use status_protocol::panics::caught;
+
+/// The longest pause between two tries of an outcome that could not be written
+/// because of its own row, such as one that another transaction holds.
+const LONGEST_PAUSE_OF_ONE: Duration = Duration::from_secs(1);
+/// How often a worker that shuts down tries such an outcome before it gives up:
+/// about two seconds.
+const LAST_TRIES: u32 = 5;
+
+/// The transaction of a job was rolled back too often.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "its transaction was rolled back {times} times in a row because of conflicts with others, the last time: {source}"
+)]
+struct TooManyConflicts {
+    times: i32,
+    source: BoxError,
+}
+
+impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
+    /// A panic has dropped the job, and the drop has recorded a failure.
+    pub(super) fn dropped(&self, begun: Instant) -> MutexGuard<'_, JobScheduler<J, C>> {
+        self.sums().add(Transition::Lost);
+        let now = Instant::now();
+        let mut scheduler = self.scheduler();
+        scheduler.ran(now - begun, now);
+        self.wake(&scheduler);
+        scheduler
+    }
+
+    /// A job has run since `begun`.
+    pub(super) fn ran(
+        &self,
+        ran: RunResult<J, C>,
+        begun: Instant,
+    ) -> MutexGuard<'_, JobScheduler<J, C>> {
+        let now = Instant::now();
+        let (job, outcome, maybe_applied) = match ran {
+            RunResult::ToWrite {
+                job,
+                outcome,
+                maybe_applied,
+            } => (job, outcome, maybe_applied),
+            RunResult::Conflict { job, source } => {
+                let outcome = self.after_conflict(&job, source, now);
+                (job, outcome, false)
+            }
+            RunResult::Unavailable { mut job, error } => {
+                tracing::error!(%error, "no transaction for the job, or its commit is not known");
+                self.end_if_lasting(error);
+                job.ended = None;
+                let release = job.release();
+                (job, release, true)
+            }
+            RunResult::Done(job) => {
+                // Its transaction has released it.
+                let is_released = job.ended == Some(Transition::Released);
+                let ready_at = is_released.then(|| self.pause_released(&job.lease.key, now));
+                self.report(&job, now - begun);
+                discard("the drop of a job", job);
+                let mut scheduler = self.scheduler();
+                if let Some(at) = ready_at {
+                    scheduler.ready_at(at);
+                }
+                scheduler.ran(now - begun, now);
+                self.wake(&scheduler);
+                return scheduler;
+            }
+        };
+        let is_released = matches!(outcome, Outcome::Release(_));
+        // Before anybody can find it ready.
+        let ready_at = is_released.then(|| self.pause_released(&job.lease.key, now));
+        let mut due = Completion::new(job, outcome, Some(begun));
+        due.maybe_applied = maybe_applied;
+        let mut scheduler = self.scheduler();
+        if let Some(at) = ready_at {
+            scheduler.ready_at(at);
+        }
+        scheduler.add_due(due, now);
+        scheduler.ran(now - begun, now);
+        scheduler
+    }
+
+    /// Pauses a job that is released, unless it is paused already. Returns when it
+    /// is ready again.
+    fn pause_released(&self, key: &J::Key, now: Instant) -> Instant {
+        let mut paused = self.paused();
+        match paused.until(key, now) {
+            Some(until) => until,
+            None => paused.pause(key, PauseReason::Released, now).0,
+        }
+    }
+
+    /// What follows where a job's transaction was rolled back because of a conflict:
+    /// the job is released, and fails after `MAX_CONFLICTS` conflicts in a row.
+    fn after_conflict(&self, job: &RunningJob<J, C>, source: BoxError, now: Instant) -> Outcome<J> {
+        let (_, times) = self
+            .paused()
+            .pause(&job.lease.key, PauseReason::Conflict, now);
+        if times < self.step.max_conflicts {
+            AttemptError::Error(source).discard();
+            return job.release();
+        }
+        self.paused().resume(&job.lease.key);
+        let attempt_error = AttemptError::Error(TooManyConflicts { times, source }.into());
+        let outcome = job.outcome_of(&attempt_error);
+        attempt_error.discard();
+        outcome
+    }
+
+    pub(super) fn flush<'a>(
+        &'a self,
+        scheduler: MutexGuard<'a, JobScheduler<J, C>>,
+        mut group: Vec<Completion<J, C>>,
+    ) -> MutexGuard<'a, JobScheduler<J, C>> {
+        mark_completing(&group);
+        drop(scheduler);
+        completion::write(&mut group, &self.step);
+        let is_last_chance = self.scheduler().is_shutting_down();
+        let (mut row_blocked, mut all_blocked) = (Vec::new(), Vec::new());
+        for mut completion in group {
+            if let Some(error) = completion.error.take() {
+                self.end_if_lasting(error);
+            }
+            match completion.state {
+                WriteState::AllBlocked if is_last_chance && completion.tries > 1 => {
+                    completion.give_up()
+                }
+                // The row may be at fault. It would keep the worker from ending for ever.
+                WriteState::AllBlocked
+                    if completion.is_stuck
+                        && completion.job.lease.age() >= self.step.lock_expire =>
+                {
+                    completion.give_up();
+                }
+                WriteState::RowBlocked if is_last_chance && completion.tries > LAST_TRIES => {
+                    completion.give_up()
+                }
+                _ => {}
+            }
+            if completion.state != WriteState::Done && !completion.maybe_applied {
+                // The attempt still holds the lock, which must be renewed until then.
+                completion.job.lease.set_completing(false);
+            }
+            match completion.state {
+                WriteState::Done => {
+                    let elapsed = completion.begun.map(|begun| begun.elapsed());
+                    self.report(&completion.job, elapsed.unwrap_or_default());
+                    discard("the drop of a job", completion);
+                }
+                WriteState::RowBlocked => row_blocked.push(completion),
+                WriteState::AllBlocked => all_blocked.push(completion),
+            }
+        }
+        // An outcome that can never be written must not delay the others.
+        all_blocked.sort_by_key(|completion| completion.is_stuck);
+        let now = Instant::now();
+        let mut scheduler = self.scheduler();
+        for completion in row_blocked {
+            let tries = i32::try_from(completion.tries).unwrap_or(i32::MAX);
+            let pause = backoff::exponential(FIRST_PAUSE, LONGEST_PAUSE_OF_ONE, tries);
+            scheduler.postpone(completion, pause, now);
+        }
+        if all_blocked.is_empty() {
+            self.failed_flushes.store(0, Ordering::Relaxed);
+            scheduler.end_flush(now);
+        } else {
+            let failures = self.failed_flushes.fetch_add(1, Ordering::Relaxed) + 1;
+            let pause = backoff::exponential(FIRST_PAUSE, LONGEST_PAUSE, failures);
+            scheduler.fail_flush(all_blocked, pause, now);
+        }
+        self.wake(&scheduler);
+        scheduler
+    }
+
+    /// Reports what became of a job.
+    fn report(&self, job: &RunningJob<J, C>, elapsed: Duration) {
+        if job.ended != Some(Transition::Released) {
+            self.paused().resume(&job.lease.key);
+        }
+        self.observe(job, job.ended.unwrap_or(Transition::Lost), elapsed);
+    }
+
+    pub(super) fn observe(
+        &self,
+        job: &RunningJob<J, C>,
+        transition: Transition,
+        elapsed: Duration,
+    ) {
+        self.tell(&Event {
+            table: J::TABLE,
+            key: &job.lease.key,
+            transition,
+            elapsed,
+        });
+    }
+
+    pub(super) fn tell(&self, event: &Event<'_>) {
+        if event.transition != Transition::Started {
+            self.sums().add(event.transition);
+        }
+        let Some(observer) = &self.observer else {
+            return;
+        };
+        if caught("the observer", || observer.observe(event)).is_err() {
+            tracing::error!(?event, "the observer panicked at this event");
+        }
+    }
+}
+
+/// Excludes these jobs from renewals from now on. Where an answer is lost, the
+/// outcome may have been applied, and a renewal would take that for a lost lock.
+/// Call it under the scheduler's lock, under which renewals choose their jobs.
+fn mark_completing<J: JobStore<C>, C: TrackerConnection>(group: &[Completion<J, C>]) {
+    group
+        .iter()
+        .for_each(|completion| completion.job.lease.set_completing(true));
+}

@@ -1,0 +1,674 @@
+//! What the threads of a worker do next, with plain values for jobs and outcomes.
+
+use std::time::{Duration, Instant};
+
+use super::{Found, Role, Scheduler, Settings, Task};
+
+type TestScheduler = Scheduler<&'static str, &'static str>;
+
+const MS: Duration = Duration::from_millis(1);
+const QUIET: Task<&str, &str> = Task::Claim { quiet: true };
+const BUSY: Task<&str, &str> = Task::Claim { quiet: false };
+
+/// Three threads, batches of three, ten milliseconds for an outcome, a second
+/// between two claims that find nothing.
+fn settings() -> Settings {
+    Settings {
+        threads: 3,
+        batch: 3,
+        poll_every: 1000 * MS,
+        finish_within: 10 * MS,
+        until_empty: false,
+        writers: usize::MAX,
+    }
+}
+
+/// A scheduler whose worker has searched for dead attempts.
+fn new_scheduler(settings: Settings) -> (TestScheduler, Instant) {
+    let now = Instant::now();
+    let mut scheduler = Scheduler::new(settings, now);
+    scheduler.end_expiry(now);
+    (scheduler, now)
+}
+
+/// A scheduler to which a claim has brought these jobs.
+fn with_jobs(settings: Settings, jobs: &[&'static str], found: Found) -> (TestScheduler, Instant) {
+    let (mut scheduler, now) = new_scheduler(settings);
+    assert_eq!(scheduler.next(Role::WorkerThread, now), QUIET);
+    scheduler.end_claim(found, true, now);
+    scheduler.claimed(jobs.iter().copied());
+    (scheduler, now)
+}
+
+/// Runs the next job for this time, and adds its outcome.
+fn run(scheduler: &mut TestScheduler, took: Duration, now: Instant) {
+    let Task::Run(job) = scheduler.next(Role::WorkerThread, now) else {
+        panic!("no job is next");
+    };
+    scheduler.add_due(job, now);
+    scheduler.ran(took, now);
+}
+
+fn worker_thread(scheduler: &mut TestScheduler, now: Instant) -> Task<&'static str, &'static str> {
+    scheduler.next(Role::WorkerThread, now)
+}
+
+fn flusher(scheduler: &mut TestScheduler, now: Instant) -> Task<&'static str, &'static str> {
+    scheduler.next(Role::Flusher, now)
+}
+
+#[test]
+fn jobs_are_run_in_the_order_of_their_claim() {
+    let (mut scheduler, now) = with_jobs(settings(), &["a", "b", "c"], Found::Enough);
+    assert_eq!(
+        flusher(&mut scheduler, now),
+        Task::Wait(None),
+        "the flusher runs no job"
+    );
+    for job in ["a", "b", "c"] {
+        assert_eq!(worker_thread(&mut scheduler, now), Task::Run(job));
+    }
+}
+
+#[test]
+fn the_outcome_of_a_lone_job_is_written_at_once() {
+    let (mut scheduler, now) = with_jobs(settings(), &["a"], Found::Few);
+    run(&mut scheduler, MS, now);
+    assert_eq!(
+        flusher(&mut scheduler, now),
+        Task::Wait(Some(10 * MS)),
+        "a worker thread is free"
+    );
+    assert_eq!(worker_thread(&mut scheduler, now), Task::Flush(vec!["a"]));
+}
+
+#[test]
+fn an_outcome_waits_until_its_group_is_a_batch() {
+    let (mut scheduler, now) = with_jobs(settings(), &["a", "b", "c", "d"], Found::Enough);
+    run(&mut scheduler, MS, now);
+    run(&mut scheduler, MS, now);
+    assert_eq!(flusher(&mut scheduler, now), Task::Wait(Some(10 * MS)));
+    run(&mut scheduler, MS, now);
+    assert_eq!(
+        worker_thread(&mut scheduler, now),
+        Task::Flush(vec!["a", "b", "c"]),
+        "before the next job"
+    );
+    assert_eq!(worker_thread(&mut scheduler, now), Task::Run("d"));
+}
+
+#[test]
+fn with_many_jobs_the_next_claim_comes_before_a_flush() {
+    let (mut scheduler, now) = with_jobs(settings(), &["a", "b"], Found::Enough);
+    run(&mut scheduler, MS, now);
+    run(&mut scheduler, MS, now);
+    assert_eq!(worker_thread(&mut scheduler, now), BUSY);
+    assert_eq!(
+        worker_thread(&mut scheduler, now),
+        BUSY,
+        "the jobs are quick"
+    );
+}
+
+#[test]
+fn the_flusher_writes_an_outcome_that_has_waited_long_enough() {
+    let (mut scheduler, now) = with_jobs(settings(), &["a", "b", "c"], Found::Enough);
+    run(&mut scheduler, MS, now);
+    assert_eq!(worker_thread(&mut scheduler, now), Task::Run("b"));
+    assert_eq!(worker_thread(&mut scheduler, now), Task::Run("c"));
+    assert_eq!(flusher(&mut scheduler, now + 9 * MS), Task::Wait(Some(MS)));
+    assert_eq!(
+        flusher(&mut scheduler, now + 10 * MS),
+        Task::Flush(vec!["a"])
+    );
+    assert_eq!(flusher(&mut scheduler, now + 10 * MS), Task::Wait(None));
+}
+
+#[test]
+fn the_flusher_is_woken_once_for_what_a_worker_thread_leaves() {
+    let (mut scheduler, now) = with_jobs(settings(), &["a", "b"], Found::Enough);
+    assert!(!scheduler.announce_due());
+    run(&mut scheduler, MS, now);
+    assert!(scheduler.announce_due());
+    assert!(!scheduler.announce_due());
+    assert_eq!(
+        flusher(&mut scheduler, now + 10 * MS),
+        Task::Flush(vec!["a"])
+    );
+    assert!(!scheduler.announce_due());
+}
+
+#[test]
+fn a_group_is_no_larger_than_a_statement() {
+    let batch = 2 * super::LARGEST_GROUP;
+    let settings = Settings {
+        batch,
+        ..settings()
+    };
+    let (mut scheduler, now) = new_scheduler(settings);
+    for _ in 0..=batch {
+        scheduler.add_due("a", now);
+    }
+    for size in [super::LARGEST_GROUP; 2] {
+        let Task::Flush(group) = worker_thread(&mut scheduler, now + 10 * MS) else {
+            panic!("no group is next");
+        };
+        assert_eq!(group.len(), size);
+    }
+    assert_eq!(
+        worker_thread(&mut scheduler, now + 10 * MS),
+        Task::Flush(vec!["a"])
+    );
+}
+
+#[test]
+fn slow_jobs_are_claimed_only_for_idle_threads() {
+    let one = Settings {
+        batch: 1,
+        ..settings()
+    };
+    let (mut scheduler, now) = with_jobs(one, &["a"], Found::Enough);
+    run(&mut scheduler, 1000 * MS, now);
+    assert_eq!(worker_thread(&mut scheduler, now), Task::Flush(vec!["a"]));
+
+    // For this thread: no other one is idle.
+    assert_eq!(worker_thread(&mut scheduler, now), BUSY);
+    assert_eq!(worker_thread(&mut scheduler, now), Task::Wait(None));
+    scheduler.idle = 1;
+    assert_eq!(worker_thread(&mut scheduler, now), BUSY);
+    assert_eq!(worker_thread(&mut scheduler, now), Task::Wait(None));
+}
+
+#[test]
+fn a_claim_that_brings_enough_for_all_threads_is_the_only_one() {
+    let (mut scheduler, now) = with_jobs(settings(), &["a"], Found::Enough);
+    run(&mut scheduler, 1000 * MS, now);
+    scheduler.idle = 2;
+    assert_eq!(worker_thread(&mut scheduler, now), BUSY);
+    assert_eq!(
+        worker_thread(&mut scheduler, now),
+        Task::Wait(Some(10 * MS)),
+        "for the outcome"
+    );
+}
+
+#[test]
+fn quick_jobs_are_claimed_by_at_most_as_many_claims_as_threads() {
+    let (mut scheduler, now) = with_jobs(settings(), &["a"], Found::Enough);
+    run(&mut scheduler, MS / 10, now);
+    for _ in 0..3 {
+        assert_eq!(worker_thread(&mut scheduler, now), BUSY);
+    }
+    assert_eq!(
+        worker_thread(&mut scheduler, now),
+        Task::Wait(Some(10 * MS)),
+        "for the outcome"
+    );
+}
+
+/// With three threads and batches of three, two claims of jobs of six milliseconds
+/// bring work for twelve milliseconds.
+#[test]
+fn the_last_jobs_decide_how_many_are_claimed_ahead() {
+    let (mut scheduler, now) = with_jobs(settings(), &["a"; 12], Found::Enough);
+    for _ in 0..4 {
+        for _ in 0..3 {
+            run(&mut scheduler, 6 * MS, now);
+        }
+        assert_eq!(
+            worker_thread(&mut scheduler, now),
+            Task::Flush(vec!["a"; 3])
+        );
+    }
+    assert_eq!(worker_thread(&mut scheduler, now), BUSY);
+    assert_eq!(worker_thread(&mut scheduler, now), BUSY);
+    assert_eq!(worker_thread(&mut scheduler, now), Task::Wait(None));
+}
+
+#[test]
+fn jobs_count_as_slow_before_the_first_has_run() {
+    let (mut scheduler, now) = new_scheduler(settings());
+    assert_eq!(worker_thread(&mut scheduler, now), QUIET);
+    assert_eq!(worker_thread(&mut scheduler, now), Task::Wait(None));
+}
+
+#[test]
+fn nothing_is_claimed_while_jobs_wait() {
+    let (mut scheduler, now) = with_jobs(settings(), &["a", "b"], Found::Enough);
+    scheduler.idle = 2;
+    assert_eq!(worker_thread(&mut scheduler, now), Task::Run("a"));
+    assert_eq!(worker_thread(&mut scheduler, now), Task::Run("b"));
+    assert_eq!(worker_thread(&mut scheduler, now), BUSY);
+}
+
+#[test]
+fn a_database_with_one_writer_gets_one_statement_at_a_time() {
+    let sqlite = Settings {
+        writers: 1,
+        ..settings()
+    };
+    let (mut scheduler, now) = with_jobs(sqlite, &["a", "b", "c", "d"], Found::Enough);
+    for _ in 0..3 {
+        run(&mut scheduler, MS, now);
+    }
+    assert_eq!(
+        worker_thread(&mut scheduler, now),
+        Task::Flush(vec!["a", "b", "c"])
+    );
+    run(&mut scheduler, MS, now);
+    assert_eq!(
+        worker_thread(&mut scheduler, now + 10 * MS),
+        Task::Wait(None),
+        "neither a claim nor a flush"
+    );
+    assert_eq!(flusher(&mut scheduler, now + 10 * MS), Task::Wait(None));
+    scheduler.end_flush(now);
+    assert_eq!(worker_thread(&mut scheduler, now), BUSY);
+    assert_eq!(
+        worker_thread(&mut scheduler, now + 10 * MS),
+        Task::Wait(None)
+    );
+}
+
+#[test]
+fn no_claim_and_no_flush_begins_while_locks_are_renewed() {
+    let (mut scheduler, now) = with_jobs(settings(), &["a", "b", "c"], Found::Enough);
+    for _ in 0..3 {
+        run(&mut scheduler, MS, now);
+    }
+    scheduler.begin_renewal(now);
+    let late = now + 10 * MS;
+    assert_eq!(flusher(&mut scheduler, late), Task::Wait(Some(990 * MS)));
+    assert_eq!(
+        worker_thread(&mut scheduler, late),
+        Task::Wait(Some(990 * MS))
+    );
+    scheduler.end_renewal();
+    assert_eq!(
+        flusher(&mut scheduler, late),
+        Task::Flush(vec!["a", "b", "c"])
+    );
+    assert_eq!(worker_thread(&mut scheduler, late), BUSY);
+}
+
+#[test]
+fn a_renewal_that_takes_long_does_not_stop_the_worker() {
+    let (mut scheduler, now) = with_jobs(settings(), &["a", "b", "c"], Found::Enough);
+    for _ in 0..3 {
+        run(&mut scheduler, MS, now);
+    }
+    scheduler.begin_renewal(now);
+    let late = now + super::ROOM_FOR_RENEWAL;
+    assert_eq!(
+        flusher(&mut scheduler, late),
+        Task::Flush(vec!["a", "b", "c"])
+    );
+    assert_eq!(worker_thread(&mut scheduler, late), BUSY);
+    scheduler.end_flush(late);
+    scheduler.end_claim(Found::Nothing, false, late);
+    scheduler.begin_renewal(late);
+    assert_eq!(
+        worker_thread(&mut scheduler, late),
+        Task::Wait(Some(1000 * MS))
+    );
+}
+
+#[test]
+fn the_next_claim_waits_when_nothing_is_ready() {
+    let (mut scheduler, now) = with_jobs(settings(), &[], Found::Nothing);
+    assert_eq!(
+        worker_thread(&mut scheduler, now),
+        Task::Wait(Some(1000 * MS))
+    );
+    assert_eq!(flusher(&mut scheduler, now), Task::Wait(None));
+    assert_eq!(worker_thread(&mut scheduler, now + 1000 * MS), QUIET);
+}
+
+#[test]
+fn a_job_that_is_ready_later_is_claimed_then() {
+    let at = Duration::from_millis(100);
+    let (mut scheduler, now) = new_scheduler(settings());
+    assert_eq!(worker_thread(&mut scheduler, now), QUIET);
+    scheduler.end_claim(Found::Later(now + at), true, now);
+    assert_eq!(worker_thread(&mut scheduler, now), Task::Wait(Some(at)));
+    assert_eq!(worker_thread(&mut scheduler, now + at), QUIET);
+
+    // New jobs of others are still found after the usual pause.
+    scheduler.end_claim(Found::Later(now + 5000 * MS), true, now);
+    assert_eq!(
+        worker_thread(&mut scheduler, now),
+        Task::Wait(Some(1000 * MS))
+    );
+}
+
+#[test]
+fn after_an_error_the_next_claim_waits() {
+    let (mut scheduler, now) = new_scheduler(settings());
+    assert_eq!(worker_thread(&mut scheduler, now), QUIET);
+    scheduler.fail_claim(7 * MS, now);
+    assert_eq!(worker_thread(&mut scheduler, now), Task::Wait(Some(7 * MS)));
+    assert_eq!(worker_thread(&mut scheduler, now + 7 * MS), QUIET);
+}
+
+#[test]
+fn a_released_job_is_claimed_after_its_pause_and_the_others_at_once() {
+    let (mut scheduler, now) = with_jobs(settings(), &["a"], Found::Few);
+    run(&mut scheduler, MS, now);
+    scheduler.ready_at(now + 100 * MS);
+    assert_eq!(worker_thread(&mut scheduler, now), Task::Flush(vec!["a"]));
+    assert_eq!(
+        worker_thread(&mut scheduler, now),
+        BUSY,
+        "others may be ready"
+    );
+    scheduler.end_claim(Found::Nothing, false, now);
+    scheduler.end_flush(now);
+    assert_eq!(
+        worker_thread(&mut scheduler, now),
+        Task::Wait(Some(1000 * MS))
+    );
+    scheduler.ready_at(now + 100 * MS);
+    assert_eq!(
+        worker_thread(&mut scheduler, now),
+        Task::Wait(Some(100 * MS))
+    );
+    assert_eq!(worker_thread(&mut scheduler, now + 100 * MS), QUIET);
+}
+
+#[test]
+fn outcomes_that_could_not_be_written_do_not_wait_for_more() {
+    let settings = Settings {
+        finish_within: 60 * 60 * 1000 * MS,
+        ..settings()
+    };
+    let (mut scheduler, now) = with_jobs(settings, &["a", "b"], Found::Nothing);
+    run(&mut scheduler, MS, now);
+    run(&mut scheduler, MS, now);
+    assert_eq!(
+        worker_thread(&mut scheduler, now),
+        Task::Flush(vec!["a", "b"])
+    );
+    scheduler.fail_flush(vec!["a", "b"], 50 * MS, now);
+    assert_eq!(flusher(&mut scheduler, now), Task::Wait(Some(50 * MS)));
+    assert_eq!(
+        flusher(&mut scheduler, now + 50 * MS),
+        Task::Flush(vec!["a", "b"])
+    );
+}
+
+#[test]
+fn no_job_is_begun_while_no_outcome_can_be_written() {
+    let (mut scheduler, now) = with_jobs(settings(), &["a", "b"], Found::Enough);
+    run(&mut scheduler, MS, now);
+    let late = now + 10 * MS;
+    assert_eq!(flusher(&mut scheduler, late), Task::Flush(vec!["a"]));
+    scheduler.fail_flush(vec!["a"], 50 * MS, late);
+    assert_eq!(
+        worker_thread(&mut scheduler, late),
+        Task::Wait(Some(50 * MS)),
+        "it does not begin \"b\""
+    );
+    assert_eq!(flusher(&mut scheduler, late), Task::Wait(Some(50 * MS)));
+
+    assert_eq!(
+        flusher(&mut scheduler, late + 50 * MS),
+        Task::Flush(vec!["a"])
+    );
+    assert_eq!(
+        worker_thread(&mut scheduler, late + 50 * MS),
+        Task::Wait(None)
+    );
+    scheduler.end_flush(late + 50 * MS);
+    let late = late + 50 * MS;
+    run(&mut scheduler, MS, late);
+    assert_eq!(
+        worker_thread(&mut scheduler, late + 10 * MS),
+        Task::Flush(vec!["b"])
+    );
+    scheduler.end_flush(late + 10 * MS);
+    assert_eq!(worker_thread(&mut scheduler, late + 10 * MS), QUIET);
+}
+
+#[test]
+fn an_outcome_that_waits_for_its_row_does_not_delay_others() {
+    let (mut scheduler, now) = with_jobs(settings(), &["a", "b"], Found::Few);
+    run(&mut scheduler, MS, now);
+    assert_eq!(
+        flusher(&mut scheduler, now + 10 * MS),
+        Task::Flush(vec!["a"])
+    );
+    let now = now + 10 * MS;
+    scheduler.postpone("a", 50 * MS, now);
+    scheduler.end_flush(now);
+    assert_eq!(flusher(&mut scheduler, now), Task::Wait(Some(50 * MS)));
+
+    run(&mut scheduler, MS, now);
+    assert_eq!(worker_thread(&mut scheduler, now), Task::Flush(vec!["b"]));
+    scheduler.end_flush(now);
+    assert_eq!(
+        worker_thread(&mut scheduler, now),
+        BUSY,
+        "the worker is not over"
+    );
+    assert_eq!(
+        flusher(&mut scheduler, now + 50 * MS),
+        Task::Flush(vec!["a"])
+    );
+}
+
+#[test]
+fn the_flusher_is_woken_for_a_postponed_outcome() {
+    let (mut scheduler, now) = with_jobs(settings(), &["a", "b"], Found::Few);
+    run(&mut scheduler, MS, now);
+    assert!(scheduler.announce_due());
+    assert_eq!(
+        worker_thread(&mut scheduler, now + 10 * MS),
+        Task::Flush(vec!["a"])
+    );
+    scheduler.postpone("a", 50 * MS, now);
+    scheduler.end_flush(now);
+    assert_eq!(worker_thread(&mut scheduler, now), Task::Run("b"));
+    assert!(
+        scheduler.announce_due(),
+        "all worker threads may be busy for long"
+    );
+    assert!(!scheduler.announce_due());
+}
+
+#[test]
+fn a_worker_does_not_end_before_it_has_searched_for_dead_attempts() {
+    let now = Instant::now();
+    let until_empty = Settings {
+        until_empty: true,
+        ..settings()
+    };
+    let mut scheduler = TestScheduler::new(until_empty, now);
+    assert_eq!(worker_thread(&mut scheduler, now), QUIET);
+    scheduler.end_claim(Found::Nothing, true, now);
+    assert_eq!(worker_thread(&mut scheduler, now), Task::Wait(None));
+    assert!(!scheduler.is_over());
+    // It has found one, and expired it.
+    scheduler.poll(now);
+    scheduler.end_expiry(now);
+    assert_eq!(worker_thread(&mut scheduler, now), QUIET);
+    scheduler.end_claim(Found::Nothing, true, now);
+    assert!(scheduler.is_over());
+}
+
+#[test]
+fn a_worker_ends_when_nothing_is_ready_and_nothing_in_progress() {
+    let until_empty = Settings {
+        until_empty: true,
+        ..settings()
+    };
+    let (mut scheduler, now) = with_jobs(until_empty, &["a"], Found::Few);
+    assert_eq!(worker_thread(&mut scheduler, now), Task::Run("a"));
+    // That another thread finds nothing now does not mean that "a" leads to nothing.
+    assert_eq!(worker_thread(&mut scheduler, now), BUSY);
+    scheduler.end_claim(Found::Nothing, false, now);
+    assert_eq!(
+        worker_thread(&mut scheduler, now),
+        Task::Wait(Some(1000 * MS))
+    );
+    scheduler.add_due("a", now);
+    scheduler.ran(MS, now);
+    assert!(!scheduler.is_over());
+    assert_eq!(worker_thread(&mut scheduler, now), Task::Flush(vec!["a"]));
+    assert!(!scheduler.is_over());
+    scheduler.end_flush(now);
+
+    // The last look comes at once.
+    assert_eq!(worker_thread(&mut scheduler, now), QUIET);
+    assert!(!scheduler.is_over());
+    scheduler.end_claim(Found::Nothing, true, now);
+    assert!(scheduler.is_over());
+    assert_eq!(worker_thread(&mut scheduler, now), Task::Stop);
+    assert_eq!(flusher(&mut scheduler, now), Task::Stop);
+}
+
+#[test]
+fn a_worker_does_not_end_while_a_job_is_ready_later() {
+    let until_empty = Settings {
+        until_empty: true,
+        ..settings()
+    };
+    let (mut scheduler, now) = new_scheduler(until_empty);
+    assert_eq!(worker_thread(&mut scheduler, now), QUIET);
+    scheduler.end_claim(Found::Later(now + 100 * MS), true, now);
+    assert!(!scheduler.is_over());
+    assert_eq!(
+        worker_thread(&mut scheduler, now),
+        Task::Wait(Some(100 * MS))
+    );
+}
+
+#[test]
+fn the_last_look_is_the_only_claim() {
+    let until_empty = Settings {
+        until_empty: true,
+        ..settings()
+    };
+    let (mut scheduler, now) = with_jobs(until_empty, &["a"], Found::Few);
+    run(&mut scheduler, MS / 10, now);
+    assert_eq!(worker_thread(&mut scheduler, now), Task::Flush(vec!["a"]));
+    scheduler.end_flush(now);
+    scheduler.idle = 2;
+    assert_eq!(worker_thread(&mut scheduler, now), QUIET);
+    assert_eq!(
+        worker_thread(&mut scheduler, now),
+        Task::Wait(None),
+        "the last look would not see what it took"
+    );
+    scheduler.end_claim(Found::Few, true, now);
+    assert_eq!(worker_thread(&mut scheduler, now), QUIET);
+}
+
+#[test]
+fn a_claim_that_ends_after_the_last_job_does_not_delay_the_last_look() {
+    let until_empty = Settings {
+        until_empty: true,
+        ..settings()
+    };
+    let (mut scheduler, now) = with_jobs(until_empty, &["a"], Found::Few);
+    run(&mut scheduler, MS, now);
+    assert_eq!(worker_thread(&mut scheduler, now), Task::Flush(vec!["a"]));
+    assert_eq!(worker_thread(&mut scheduler, now), BUSY);
+    scheduler.end_flush(now);
+    scheduler.end_claim(Found::Nothing, false, now);
+    assert_eq!(worker_thread(&mut scheduler, now), QUIET);
+}
+
+#[test]
+fn endless_waits_and_batches_do_not_overflow() {
+    let endless = Settings {
+        batch: usize::MAX,
+        poll_every: Duration::MAX,
+        finish_within: Duration::MAX,
+        ..settings()
+    };
+    let (mut scheduler, now) = with_jobs(endless, &["a", "b"], Found::Few);
+    run(&mut scheduler, MS, now);
+    assert!(matches!(flusher(&mut scheduler, now), Task::Wait(Some(_))));
+    scheduler.idle = 2;
+    run(&mut scheduler, MS, now);
+    assert_eq!(
+        worker_thread(&mut scheduler, now),
+        Task::Flush(vec!["a", "b"])
+    );
+    scheduler.postpone("a", Duration::MAX, now);
+    scheduler.ready_at(now);
+    scheduler.end_flush(now);
+    scheduler.poll(now);
+    for _ in 0..3 {
+        assert!(matches!(
+            worker_thread(&mut scheduler, now),
+            Task::Claim { .. } | Task::Wait(_)
+        ));
+    }
+    scheduler.fail_claim(Duration::MAX, now);
+    assert!(matches!(
+        worker_thread(&mut scheduler, now),
+        Task::Wait(Some(_))
+    ));
+}
+
+#[test]
+fn a_job_that_becomes_ready_during_the_last_look_is_found() {
+    let until_empty = Settings {
+        until_empty: true,
+        ..settings()
+    };
+    let (mut scheduler, now) = new_scheduler(until_empty);
+    assert_eq!(worker_thread(&mut scheduler, now), QUIET);
+    scheduler.poll(now);
+    scheduler.end_claim(Found::Nothing, true, now);
+    assert!(!scheduler.is_over());
+    assert_eq!(worker_thread(&mut scheduler, now), QUIET);
+}
+
+#[test]
+fn a_worker_without_an_end_waits_for_jobs() {
+    let (scheduler, _) = with_jobs(settings(), &[], Found::Nothing);
+    assert!(!scheduler.is_over());
+}
+
+#[test]
+fn a_shutdown_releases_waiting_jobs_and_finishes_running_ones() {
+    let (mut scheduler, now) = with_jobs(settings(), &["a", "b", "c"], Found::Enough);
+    assert_eq!(worker_thread(&mut scheduler, now), Task::Run("a"));
+    assert_eq!(scheduler.shut_down(), ["b", "c"]);
+    assert!(scheduler.is_shutting_down());
+
+    for job in ["b", "c"] {
+        scheduler.add_due(job, now);
+    }
+    assert_eq!(
+        flusher(&mut scheduler, now),
+        Task::Flush(vec!["b", "c"]),
+        "at once"
+    );
+    scheduler.end_flush(now);
+    assert_eq!(
+        worker_thread(&mut scheduler, now),
+        Task::Wait(None),
+        "no more is claimed"
+    );
+    assert!(!scheduler.is_over(), "one still runs");
+
+    scheduler.add_due("a", now);
+    scheduler.ran(MS, now);
+    assert_eq!(worker_thread(&mut scheduler, now), Task::Flush(vec!["a"]));
+    scheduler.end_flush(now);
+    assert_eq!(worker_thread(&mut scheduler, now), Task::Stop);
+    assert_eq!(flusher(&mut scheduler, now), Task::Stop);
+}
+
+#[test]
+fn a_shutdown_waits_for_a_claim_in_progress() {
+    let (mut scheduler, now) = new_scheduler(settings());
+    assert_eq!(worker_thread(&mut scheduler, now), QUIET);
+    assert!(scheduler.shut_down().is_empty());
+    assert_eq!(flusher(&mut scheduler, now), Task::Wait(None));
+    scheduler.end_claim(Found::Enough, true, now);
+    assert_eq!(flusher(&mut scheduler, now), Task::Stop);
+}
