@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Duration;
 
 use diesel_status_tracker::{Retry, StatusTracked, Summary};
@@ -52,66 +53,82 @@ fn assert_six_succeeded_once(db: &TestDb, runs: &Runs, done: Summary, data: &str
     }
 }
 
-#[test]
-fn wherever_the_line_breaks_each_job_runs_once_and_has_succeeded() {
-    for turn in [Turn::Request, Turn::Answer] {
-        for (batch, end, new) in [
-            (1, AS_IT_IS, "old"),
-            (3, AS_IT_IS, "old"),
-            (3, WITH_UPDATES, "new"),
-        ] {
-            for n in 1.. {
-                let (db, proxy) = six_jobs();
-                let pool = pool(&proxy, 1);
-                proxy.cut(turn, n);
-                let runs = Runs::default();
-                let worker = Job::worker(&pool)
-                    .threads(1)
-                    .batch(batch)
-                    .finish_within(NEVER);
-                let done = worker.run_until_empty(|job, updates| {
-                    runs.add(&job.id);
-                    Ok(end(updates))
+/// Calls `work` with a cut at the first place where the worker asks or is
+/// answered, at the second, and so on, until there is no place left; `work` tells
+/// whether its cut was still to come. Several at once: most of it is waiting.
+fn cut_everywhere(work: impl Fn(Turn, usize) -> bool + Sync) {
+    const AT_ONCE: usize = 4;
+    thread::scope(|scope| {
+        for turn in [Turn::Request, Turn::Answer] {
+            for first in 1..=AT_ONCE {
+                let work = &work;
+                scope.spawn(move || {
+                    let mut places = (first..).step_by(AT_ONCE);
+                    let end = places.find(|n| work(turn, *n)).unwrap();
+                    assert!(end > 6, "{turn:?} was never cut");
                 });
-                assert_six_succeeded_once(&db, &runs, done.unwrap(), new);
-                if proxy.spare() {
-                    assert!(n > 6, "{turn:?} was never cut");
-                    break;
-                }
             }
         }
-    }
+    });
+}
+
+fn each_job_runs_once(batch: usize, end: End, new: &str) {
+    cut_everywhere(|turn, n| {
+        let (db, proxy) = six_jobs();
+        let pool = pool(&proxy, 1);
+        proxy.cut(turn, n);
+        let runs = Runs::default();
+        let worker = Job::worker(&pool)
+            .threads(1)
+            .batch(batch)
+            .finish_within(NEVER);
+        let done = worker.run_until_empty(|job, updates| {
+            runs.add(&job.id);
+            Ok(end(updates))
+        });
+        assert_six_succeeded_once(&db, &runs, done.unwrap(), new);
+        proxy.spare()
+    });
+}
+
+#[test]
+fn wherever_the_line_breaks_each_job_runs_once_and_has_succeeded() {
+    each_job_runs_once(1, AS_IT_IS, "old");
+}
+
+#[test]
+fn wherever_the_line_breaks_each_job_of_a_batch_runs_once_and_has_succeeded() {
+    each_job_runs_once(3, AS_IT_IS, "old");
+}
+
+#[test]
+fn wherever_the_line_breaks_each_job_of_a_batch_keeps_its_updates() {
+    each_job_runs_once(3, WITH_UPDATES, "new");
 }
 
 #[test]
 fn wherever_the_line_breaks_a_transaction_happens_once() {
-    for turn in [Turn::Request, Turn::Answer] {
-        for n in 1.. {
-            let (db, proxy) = six_jobs();
-            let pool = pool(&proxy, 2);
-            proxy.cut(turn, n);
-            let worker = Job::worker(&pool).threads(1).batch(3);
-            let done =
-                worker.run_in_transaction_until_empty(|_, _, updates| Ok(WITH_UPDATES(updates)));
+    cut_everywhere(|turn, n| {
+        let (db, proxy) = six_jobs();
+        let pool = pool(&proxy, 2);
+        proxy.cut(turn, n);
+        let worker = Job::worker(&pool).threads(1).batch(3);
+        let done = worker.run_in_transaction_until_empty(|_, _, updates| Ok(WITH_UPDATES(updates)));
 
-            // One of them may have been given back, and run again.
-            let done = done.unwrap();
-            assert_eq!(
-                (done.succeeded, done.failed, done.lost),
-                (6, 0, 0),
-                "{turn:?} {n}: {done}"
-            );
-            assert!(done.released <= 1, "{done}");
-            for job in rows(&db) {
-                assert_eq!((job.status, &job.errors), (Status::Succeeded, &json!({})));
-                assert_eq!(job.data, Some(json!("new")));
-            }
-            if proxy.spare() {
-                assert!(n > 6, "{turn:?} was never cut");
-                break;
-            }
+        // One of them may have been given back, and run again.
+        let done = done.unwrap();
+        assert_eq!(
+            (done.succeeded, done.failed, done.lost),
+            (6, 0, 0),
+            "{turn:?} {n}: {done}"
+        );
+        assert!(done.released <= 1, "{done}");
+        for job in rows(&db) {
+            assert_eq!((job.status, &job.errors), (Status::Succeeded, &json!({})));
+            assert_eq!(job.data, Some(json!("new")));
         }
-    }
+        proxy.spare()
+    });
 }
 
 /// An end is looked up by the time of its lock, once its answer is lost.

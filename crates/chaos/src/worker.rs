@@ -246,7 +246,7 @@ macro_rules! backend {
     };
 }
 
-backend!(sqlite, SqliteConnection, "migrations/sqlite", |builder| {
+backend!(sqlite, SqliteConnection, "../../migrations/sqlite", |builder| {
     let builder: diesel::r2d2::Builder<ConnectionManager<SqliteConnection>> = builder;
     builder.connection_customizer(Box::new(
         diesel_status_tracker::sqlite::Customizer::default(),
@@ -255,13 +255,13 @@ backend!(sqlite, SqliteConnection, "migrations/sqlite", |builder| {
 backend!(
     postgres,
     PgConnection,
-    "migrations/postgres",
+    "../../migrations/postgres",
     std::convert::identity
 );
 backend!(
     mariadb,
     MysqlConnection,
-    "migrations/mysql",
+    "../../migrations/mysql",
     std::convert::identity
 );
 

@@ -4,7 +4,7 @@ mod check;
 mod crew;
 mod load;
 mod picture;
-#[path = "../contract/proxy.rs"]
+#[path = "../../../tests/contract/proxy.rs"]
 #[expect(dead_code, reason = "the contract's tests need more of it")]
 mod proxy;
 mod scenario;
@@ -48,6 +48,15 @@ fn folder() -> TempDir {
     folder
 }
 
+/// Where the figures go: `tmp` in cargo's target folder, in which this program is.
+fn output() -> PathBuf {
+    let this = env::current_exe().unwrap();
+    let target = this.ancestors().nth(3).unwrap();
+    let output = target.join("tmp");
+    fs::create_dir_all(&output).unwrap();
+    output
+}
+
 fn main() -> ExitCode {
     if let Ok(backend) = env::var(crew::PART) {
         play_worker(&backend);
@@ -84,7 +93,7 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
     }
-    let output = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let output = output();
     let mut table = String::from(Report::HEAD);
     let mut failed = Vec::new();
     for (name, in_short, play) in scenarios::ALL {
