@@ -45,19 +45,16 @@ pub mod __private {
         pub use crate::macros::check::*;
     }
     pub use crate::sql::call::Call;
-    pub use crate::sql::clock::{ago, from_now, now};
     pub use crate::sql::columns::{
-        ColumnTypes, Columns, ErrorsColumn, HasColumns, IsNoNumber, IsNumber, NoColumn, Probe,
-        RetryColumn, TimeColumn, key_column,
+        Columns, HasColumns, HasKeyColumns, IsNoNumber, IsNumber, NoColumn, Probe, key_column,
     };
-    pub use crate::sql::dialect::{Dialect, LockWait};
-    pub use crate::sql::insert::{after_insert, insert_each, insert_new_rows, kept};
+    pub use crate::sql::dialect::Dialect;
     pub use crate::sql::record::Record;
     pub use crate::sql::run::{Sends, execute, read, sets_nothing};
-    pub use crate::sql::store::{Batch, Claimed, DeadAttempt, Obstacle, Ready, Renewed, Search};
     pub use crate::sql::template::Statement;
     pub use crate::sql::texts::TableTexts;
-    pub use crate::sql::typed::{Fragments, TableOn, WithFragments, read_column, read_row};
-    pub use status_protocol::{FailureOutcome, RowState, Step};
-    pub use {chrono, diesel, serde_json};
+    pub use crate::sql::typed::{
+        Fragments, TableOn, WithFragments, WithNewRows, read_column, read_row, with_new_rows,
+    };
+    pub use diesel;
 }

@@ -97,6 +97,7 @@ struct TrackedColumn {
     name: String,
     /// Whether it holds times with a time zone.
     is_zoned: bool,
+    is_nullable: bool,
 }
 
 /// An integer type.
@@ -149,13 +150,13 @@ pub(crate) struct Name {
 impl TableInfo {
     /// A table named `path` in SQL as some database quotes it. Of each column of
     /// the key it is said whether it is text, of the others whether they hold
-    /// times with a time zone.
+    /// times with a time zone, and whether they hold NULL.
     #[doc(hidden)]
     #[must_use]
     pub fn new(
         path: &str,
         key: &[(&str, bool)],
-        columns: &[(Role, &str, bool)],
+        columns: &[(Role, &str, bool, bool)],
         retry: Integer,
         errors: Document,
     ) -> Self {
@@ -173,10 +174,11 @@ impl TableInfo {
                 .collect(),
             columns: columns
                 .iter()
-                .map(|(role, name, is_zoned)| TrackedColumn {
+                .map(|(role, name, is_zoned, is_nullable)| TrackedColumn {
                     role: *role,
                     name: (*name).into(),
                     is_zoned: *is_zoned,
+                    is_nullable: *is_nullable,
                 })
                 .collect(),
             retry,
@@ -221,6 +223,18 @@ impl TableInfo {
     /// Whether the column with this role holds times with a time zone.
     pub(crate) fn is_zoned(&self, role: Role) -> bool {
         self.tracked(role).is_some_and(|column| column.is_zoned)
+    }
+
+    /// Whether the column with this role may hold NULL.
+    pub(crate) fn is_nullable(&self, role: Role) -> bool {
+        self.tracked(role).is_some_and(|column| column.is_nullable)
+    }
+
+    /// Whether the time of creation is part of the key, as in a partitioned
+    /// table: then the key gives it.
+    pub(crate) fn is_keyed_by_create_at(&self) -> bool {
+        self.key()
+            .any(|key| Some(key) == self.column(Role::CreateAt))
     }
 
     pub(crate) fn retry(&self) -> Integer {

@@ -32,6 +32,7 @@ pub struct Call<'a, J: Tracked> {
     pub(crate) statuses: &'a [J::Status],
     pub(crate) new_status: Option<J::Status>,
     pub(crate) updates: Option<&'a J::Updates>,
+    pub(crate) new_rows: &'a [&'a J::Updates],
     pub(crate) plain: Plain<'a>,
 }
 
@@ -44,6 +45,7 @@ impl<J: Tracked> Default for Call<'_, J> {
             statuses: &[],
             new_status: None,
             updates: None,
+            new_rows: &[],
             plain: Plain::default(),
         }
     }
@@ -148,7 +150,19 @@ pub trait Values<DB: Backend> {
     fn bind_code<'b>(&'b self, code: Code, out: AstPass<'_, 'b, DB>) -> QueryResult<()>;
 }
 
-impl<J: Tracked> Call<'_, J> {
+impl<'a, J: Tracked> Call<'a, J> {
+    /// The call that reads the rows which this one has changed.
+    pub(super) fn of_rows(&self) -> Call<'a, J> {
+        Call {
+            keys: self.keys,
+            plain: Plain {
+                tokens: self.plain.tokens,
+                ..Plain::default()
+            },
+            ..Call::default()
+        }
+    }
+
     fn keys(&self, keys: Keys) -> &[J::Key] {
         match keys {
             Keys::These => self.keys,

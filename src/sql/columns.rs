@@ -7,55 +7,42 @@
 use std::any::TypeId;
 use std::marker::PhantomData;
 
-use chrono::{DateTime, NaiveDateTime, Utc};
 use diesel::backend::Backend;
 use diesel::prelude::*;
 use diesel::query_builder::{QueryBuilder, QueryFragment};
 use diesel::sql_types::is_nullable::NotNull;
 use diesel::sql_types::{BigInt, Json, Jsonb, Nullable, SmallInt, SqlType, Text, Timestamp};
-use serde_json::Value;
 
 use crate::table_info::{Document, Integer, Role, TableInfo};
 
-/// The tracked columns of one table, as Diesel's own column values.
+/// The types of the tracked columns of one table, without those of the key.
 #[derive(Debug, Clone, Copy)]
-#[allow(missing_docs)]
-pub struct Columns<Status, CreateAt, UpdateAt, Lock, LockAt, Retry, Errors, RunAt, Key> {
-    pub status: Status,
-    pub create_at: CreateAt,
-    pub update_at: UpdateAt,
-    pub lock: Lock,
-    pub lock_at: LockAt,
-    pub retry: Retry,
-    pub errors: Errors,
-    pub run_at: RunAt,
-    pub key: Key,
-}
-
-/// The types of some [`Columns`], by name.
-#[allow(missing_docs)]
-pub trait ColumnTypes {
-    type Status;
-    type LockAt;
-    type Retry;
-    type Errors;
-    type Key;
-}
-
-impl<S, C, U, L, A, R, E, RunAt, K> ColumnTypes for Columns<S, C, U, L, A, R, E, RunAt, K> {
-    type Status = S;
-    type LockAt = A;
-    type Retry = R;
-    type Errors = E;
-    type Key = K;
-}
+pub struct Columns<Status, CreateAt, UpdateAt, Lock, LockAt, Retry, Errors, RunAt>(
+    #[allow(clippy::type_complexity)]
+    PhantomData<(
+        Status,
+        CreateAt,
+        UpdateAt,
+        Lock,
+        LockAt,
+        Retry,
+        Errors,
+        RunAt,
+    )>,
+);
 
 /// Where the generated code finds the columns of the table of `Self`.
 pub trait HasColumns {
-    /// The columns' types.
+    /// The tracked columns.
     type Columns;
+    /// That of the status.
+    type Status;
+}
+
+/// The same, of the columns of the key. Some may be tracked columns too.
+pub trait HasKeyColumns {
     /// The columns.
-    const COLUMNS: Self::Columns;
+    type Columns;
 }
 
 /// A column that the table does not have.
@@ -64,19 +51,20 @@ pub struct NoColumn;
 
 /// A column that holds times and that a table need not have.
 pub trait OptionalTime {
-    /// Its name, and whether it has a time zone.
-    const NAMED: Option<(&'static str, bool)>;
+    /// Its name, whether it has a time zone, and whether it may hold NULL.
+    const NAMED: Option<(&'static str, bool, bool)>;
 }
 
 impl OptionalTime for NoColumn {
-    const NAMED: Option<(&'static str, bool)> = None;
+    const NAMED: Option<(&'static str, bool, bool)> = None;
 }
 
 impl<C: Column<SqlType: TimeColumn>> OptionalTime for C {
-    const NAMED: Option<(&'static str, bool)> = Some((C::NAME, C::SqlType::ZONED));
+    const NAMED: Option<(&'static str, bool, bool)> =
+        Some((C::NAME, C::SqlType::ZONED, C::SqlType::NULLABLE));
 }
 
-impl<S, C, U, L, A, R, E, RunAt, K> Columns<S, C, U, L, A, R, E, RunAt, K>
+impl<S, C, U, L, A, R, E, RunAt> Columns<S, C, U, L, A, R, E, RunAt>
 where
     S: Column,
     C: Column<SqlType: TimeColumn>,
@@ -94,16 +82,31 @@ where
         T: QuerySource<FromClause: QueryFragment<SomeBackend>>,
     {
         let mut columns = vec![
-            (Role::Status, S::NAME, false),
-            (Role::CreateAt, C::NAME, C::SqlType::ZONED),
-            (Role::UpdateAt, U::NAME, U::SqlType::ZONED),
-            (Role::Lock, L::NAME, false),
-            (Role::LockAt, A::NAME, A::SqlType::ZONED),
-            (Role::Retry, R::NAME, false),
-            (Role::Errors, E::NAME, false),
+            (Role::Status, S::NAME, false, false),
+            (
+                Role::CreateAt,
+                C::NAME,
+                C::SqlType::ZONED,
+                C::SqlType::NULLABLE,
+            ),
+            (
+                Role::UpdateAt,
+                U::NAME,
+                U::SqlType::ZONED,
+                U::SqlType::NULLABLE,
+            ),
+            (Role::Lock, L::NAME, false, false),
+            (
+                Role::LockAt,
+                A::NAME,
+                A::SqlType::ZONED,
+                A::SqlType::NULLABLE,
+            ),
+            (Role::Retry, R::NAME, false, false),
+            (Role::Errors, E::NAME, false, false),
         ];
-        if let Some((name, is_zoned)) = RunAt::NAMED {
-            columns.push((Role::RunAt, name, is_zoned));
+        if let Some((name, is_zoned, is_nullable)) = RunAt::NAMED {
+            columns.push((Role::RunAt, name, is_zoned, is_nullable));
         }
         TableInfo::new(
             &path_of(table),
@@ -144,116 +147,87 @@ pub fn key_column<C: Column<SqlType: 'static>>() -> (&'static str, bool) {
 
 /// A SQL type that holds a point in time.
 pub trait TimeColumn {
-    /// What Diesel reads it as.
-    type Value;
     /// Whether the type has a time zone.
     const ZONED: bool;
-    /// What a `lock_at` holds before the first lock: NULL, or a time long ago where NULL is not allowed.
-    fn never() -> Self::Value;
+    /// Whether it may be NULL.
+    const NULLABLE: bool = false;
 }
 
 /// A SQL type that counts retries.
 pub trait RetryColumn {
-    /// What Diesel reads it as.
-    type Value;
     /// Its size.
     const KIND: Integer;
-    /// The count of a new row.
-    fn zero() -> Self::Value;
 }
 
 /// A SQL type that holds a JSON document.
 pub trait ErrorsColumn {
-    /// What Diesel reads it as.
-    type Value;
     /// How it holds the document.
     const KIND: Document;
-    /// The document of a new row.
-    fn empty() -> Self::Value;
 }
 
-/// A time long ago, for a `lock_at` that may not be NULL: a day after the
-/// epoch, which is a valid timestamp in every time zone of a session.
-const NEVER: DateTime<Utc> = DateTime::from_timestamp(24 * 60 * 60, 0).unwrap();
-
 macro_rules! time_column {
-    ($($(#[$cfg:meta])* $sql_type:ty, $value:ty, zoned: $zoned:literal, never: $never:expr;)*) => {$(
+    ($($(#[$cfg:meta])* $sql_type:ty, zoned: $zoned:literal;)*) => {$(
         $(#[$cfg])*
         impl TimeColumn for $sql_type {
-            type Value = $value;
             const ZONED: bool = $zoned;
-            fn never() -> $value { $never }
         }
     )*};
 }
 
 time_column! {
-    Timestamp, NaiveDateTime, zoned: false, never: NEVER.naive_utc();
+    Timestamp, zoned: false;
     #[cfg(feature = "postgres")]
-    diesel::sql_types::Timestamptz, DateTime<Utc>, zoned: true, never: NEVER;
+    diesel::sql_types::Timestamptz, zoned: true;
     #[cfg(feature = "sqlite")]
-    diesel::sql_types::TimestamptzSqlite, DateTime<Utc>, zoned: true, never: NEVER;
+    diesel::sql_types::TimestamptzSqlite, zoned: true;
     #[cfg(feature = "mysql")]
-    diesel::sql_types::Datetime, NaiveDateTime, zoned: false, never: NEVER.naive_utc();
+    diesel::sql_types::Datetime, zoned: false;
 }
 
 impl<ST: TimeColumn + SqlType<IsNull = NotNull>> TimeColumn for Nullable<ST> {
-    type Value = Option<ST::Value>;
     const ZONED: bool = ST::ZONED;
-    fn never() -> Self::Value {
-        None
-    }
+    const NULLABLE: bool = true;
 }
 
 macro_rules! retry_column {
-    ($($(#[$cfg:meta])* $sql_type:ty, $value:ty;)*) => {$(
+    ($($(#[$cfg:meta])* $sql_type:ty, $bits:literal, signed: $is_signed:literal;)*) => {$(
         $(#[$cfg])*
         impl RetryColumn for $sql_type {
-            type Value = $value;
-            const KIND: Integer = Integer { bits: <$value>::BITS as u8, is_signed: <$value>::MIN != 0 };
-            fn zero() -> $value { 0 }
+            const KIND: Integer = Integer { bits: $bits, is_signed: $is_signed };
         }
     )*};
 }
 
 retry_column! {
-    SmallInt, i16;
-    diesel::sql_types::Integer, i32;
-    BigInt, i64;
+    SmallInt, 16, signed: true;
+    diesel::sql_types::Integer, 32, signed: true;
+    BigInt, 64, signed: true;
     #[cfg(feature = "mysql")]
-    diesel::sql_types::TinyInt, i8;
+    diesel::sql_types::TinyInt, 8, signed: true;
     #[cfg(feature = "mysql")]
-    diesel::sql_types::Unsigned<diesel::sql_types::TinyInt>, u8;
+    diesel::sql_types::Unsigned<diesel::sql_types::TinyInt>, 8, signed: false;
     #[cfg(feature = "mysql")]
-    diesel::sql_types::Unsigned<SmallInt>, u16;
+    diesel::sql_types::Unsigned<SmallInt>, 16, signed: false;
     #[cfg(feature = "mysql")]
-    diesel::sql_types::Unsigned<diesel::sql_types::Integer>, u32;
+    diesel::sql_types::Unsigned<diesel::sql_types::Integer>, 32, signed: false;
     #[cfg(feature = "mysql")]
-    diesel::sql_types::Unsigned<BigInt>, u64;
+    diesel::sql_types::Unsigned<BigInt>, 64, signed: false;
 }
 
-macro_rules! errors_column {
-    ($($sql_type:ty, $kind:expr, $value:ty, $empty:expr;)*) => {$(
-        impl ErrorsColumn for $sql_type {
-            type Value = $value;
-            const KIND: Document = $kind;
-            fn empty() -> $value { $empty }
-        }
-    )*};
+impl ErrorsColumn for Json {
+    const KIND: Document = Document::Json;
 }
 
-errors_column! {
-    Json, Document::Json, Value, Value::Object(serde_json::Map::new());
-    Jsonb, Document::Jsonb, Value, Value::Object(serde_json::Map::new());
-    Text, Document::Text, String, "{}".into();
+impl ErrorsColumn for Jsonb {
+    const KIND: Document = Document::Jsonb;
+}
+
+impl ErrorsColumn for Text {
+    const KIND: Document = Document::Text;
 }
 
 impl<ST: ErrorsColumn + SqlType<IsNull = NotNull>> ErrorsColumn for Nullable<ST> {
-    type Value = Option<ST::Value>;
     const KIND: Document = ST::KIND;
-    fn empty() -> Self::Value {
-        Some(ST::empty())
-    }
 }
 
 /// The number behind a status code, where the column holds numbers and the
@@ -291,10 +265,11 @@ pub trait IsNoNumber {
 
 impl<S, ST> IsNoNumber for &Probe<S, ST> {}
 
-impl<S, C, U, L, A, R, E, RunAt, K> Columns<S, C, U, L, A, R, E, RunAt, K> {
-    /// A tracked column that the changeset type `Changes` sets, if there is
-    /// one: its type names the columns that it sets. `run_at` is the user's to set.
-    pub fn set_by<Changes>() -> Option<&'static str> {
+impl<S, C, U, L, A, R, E, RunAt> Columns<S, C, U, L, A, R, E, RunAt> {
+    /// A tracked column, or one of the key's, that the changeset type `Changes`
+    /// sets, if there is one: its type names the columns that it sets. `run_at` is
+    /// the user's to set.
+    pub fn set_by<Changes, K>() -> Option<&'static str> {
         let set: Vec<_> = column_paths::<Changes>().collect();
         let tracked = column_paths::<(S, C, U, L, A, R, E, K)>().find(|path| set.contains(path))?;
         tracked.rsplit("::").next()

@@ -9,6 +9,7 @@ mod sqlite;
 
 use super::statements;
 use super::template::{Reading, Statement};
+use crate::table_info::Document;
 
 /// The dialects that a statement can be parsed for.
 pub(super) const DIALECTS: usize = 3;
@@ -22,8 +23,8 @@ pub struct Dialect {
     pub(crate) quote: char,
     /// Whether a change can return the rows that it changed.
     pub(super) has_returning: bool,
-    /// How several rows are claimed.
-    pub(crate) claims: Claims,
+    /// How several rows are claimed or inserted.
+    pub(crate) several: Several,
     /// Whether keys that were read are bound as one array. Elsewhere they are a
     /// list, whose length the text shows.
     pub(super) has_arrays: bool,
@@ -37,17 +38,26 @@ pub struct Dialect {
     /// A time in a column with or without a time zone: what stands before and
     /// after the microseconds, or the first alone where there are none.
     pub(crate) time: fn(Reading, bool) -> [&'static str; 2],
+    /// A time long ago, for a `lock_at` that may not be NULL: a day after the
+    /// epoch, which is a valid time in every time zone of a session.
+    pub(super) long_ago: fn(bool) -> &'static str,
+    /// The `errors` of a new row.
+    pub(super) empty_document: fn(Document) -> &'static str,
+    /// Has an insert pass over a key that exists. On the key alone: a conflict on
+    /// another unique index stays an error, and neither breaks the caller's
+    /// transaction.
+    unless_exists: &'static str,
     /// How long a change waits for a row.
     pub(super) wait: fn(LockWait) -> Wait,
 }
 
-/// How several rows are claimed. Each dialect has its own way.
+/// How several rows are claimed or inserted. Each dialect has its own way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(
     not(all(feature = "sqlite", feature = "postgres", feature = "mysql")),
     allow(dead_code)
 )]
-pub enum Claims {
+pub enum Several {
     /// By one statement.
     AtOnce,
     /// Their keys are read, then those that nobody else holds are claimed.
@@ -95,11 +105,16 @@ impl Dialect {
         !self.lock_rows.is_empty()
     }
 
+    /// Whether an insert passes over keys that exist.
+    pub(super) fn passes_over_keys(&self) -> bool {
+        !self.unless_exists.is_empty()
+    }
+
     /// What finds the first ready rows.
     pub(crate) fn ready_rows(&self) -> &'static Statement {
-        match self.claims {
-            Claims::ByKeys => &statements::READY_ROWS_BY_STATUS,
-            Claims::AtOnce | Claims::OneByOne => &statements::READY_ROWS,
+        match self.several {
+            Several::ByKeys => &statements::READY_ROWS_BY_STATUS,
+            Several::AtOnce | Several::OneByOne => &statements::READY_ROWS,
         }
     }
 
@@ -108,6 +123,7 @@ impl Dialect {
         match name {
             "bears_token" => Some(self.bears_token),
             "lock_rows" => Some(self.lock_rows),
+            "unless_exists" => Some(self.unless_exists),
             _ => None,
         }
     }

@@ -1,50 +1,13 @@
-//! New rows: inserts are Diesel's own, since only it knows the columns that the
-//! user sets. Here is what they need besides.
+//! New rows, in the way of each database.
 
-use diesel::backend::Backend;
-use diesel::prelude::*;
-use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::QueryResult;
 use diesel::result::{DatabaseErrorKind, Error};
-
-use crate::sql::store::JobStore;
 use status_protocol::Step;
 
-/// A statement that may stay prepared, or not; see [`kept`].
-#[derive(Debug)]
-pub struct Kept<Q> {
-    statement: Q,
-    is_kept: bool,
-}
-
-/// Has the statement stay prepared on its connection only where `is_kept`
-/// says so, as [`TableTexts`](super::texts::TableTexts) tell.
-pub fn kept<Q>(is_kept: bool, statement: Q) -> Kept<Q> {
-    Kept { statement, is_kept }
-}
-
-impl<Q, DB> QueryFragment<DB> for Kept<Q>
-where
-    DB: Backend,
-    Q: QueryFragment<DB>,
-{
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
-        if !self.is_kept {
-            out.unsafe_to_cache_prepared();
-        }
-        self.statement.walk_ast(out)
-    }
-}
-
-impl<Q: QueryId> QueryId for Kept<Q> {
-    type QueryId = Q::QueryId;
-    const HAS_STATIC_QUERY_ID: bool = Q::HAS_STATIC_QUERY_ID;
-}
-
-impl<Q: Query> Query for Kept<Q> {
-    type SqlType = Q::SqlType;
-}
-
-impl<Q, Conn> RunQueryDsl<Conn> for Kept<Q> {}
+use super::call::Call;
+use super::dialect::Several;
+use super::statements;
+use super::store::JobStore;
 
 fn is_duplicate(error: &Error) -> bool {
     matches!(
@@ -53,54 +16,91 @@ fn is_duplicate(error: &Error) -> bool {
     )
 }
 
-/// MySQL, after an insert of one row: the row, `None` where its key exists.
-pub fn after_insert<J: JobStore<C>, C>(
+/// Inserts one row and returns it, `None` where the key exists.
+pub(super) fn row<J: JobStore<C>, C>(
     conn: &mut C,
     key: &J::Key,
-    inserted: QueryResult<usize>,
+    updates: &J::Updates,
+    step: &Step<J::Status>,
 ) -> QueryResult<Option<J>> {
-    match inserted {
-        Ok(_) => J::row(conn, key),
-        Err(error) if is_duplicate(&error) => {
-            if J::exists_now(conn, key)? {
-                Ok(None)
-            } else {
-                // Another unique index of the user's table.
-                Err(error)
-            }
-        }
+    let call = Call {
+        keys: std::slice::from_ref(key),
+        step: Some(step),
+        new_rows: &[updates],
+        ..Call::default()
+    };
+    let is_passed_over = J::dialect(conn).passes_over_keys();
+    match J::read(conn, &statements::INSERT_ROW, &call) {
+        Ok(mut records) => Ok(records.pop().and_then(|record| record.row)),
+        // Else it is another unique index of the user's table.
+        Err(error) if !is_passed_over && is_duplicate(&error) => match J::exists_now(conn, key)? {
+            true => Ok(None),
+            false => Err(error),
+        },
         Err(error) => Err(error),
     }
 }
 
-/// MySQL: one statement for all rows; where a key exists it fails whole and
-/// changes nothing. Then those that exist are left out, and what is still
-/// taken when it comes to it is found one by one.
-pub fn insert_new_rows<J: JobStore<C>, C>(
+/// Inserts rows, those of one chunk, and counts the new ones.
+pub(super) fn rows<J: JobStore<C>, C>(
     conn: &mut C,
     rows: &[(J::Key, J::Updates)],
     step: &Step<J::Status>,
-    mut insert: impl FnMut(&mut C, &[&(J::Key, J::Updates)]) -> QueryResult<usize>,
 ) -> QueryResult<usize> {
-    let mut new: Vec<_> = rows.iter().collect();
-    match insert(conn, &new) {
+    match J::dialect(conn).several {
+        Several::AtOnce => all::<J, C>(conn, rows, step),
+        Several::ByKeys => all_or_new::<J, C>(conn, rows, step),
+        Several::OneByOne => each::<J, C>(conn, rows, step),
+    }
+}
+
+fn all<'a, J: JobStore<C> + 'a, C>(
+    conn: &mut C,
+    rows: impl IntoIterator<Item = &'a (J::Key, J::Updates)>,
+    step: &Step<J::Status>,
+) -> QueryResult<usize> {
+    let (keys, new_rows): (Vec<_>, Vec<_>) = rows
+        .into_iter()
+        .map(|(key, updates)| (key.clone(), updates))
+        .unzip();
+    if keys.is_empty() {
+        return Ok(0);
+    }
+    let call = Call {
+        keys: &keys,
+        step: Some(step),
+        new_rows: &new_rows,
+        ..Call::default()
+    };
+    J::execute(conn, &statements::INSERT_ROWS, &call)
+}
+
+/// One statement for all rows; where a key exists it fails whole and changes
+/// nothing. Then those that exist are left out, and what is still taken when it
+/// comes to it is found one by one.
+fn all_or_new<J: JobStore<C>, C>(
+    conn: &mut C,
+    rows: &[(J::Key, J::Updates)],
+    step: &Step<J::Status>,
+) -> QueryResult<usize> {
+    match all::<J, C>(conn, rows, step) {
         Err(error) if is_duplicate(&error) => {}
         other => return other,
     }
-    new.clear();
+    let mut new = Vec::new();
     for row in rows {
         if !J::exists(conn, &row.0)? {
             new.push(row);
         }
     }
-    match insert(conn, &new) {
-        Err(error) if is_duplicate(&error) => insert_each::<J, C>(conn, new, step),
+    match all::<J, C>(conn, new.iter().copied(), step) {
+        Err(error) if is_duplicate(&error) => each::<J, C>(conn, new, step),
         other => other,
     }
 }
 
-/// Inserts rows one by one, and counts the new ones.
-pub fn insert_each<'a, J: JobStore<C> + 'a, C>(
+/// SQLite runs in this process: a prepared insert a row costs no round trip.
+fn each<'a, J: JobStore<C> + 'a, C>(
     conn: &mut C,
     rows: impl IntoIterator<Item = &'a (J::Key, J::Updates)>,
     step: &Step<J::Status>,

@@ -29,12 +29,19 @@ pub struct Query<'a, DB: Backend> {
     pub(super) is_kept: bool,
 }
 
+/// How far a repeated part has come.
+#[derive(Debug, Clone, Copy, Default)]
+struct At {
+    code: Option<Code>,
+    row: usize,
+}
+
 impl<DB: Binds> QueryFragment<DB> for Query<'_, DB> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
         if !self.is_kept {
             out.unsafe_to_cache_prepared();
         }
-        self.write_all(self.parts, None, &mut out)
+        self.write_all(self.parts, At::default(), &mut out)
     }
 }
 
@@ -53,8 +60,8 @@ impl<DB: Binds> Query<'_, DB> {
     /// A value that the call gives and the statement does not take.
     pub(super) fn unused(&self) -> Option<&'static str> {
         use Slot::{
-            Any, AnyGiven, Changes, Count, Document, Is, Limit, LimitText, NewStatus, Past, Since,
-            Statuses, Token, Tokens,
+            Any, AnyGiven, Changes, Count, Document, Is, Limit, LimitText, NewKey, NewStatus, Past,
+            SetValues, Since, Statuses, Token, Tokens,
         };
         let pieces = self.statement.pieces(self.dialect);
         let takes = |slots: &[Slot]| {
@@ -69,7 +76,7 @@ impl<DB: Binds> Query<'_, DB> {
         let given = [
             (
                 values.count_keys(Keys::These) > 0,
-                takes(&[Is, Any, AnyGiven]),
+                takes(&[Is, Any, AnyGiven, NewKey]),
                 "keys",
             ),
             (
@@ -92,6 +99,11 @@ impl<DB: Binds> Query<'_, DB> {
                 self.fragments.changes.is_some(),
                 takes(&[Changes]),
                 "changes",
+            ),
+            (
+                !self.fragments.new_rows.is_empty(),
+                takes(&[SetValues]),
+                "new rows",
             ),
             (
                 plain.ago.is_some(),
@@ -130,6 +142,10 @@ impl<DB: Binds> Query<'_, DB> {
             },
             Part::Any { keys, .. } => self.values.count_keys(*keys) > 0,
             Part::Slot(Slot::Since) => self.plain.since.is_some(),
+            Part::Slot(Slot::SetColumns | Slot::SetValues) => match self.fragments.new_rows {
+                [first, ..] => !first.values.is_noop(&DB::default())?,
+                [] => false,
+            },
             _ => true,
         })
     }
@@ -144,33 +160,43 @@ impl<DB: Binds> Query<'_, DB> {
     fn write_all<'b>(
         &'b self,
         parts: &'b [Part],
-        code: Option<Code>,
+        at: At,
         out: &mut AstPass<'_, 'b, DB>,
     ) -> QueryResult<()> {
         for part in parts {
             match part {
                 Part::Text(text) => out.push_sql(text),
-                Part::Key(column) => self.bind_key(Keys::These, 0, *column, out)?,
+                Part::Key(column) => self.bind_key(Keys::These, at.row, *column, out)?,
                 Part::Any { keys, as_array } => self.write_any(*keys, *as_array, out)?,
                 Part::Micros(reading) => match self.micros(*reading) {
                     Some(micros) => DB::bind_big_integer(micros, out.reborrow())?,
                     None => return self.missing("duration"),
                 },
                 Part::Row => self.fragments.row.walk_ast(out.reborrow())?,
-                Part::Slot(slot) => self.write_slot(*slot, code, out)?,
+                Part::Slot(slot) => self.write_slot(*slot, at, out)?,
                 Part::Optional(parts) => {
                     let mut exists = true;
                     for part in parts {
                         exists = exists && self.exists(part)?;
                     }
                     if exists {
-                        self.write_all(parts, code, out)?;
+                        self.write_all(parts, at, out)?;
                     }
                 }
                 Part::EachReady(parts, between) => {
                     for (n, code) in self.ready().enumerate() {
                         out.push_sql(if n > 0 { between } else { "" });
-                        self.write_all(parts, Some(code), out)?;
+                        let code = Some(code);
+                        self.write_all(parts, At { code, ..at }, out)?;
+                    }
+                }
+                Part::EachRow(..) if self.fragments.new_rows.is_empty() => {
+                    return self.missing("new row");
+                }
+                Part::EachRow(parts, between) => {
+                    for row in 0..self.fragments.new_rows.len() {
+                        out.push_sql(if row > 0 { between } else { "" });
+                        self.write_all(parts, At { row, ..at }, out)?;
                     }
                 }
             }
@@ -181,7 +207,7 @@ impl<DB: Binds> Query<'_, DB> {
     fn write_slot<'b>(
         &'b self,
         slot: Slot,
-        code: Option<Code>,
+        at: At,
         out: &mut AstPass<'_, 'b, DB>,
     ) -> QueryResult<()> {
         let plain = self.plain;
@@ -193,7 +219,7 @@ impl<DB: Binds> Query<'_, DB> {
                 write_list(self.ready(), out, |code, out| self.write_code(code, out))
             }
             Slot::OwnCodes => write_list(OWN_CODES, out, |code, out| self.write_code(code, out)),
-            Slot::Code => match code {
+            Slot::Code => match at.code {
                 Some(code) => self.write_code(code, out),
                 None => self.missing("code to repeat"),
             },
@@ -250,6 +276,14 @@ impl<DB: Binds> Query<'_, DB> {
                     out.push_sql(" ASC");
                     Ok(())
                 }
+            },
+            Slot::SetColumns => match self.fragments.new_rows.first() {
+                Some(row) => row.columns.walk_ast(out.reborrow()),
+                None => self.missing("new row"),
+            },
+            Slot::SetValues => match self.fragments.new_rows.get(at.row) {
+                Some(row) => row.values.walk_ast(out.reborrow()),
+                None => self.missing("new row"),
             },
             // What the table fills in is text already.
             other => self.missing(&format!("text for {other:?}")),

@@ -13,9 +13,8 @@ use super::call::{Call, TypedCall};
 use super::dialect::Dialect;
 use super::query::Query;
 use super::record::{Plain, Record};
-use super::statements::SAVE_ROW;
 use super::template::Statement;
-use super::typed::TableOn;
+use super::typed::{Fragments, TableOn};
 
 /// A row as a connection returns it.
 type RowOf<'c, 'q, C> = <C as LoadConnection>::Row<'c, 'q>;
@@ -96,16 +95,25 @@ pub fn read<J: TableOn<C::Backend>, C: Sends>(
     statement: &'static Statement,
     call: &Call<'_, J>,
 ) -> QueryResult<Vec<Record<J>>> {
-    let dialect = conn.dialect();
-    let again = statement.read_again.filter(|_| !dialect.has_returning);
-    if let Some(again) = again {
-        return match execute(conn, statement, call)? {
-            0 => Ok(Vec::new()),
-            _ => read(conn, again, call),
-        };
+    if conn.dialect().has_returning {
+        return load(conn, statement, call);
     }
+    match statement.read_again {
+        Some(again) => match execute(conn, statement, call)? {
+            0 => Ok(Vec::new()),
+            _ => load(conn, again, &call.of_rows()),
+        },
+        None => load(conn, statement, call),
+    }
+}
+
+fn load<J: TableOn<C::Backend>, C: Sends>(
+    conn: &mut C,
+    statement: &'static Statement,
+    call: &Call<'_, J>,
+) -> QueryResult<Vec<Record<J>>> {
     let mut records = Vec::new();
-    with_query(dialect, statement, call, &mut |query| {
+    with_query(conn.dialect(), statement, call, &mut |query| {
         conn.load_rows(query, &mut |row, plain| {
             records.push(Record::read(row, statement.fields, plain)?);
             Ok(())
@@ -121,30 +129,31 @@ pub(super) fn with_query<J: TableOn<DB>, DB: Binds>(
     run: &mut dyn FnMut(Query<'_, DB>) -> QueryResult<()>,
 ) -> QueryResult<()> {
     let values = TypedCall::new(call, dialect);
+    let texts = J::texts();
     J::with_fragments(call.updates, &mut |fragments| {
-        let texts = J::texts();
-        let is_kept = match (fragments.changes, call.plain.limit) {
-            (Some(changes), _) if std::ptr::eq(statement, &SAVE_ROW) => {
-                texts.saves.keeps_part(changes)?
-            }
-            (Some(changes), _) => texts.successes.keeps_part(changes)?,
-            (None, Some(limit)) if statement.has_limit_in_text() => texts
-                .limits
-                .keeps_limit(usize::try_from(limit).unwrap_or(usize::MAX)),
-            _ => true,
+        let mut run = |fragments: Fragments<'_, DB>| {
+            let query = Query {
+                statement,
+                parts: texts.parts(statement, dialect, J::info(), call.plain.wait),
+                dialect,
+                info: J::info(),
+                plain: &call.plain,
+                values: &values,
+                fragments,
+                is_kept: texts.keeps(statement, fragments, call.plain.limit)?,
+            };
+            debug_assert_eq!(query.unused(), None, "in {}", statement.name);
+            run(query)
         };
-        let query = Query {
-            statement,
-            parts: texts.parts(statement, dialect, J::info(), call.plain.wait),
-            dialect,
-            info: J::info(),
-            plain: &call.plain,
-            values: &values,
-            fragments,
-            is_kept,
-        };
-        debug_assert_eq!(query.unused(), None, "in `{}`", statement.name);
-        run(query)
+        if call.new_rows.is_empty() {
+            return run(fragments);
+        }
+        J::with_new_rows(call.new_rows, &mut |new_rows| {
+            run(Fragments {
+                new_rows,
+                ..fragments
+            })
+        })
     })
 }
 

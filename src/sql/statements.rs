@@ -16,6 +16,10 @@
 //! - **a time of the database's clock**, which has the type of the column named
 //!   before it: `:now` at the start of the statement, `:stamp` when the row is
 //!   changed, `:ago` and `:later` so much before and after now;
+//! - **a new row**: `:new_key`, `:new_create_at` (left out where it is part of
+//!   the key), `:created` and `:update_now` (the time of both columns), `:never`,
+//!   `:empty_document`, and the columns that the user sets, `:set_columns` and
+//!   `:set_values`; `:unless_exists` has the database pass over a key that exists;
 //! - **what else a call gives**: `:token`, `:tokens`, `:count`, `:document`,
 //!   `:changes` (the user's columns), `:since`, `:limit` (bound), `:limit_text`
 //!   (a number in the text), `:order`;
@@ -25,7 +29,8 @@
 //!
 //! `[ … ]` is left out where a part in it does not exist: a column that the
 //! table does not have, a value that the call does not give. `{ … | … }` is
-//! repeated for each ready status; what follows the bar stands in between.
+//! repeated for each ready status, or for each new row; what follows the bar stands
+//! in between.
 
 use super::record::Field::{
     self, Count, Errors, Key, Lock, LockAt, Now, Place, Retry, Row, RunAt, Since, Status, UpdateAt,
@@ -57,6 +62,15 @@ pub(super) const PARTS: &[(&str, &str)] = &[
     // attempt's token.
     ("held", ":is AND :bears_token"),
     ("any_held", ":any AND :bears_token"),
+    // A new row, as nobody has changed it.
+    (
+        "new_columns",
+        ":status[, :new_create_at], :update_at, :lock_at, :retry, :errors[, :set_columns]",
+    ),
+    (
+        "new_values",
+        ":pending[, :created], :update_now, :never, 0, :empty_document[, :set_values]",
+    ),
     // What is written.
     (
         "claim",
@@ -168,6 +182,15 @@ statements! {
     /// Those of the rows that nobody else holds, locked until the transaction ends.
     FREE_KEYS = "SELECT :fields FROM :table WHERE :any :lock_rows SKIP LOCKED",
         reads &[Key];
+
+    // New rows.
+
+    /// A row, unless its key exists.
+    INSERT_ROW = "INSERT INTO :table (:key, :new_columns) VALUES {(:new_key, :new_values)|, }:unless_exists",
+        reads &[Row], or again by ROW;
+
+    /// Rows, without those whose key exists.
+    INSERT_ROWS = "INSERT INTO :table (:key, :new_columns) VALUES {(:new_key, :new_values)|, }:unless_exists";
 
     // An attempt.
 

@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::keys::KeySet;
 use crate::sql::call::{Call, Document, Plain, micros};
 use crate::sql::dialect::{Dialect, LockWait};
+use crate::sql::insert;
 use crate::sql::record::Record;
 use crate::sql::statements::{self, Statement};
 use crate::table_info::TableInfo;
@@ -224,13 +225,18 @@ pub trait JobStore<C>: Tracked {
         key: &Self::Key,
         updates: &Self::Updates,
         step: &Step<Self::Status>,
-    ) -> Query<Option<Self>>;
+    ) -> Query<Option<Self>> {
+        insert::row(conn, key, updates, step)
+    }
+
     /// New rows in few statements, without those whose key exists. Not atomic by itself.
     fn insert_rows(
         conn: &mut C,
         rows: &[(Self::Key, Self::Updates)],
         step: &Step<Self::Status>,
-    ) -> Query<usize>;
+    ) -> Query<usize> {
+        insert::rows::<Self, C>(conn, rows, step)
+    }
 
     /// Locks one row if it is ready.
     fn claim_row(

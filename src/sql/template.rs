@@ -105,13 +105,15 @@ pub(super) enum Piece {
     Optional(Vec<Piece>),
     /// Repeated for each ready status, with a text between.
     EachReady(Vec<Piece>, &'static str),
+    /// Repeated for each new row, with a text between.
+    EachRow(Vec<Piece>, &'static str),
 }
 
 impl Piece {
     /// Whether it is one of `sought`, or holds one.
     pub fn holds(&self, sought: &[Self]) -> bool {
         match self {
-            Self::Optional(pieces) | Self::EachReady(pieces, _) => {
+            Self::Optional(pieces) | Self::EachReady(pieces, _) | Self::EachRow(pieces, _) => {
                 pieces.iter().any(|piece| piece.holds(sought))
             }
             _ => sought.contains(self),
@@ -150,6 +152,14 @@ pub(super) enum Slot {
     Order,
     Fields,
     Wait,
+    NewKey,
+    NewCreateAt,
+    Created,
+    UpdateNow,
+    Never,
+    EmptyDocument,
+    SetColumns,
+    SetValues,
 }
 
 const SLOTS: &[(&str, Slot)] = &[
@@ -181,6 +191,14 @@ const SLOTS: &[(&str, Slot)] = &[
     ("order", Slot::Order),
     ("fields", Slot::Fields),
     ("wait", Slot::Wait),
+    ("new_key", Slot::NewKey),
+    ("new_create_at", Slot::NewCreateAt),
+    ("created", Slot::Created),
+    ("update_now", Slot::UpdateNow),
+    ("never", Slot::Never),
+    ("empty_document", Slot::EmptyDocument),
+    ("set_columns", Slot::SetColumns),
+    ("set_values", Slot::SetValues),
 ];
 
 /// When the database's clock is read, and what is added.
@@ -238,7 +256,14 @@ impl Parser<'_> {
                 _ => {
                     let (inner, rest) = rest.split_once('}').unwrap_or((rest, ""));
                     let (repeated, between) = inner.split_once('|').unwrap_or((inner, ""));
-                    pieces.push(Piece::EachReady(self.parse(repeated), between));
+                    let repeated = self.parse(repeated);
+                    let is_row = repeated
+                        .iter()
+                        .any(|piece| piece.holds(&[Piece::Slot(Slot::NewKey)]));
+                    pieces.push(match is_row {
+                        true => Piece::EachRow(repeated, between),
+                        false => Piece::EachReady(repeated, between),
+                    });
                     rest
                 }
             };

@@ -16,7 +16,7 @@ use serde_json::json;
 
 use super::backend::Binds;
 use super::call::{Call, Document, Plain, micros};
-use super::dialect::{Claims, Dialect, LockWait};
+use super::dialect::{Dialect, LockWait, Several};
 use super::run::with_query;
 use super::statements::{self, Statement};
 use super::typed::TableOn;
@@ -159,12 +159,13 @@ fn full_call<'a, J: Tracked>(
     keys: &'a [J::Key],
     step: &'a Step<J::Status>,
     updates: &'a J::Updates,
+    new_rows: &'a [&'a J::Updates],
 ) -> Call<'a, J> {
     let has = |slot: &str| statement.takes(slot);
     Call {
         keys: match has("is") {
             true => &keys[..1],
-            false if has("any") || has("any_given") => keys,
+            false if has("any") || has("any_given") || has("new_key") => keys,
             false => &[],
         },
         past: if has("past") { keys } else { &[] },
@@ -176,6 +177,7 @@ fn full_call<'a, J: Tracked>(
         },
         new_status: has("new_status").then_some(step.failed),
         updates: has("changes").then_some(updates),
+        new_rows: if has("new_key") { new_rows } else { &[] },
         plain: Plain {
             tokens: match has("tokens") {
                 true => &["a", "b"],
@@ -208,10 +210,11 @@ fn text<J: TableOn<DB>, DB: Binds>(
 /// Some statements are the way of some databases alone.
 fn is_sent(dialect: &Dialect, name: &str) -> bool {
     match name {
-        "CLAIM_NEXT" => dialect.claims == Claims::AtOnce,
-        "READY_ROWS" => dialect.claims != Claims::ByKeys,
+        "INSERT_ROWS" => dialect.several != Several::OneByOne,
+        "CLAIM_NEXT" => dialect.several == Several::AtOnce,
+        "READY_ROWS" => dialect.several != Several::ByKeys,
         "READY_ROWS_BY_STATUS" | "LOCK_READY_ROWS" | "CLAIM_ROWS" | "CLAIMED_ROWS" => {
-            dialect.claims == Claims::ByKeys
+            dialect.several == Several::ByKeys
         }
         "FREE_KEYS" | "TAKE_ROW" => dialect.locks_rows(),
         "LOCK_TIME" | "RENEWED_ROWS" => !dialect.has_returning,
@@ -230,9 +233,13 @@ fn page<J: TableOn<DB>, DB: Binds>(
     let mut page = String::new();
     let is_sent = |statement: &&&Statement| is_sent(dialect, statement.name);
     for statement in statements::ALL.iter().filter(is_sent) {
-        let call = full_call::<J>(statement, keys, step, updates);
+        let is_one = std::ptr::eq(*statement, &statements::INSERT_ROW);
+        let new_rows = &[updates, updates][usize::from(is_one)..];
+        let call = full_call::<J>(statement, keys, step, updates, new_rows);
         let text = text::<J, DB>(dialect, statement, &call).unwrap();
-        assert!(!text.contains(':') || text.contains("%H:%M"), "{text}");
+        let mut after_colons = text.split(':').skip(1);
+        let is_part = |after: &str| after.starts_with(|c: char| c.is_ascii_lowercase());
+        assert!(!after_colons.any(is_part), "{text}");
         page += &format!("{}\n    {text}\n", statement.name);
     }
     page

@@ -13,7 +13,8 @@ use diesel::backend::Backend;
 use diesel::query_builder::{QueryBuilder, QueryFragment};
 
 use super::dialect::{Dialect, LockWait};
-use super::statements::{STATEMENTS, Statement};
+use super::statements::{self, STATEMENTS, Statement};
+use super::typed::Fragments;
 use super::written::{self, Part};
 use crate::table_info::TableInfo;
 
@@ -51,7 +52,7 @@ impl Texts {
 
     /// Whether a statement with this part, the only one that varies, stays
     /// prepared. One that is empty does, and is not counted.
-    pub fn keeps_part<DB>(&self, part: &dyn QueryFragment<DB>) -> QueryResult<bool>
+    fn keeps_part<DB>(&self, part: &dyn QueryFragment<DB>) -> QueryResult<bool>
     where
         DB: Backend + Default,
         DB::QueryBuilder: Default,
@@ -67,7 +68,7 @@ impl Texts {
 
     /// Whether a statement with this limit stays prepared. With those that
     /// people choose it does, and is not counted.
-    pub(super) fn keeps_limit(&self, limit: usize) -> bool {
+    fn keeps_limit(&self, limit: usize) -> bool {
         limit <= SMALL || round_up(limit) == limit || self.keeps(limit)
     }
 
@@ -120,9 +121,8 @@ impl Texts {
 
 /// The texts of one table on one backend, by what varies them.
 #[derive(Debug)]
-#[allow(missing_docs)]
 pub struct TableTexts {
-    pub inserts: Texts,
+    pub(super) inserts: Texts,
     pub(super) successes: Texts,
     pub(super) saves: Texts,
     pub(super) limits: Texts,
@@ -142,6 +142,32 @@ impl TableTexts {
             saves: Texts::new(),
             limits: Texts::new(),
             written: [const { [const { OnceLock::new() }; 2] }; STATEMENTS],
+        }
+    }
+
+    /// Whether a statement with these fragments and this limit stays prepared.
+    pub(super) fn keeps<DB>(
+        &self,
+        statement: &Statement,
+        fragments: Fragments<'_, DB>,
+        limit: Option<i64>,
+    ) -> QueryResult<bool>
+    where
+        DB: Backend<QueryBuilder: Default> + Default,
+    {
+        match (fragments.changes, fragments.new_rows, limit) {
+            (Some(changes), ..) if std::ptr::eq(statement, &statements::SAVE_ROW) => {
+                self.saves.keeps_part(changes)
+            }
+            (Some(changes), ..) => self.successes.keeps_part(changes),
+            (None, [row], _) => self.inserts.keeps_part(row.columns),
+            // Each number of rows is a text of its own.
+            (None, [_, ..], _) => Ok(false),
+            (None, [], Some(limit)) if statement.has_limit_in_text() => {
+                let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+                Ok(self.limits.keeps_limit(limit))
+            }
+            _ => Ok(true),
         }
     }
 

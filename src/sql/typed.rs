@@ -6,9 +6,12 @@ use diesel::backend::Backend;
 use diesel::deserialize::{self, FromSqlRow};
 use diesel::dsl::SqlTypeOf;
 use diesel::expression::Expression;
+use diesel::insertable::InsertValues;
 use diesel::query_builder::{AstPass, QueryFragment};
+use diesel::query_source::Table;
 use diesel::row::Row;
 use diesel::serialize::{self, Output};
+use std::marker::PhantomData;
 
 use super::texts::TableTexts;
 use crate::sql::store::Tracked;
@@ -40,6 +43,8 @@ pub trait TableOn<DB: Backend>: Tracked {
         updates: Option<&Self::Updates>,
         run: &mut WithFragments<'_, DB>,
     ) -> QueryResult<()>;
+    /// Gives `run` what some new rows write into a statement.
+    fn with_new_rows(updates: &[&Self::Updates], run: &mut WithNewRows<'_, DB>) -> QueryResult<()>;
     /// Which of the table's texts stay prepared.
     fn texts() -> &'static TableTexts;
 }
@@ -55,6 +60,46 @@ pub struct Fragments<'a, DB: Backend> {
     pub order: Option<&'a dyn QueryFragment<DB>>,
     /// The assignments of the updates.
     pub changes: Option<&'a dyn QueryFragment<DB>>,
+    /// The new rows.
+    pub new_rows: &'a [NewRow<'a, DB>],
+}
+
+/// The columns of a new row that the user sets.
+pub struct NewRow<'a, DB: Backend> {
+    /// Their names.
+    pub columns: &'a dyn QueryFragment<DB>,
+    /// Their values.
+    pub values: &'a dyn QueryFragment<DB>,
+}
+
+/// What is done with new rows while they live.
+pub type WithNewRows<'f, DB> = dyn FnMut(&[NewRow<'_, DB>]) -> QueryResult<()> + 'f;
+
+/// The names of the columns that Diesel's `values` set.
+struct ColumnNames<'a, T, V>(&'a V, PhantomData<T>);
+
+impl<T: Table, V: InsertValues<DB, T>, DB: Backend> QueryFragment<DB> for ColumnNames<'_, T, V> {
+    fn walk_ast<'b>(&'b self, out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
+        self.0.column_names(out)
+    }
+}
+
+/// Gives `run` the columns and the values of some new rows. `InsertValues` is the
+/// part of Diesel's inserts that knows which columns the user sets; Diesel hides
+/// it from its documentation.
+pub fn with_new_rows<T: Table, V: InsertValues<DB, T>, DB: Backend>(
+    values: &[V],
+    run: &mut WithNewRows<'_, DB>,
+) -> QueryResult<()> {
+    let names: Vec<_> = values
+        .iter()
+        .map(|values| ColumnNames(values, PhantomData::<T>))
+        .collect();
+    let rows = names.iter().map(|names| NewRow {
+        columns: names,
+        values: names.0,
+    });
+    run(&rows.collect::<Vec<_>>())
 }
 
 impl<DB: Backend> Clone for Fragments<'_, DB> {

@@ -29,6 +29,8 @@ pub(super) enum Part {
     Optional(Vec<Part>),
     /// Repeated for each ready status, with a text between.
     EachReady(Vec<Part>, &'static str),
+    /// Repeated for each new row, with a text between.
+    EachRow(Vec<Part>, &'static str),
 }
 
 /// Writes `statement` for a table.
@@ -113,6 +115,10 @@ impl<'a> Writer<'a> {
                     let parts = self.apart(pieces);
                     self.parts.push(Part::EachReady(parts, between));
                 }
+                Piece::EachRow(pieces, between) => {
+                    let parts = self.apart(pieces);
+                    self.parts.push(Part::EachRow(parts, between));
+                }
             }
         }
     }
@@ -131,6 +137,7 @@ impl<'a> Writer<'a> {
         match piece {
             Piece::Column(role) => self.info.column(*role).is_some(),
             Piece::Slot(Slot::OnlyKey) => self.names.key.len() == 1,
+            Piece::Slot(Slot::NewCreateAt | Slot::Created) => !self.info.is_keyed_by_create_at(),
             Piece::Slot(Slot::Wait) => !(self.dialect.wait)(self.wait).condition.is_empty(),
             _ => true,
         }
@@ -163,6 +170,15 @@ impl<'a> Writer<'a> {
             Slot::AnyGiven => self.any(Keys::These, false),
             Slot::Past => self.any(Keys::Past, self.dialect.has_arrays),
             Slot::Fields => self.fields(),
+            Slot::NewKey => self.list(0..key.len(), |to, column| to.parts.push(Part::Key(column))),
+            Slot::NewCreateAt => self.text(&self.name(Role::CreateAt).alone),
+            Slot::Created => self.time(Reading::Now, Role::CreateAt),
+            Slot::UpdateNow => self.time(Reading::Now, Role::UpdateAt),
+            Slot::Never => self.text(match self.info.is_nullable(Role::LockAt) {
+                true => "NULL",
+                false => (self.dialect.long_ago)(self.info.is_zoned(Role::LockAt)),
+            }),
+            Slot::EmptyDocument => self.text((self.dialect.empty_document)(self.info.errors())),
             Slot::Wait => self.text((self.dialect.wait)(self.wait).condition),
             other => self.parts.push(Part::Slot(other)),
         }
@@ -230,6 +246,6 @@ fn may_be_missing(part: &Part) -> bool {
                 keys: Keys::Past,
                 ..
             }
-            | Part::Slot(Slot::Changes | Slot::Since)
+            | Part::Slot(Slot::Changes | Slot::Since | Slot::SetColumns | Slot::SetValues)
     )
 }

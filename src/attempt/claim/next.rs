@@ -14,7 +14,7 @@ use crate::db::connection::{PoolOf, TrackerConnection, together};
 use crate::db::retry::{self, Verdict};
 use crate::error::Result;
 use crate::rows::apart::Mode;
-use crate::sql::dialect::{Claims, LockWait};
+use crate::sql::dialect::{LockWait, Several};
 use crate::sql::store::{Batch, Claimed, JobStore, Obstacle, Ready, Search};
 use crate::sql::texts::round_up;
 use status_protocol::Step;
@@ -159,13 +159,13 @@ fn claim_several<C: TrackerConnection, J: JobStore<C>>(
     step: &Step<J::Status>,
     search: &Search<J::Key>,
 ) -> QueryResult<Batch<J>> {
-    match J::dialect(conn).claims {
-        Claims::AtOnce => match J::claim_next(conn, limit, token, step, search) {
+    match J::dialect(conn).several {
+        Several::AtOnce => match J::claim_next(conn, limit, token, step, search) {
             Err(Undecodable(_)) => held_by(conn, token, step),
             other => other,
         },
-        Claims::ByKeys => claim_by_keys::<C, J>(conn, limit, token, step, search),
-        Claims::OneByOne => claim_by_key::<C, J>(conn, limit, token, step, search),
+        Several::ByKeys => claim_by_keys::<C, J>(conn, limit, token, step, search),
+        Several::OneByOne => claim_by_key::<C, J>(conn, limit, token, step, search),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The connections, and how each inserts rows.
+//! The connections.
 
 /// The store over one connection type. A connection whose cargo feature is
 /// off, and any other type, is a compile error.
@@ -69,74 +69,5 @@ macro_rules! __job_table_mysql {
 macro_rules! __job_table_mysql {
     ($model:tt) => {
         ::core::compile_error! { "job_table!: `MysqlConnection` needs the feature `mysql` of diesel_status_tracker" }
-    };
-}
-
-/// Inserts one row and returns it, `None` where the key exists.
-#[doc(hidden)]
-#[macro_export]
-macro_rules! __job_table_insert_row {
-    // IGNORE would hide other errors, and matched-row counts make ON DUPLICATE
-    // KEY tell nothing: so a plain insert, and a look on a duplicate.
-    (mysql $insert:expr, $key_columns:expr, $conn:expr, $key:expr, $values:expr) => {{
-        let inserted_ = $crate::__private::diesel::RunQueryDsl::execute($insert, $conn);
-        $crate::__private::after_insert::<Self, Connection>($conn, $key, inserted_)
-    }};
-    // The others write DEFAULT for a column that is not set, and Diesel keeps
-    // none of their texts. SQLite leaves the column out.
-    (sqlite $insert:expr, $key_columns:expr, $conn:expr, $key:expr, $values:expr) => {{
-        let texts_ = <Self as $crate::__private::TableOn<Backend>>::texts();
-        let is_kept_ = texts_.inserts.keeps_part::<Backend>(&$values)?;
-        $crate::__job_table_insert_row! { @returning is_kept_, $insert, $key_columns, $conn }
-    }};
-    (postgres $insert:expr, $key_columns:expr, $conn:expr, $key:expr, $values:expr) => {
-        $crate::__job_table_insert_row! { @returning true, $insert, $key_columns, $conn }
-    };
-    // On the key alone: a conflict on another unique index stays an error,
-    // and neither breaks the caller's transaction.
-    (@returning $is_kept:expr, $insert:expr, $key_columns:expr, $conn:expr) => {
-        $crate::__private::diesel::OptionalExtension::optional(
-            $crate::__private::diesel::RunQueryDsl::get_result(
-                $crate::__private::kept(
-                    $is_kept,
-                    $insert.on_conflict($key_columns).do_nothing().returning(
-                        <Row as $crate::__private::diesel::SelectableHelper<Backend>>::as_select(),
-                    ),
-                ),
-                $conn,
-            ),
-        )
-    };
-}
-
-/// Inserts rows, those of one chunk, and counts the new ones.
-#[doc(hidden)]
-#[macro_export]
-macro_rules! __job_table_insert_rows {
-    (postgres $table:expr, $values:ident, $key_columns:expr, $conn:ident, ($rows:ident, $step:ident)) => {
-        $crate::__private::diesel::RunQueryDsl::execute(
-            $crate::__private::diesel::insert_into($table)
-                .values($values!($rows))
-                .on_conflict($key_columns)
-                .do_nothing(),
-            $conn,
-        )
-    };
-    (mysql $table:expr, $values:ident, $key_columns:expr, $conn:ident, ($rows:ident, $step:ident)) => {
-        $crate::__private::insert_new_rows::<Self, Connection>(
-            $conn,
-            $rows,
-            $step,
-            |conn_, some_: &[&(Key, Updates)]| {
-                $crate::__private::diesel::RunQueryDsl::execute(
-                    $crate::__private::diesel::insert_into($table).values($values!(some_)),
-                    conn_,
-                )
-            },
-        )
-    };
-    // SQLite runs in this process: a prepared insert a row costs no round trip.
-    (sqlite $table:expr, $values:ident, $key_columns:expr, $conn:ident, ($rows:ident, $step:ident)) => {
-        $crate::__private::insert_each::<Self, Connection>($conn, $rows, $step)
     };
 }

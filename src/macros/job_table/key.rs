@@ -36,14 +36,8 @@ macro_rules! __job_table_key {
     // The columns themselves, by name, and whether the types of the key fit them.
     (@struct_of_columns ($($column:ident : $Key:ty),+ $(,)?)) => {
         /// The columns of the key.
-        #[allow(non_camel_case_types)]
-        #[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
-        pub struct JobTableKeyColumns<$($column),+> {
-            $(
-                /// One column of the key.
-                pub $column: $column,
-            )+
-        }
+        #[allow(non_camel_case_types, missing_debug_implementations, missing_copy_implementations)]
+        pub struct JobTableKeyColumns<$($column),+>($(::core::marker::PhantomData<$column>),+);
 
         #[allow(non_camel_case_types)]
         impl<$($column: $crate::__private::diesel::Expression),+> JobTableKeyColumns<$($column),+> {
@@ -130,11 +124,4 @@ macro_rules! __job_table_key {
             )?,)+
         })
     }};
-
-    // The values of a new row, and the columns.
-    (@values $columns:expr, $key:expr, ($column:ident : $Key:ty $(,)?)) => { ($columns.key.$column.eq($key),) };
-    (@values $columns:expr, $key:expr, ($($column:ident : $Key:ty),+ $(,)?)) => {
-        ($($columns.key.$column.eq(&$key.$column),)+)
-    };
-    (@columns $columns:expr, ($($column:ident : $Key:ty),+ $(,)?)) => { ($($columns.key.$column,)+) };
 }

@@ -1,5 +1,5 @@
 //! What is generated for each connection: how the user's types are bound and
-//! read, and the inserts. All other SQL stands in `sql/statements`.
+//! read. The statements stand in `sql/statements`.
 
 /// `TableOn` and `JobStore` over one connection type.
 ///
@@ -17,8 +17,7 @@ macro_rules! __job_table_store {
             use $crate::__private::diesel::query_builder::AstPass;
             use $crate::__private::diesel::serialize::Output;
             use $crate::__private::{
-                self as __private, Call, ColumnTypes, Dialect, ErrorsColumn, Fragments, HasColumns, Record, RetryColumn,
-                Statement, Step, TableTexts, TimeColumn, check,
+                self as __private, Call, Dialect, Fragments, HasColumns, HasKeyColumns, Record, Statement, TableTexts, check,
             };
             use ::core::option::Option::{self, None, Some};
             use ::core::primitive::{bool, usize};
@@ -26,10 +25,8 @@ macro_rules! __job_table_store {
             use ::std::vec::Vec;
 
             type SqlType<Column> = <Column as diesel::Expression>::SqlType;
-            type Columns = <JobTableRow as HasColumns>::Columns;
-            type StatusColumn = <Columns as ColumnTypes>::Status;
-            type KeyTypes = <Columns as ColumnTypes>::Key;
-            const COLUMNS: Columns = <JobTableRow as HasColumns>::COLUMNS;
+            type StatusColumn = <JobTableRow as HasColumns>::Status;
+            type KeyTypes = <JobTableRow as HasKeyColumns>::Columns;
 
             type Backend = $Backend;
             type Selected = check::Passed<{ check::selects::<JobTableRow, Backend>(); true }>;
@@ -74,24 +71,21 @@ macro_rules! __job_table_store {
                         row: &row_,
                         order: $crate::__job_table_order!($order),
                         changes: match &changes_ { Some(changes_) => Some(changes_), None => None },
+                        new_rows: &[],
                     })
+                }
+                fn with_new_rows(updates_: &[&Updates], run_: &mut __private::WithNewRows<'_, Backend>) -> QueryResult<()> {
+                    let values_ = ::core::iter::Iterator::map(updates_.iter(), |updates_| {
+                        <&Updates as diesel::Insertable<$($table)+::table>>::values(*updates_).values
+                    });
+                    let values_: Vec<_> = ::core::iter::Iterator::collect(values_);
+                    __private::with_new_rows::<$($table)+::table, _, Backend>(&values_, run_)
                 }
                 fn texts() -> &'static TableTexts {
                     static TEXTS: TableTexts = TableTexts::new();
                     &TEXTS
                 }
             }
-
-            macro_rules! new_row { ($key_:expr, $updates_:expr, $step_:expr) => { (
-                $crate::__job_table_key!(@values COLUMNS, $key_, $key),
-                COLUMNS.status.eq($step_.pending),
-                COLUMNS.create_at.eq(__private::now()),
-                COLUMNS.update_at.eq(__private::now()),
-                COLUMNS.lock_at.eq(<SqlType<<Columns as ColumnTypes>::LockAt> as TimeColumn>::never()),
-                COLUMNS.retry.eq(<SqlType<<Columns as ColumnTypes>::Retry> as RetryColumn>::zero()),
-                COLUMNS.errors.eq(<SqlType<<Columns as ColumnTypes>::Errors> as ErrorsColumn>::empty()),
-                $updates_,
-            ) } }
 
             impl $crate::JobStore<$Connection> for JobTableRow {
                 fn dialect(conn_: &Connection) -> &'static Dialect {
@@ -105,21 +99,6 @@ macro_rules! __job_table_store {
                 }
                 fn sets_nothing(updates_: &Updates) -> QueryResult<bool> {
                     __private::sets_nothing::<Self, Backend>(updates_)
-                }
-                fn insert_row(conn_: &mut Connection, key_: &Key, updates_: &Updates, step_: &Step<Status>) -> QueryResult<Option<Self>> {
-                    $crate::__job_table_insert_row! {
-                        $backend diesel::insert_into($($table)+::table).values(new_row!(key_, updates_, step_)),
-                        $crate::__job_table_key!(@columns COLUMNS, $key), conn_, key_,
-                        <&Updates as diesel::Insertable<$($table)+::table>>::values(updates_)
-                    }
-                }
-                fn insert_rows(conn_: &mut Connection, rows_: &[(Key, Updates)], step_: &Step<Status>) -> QueryResult<usize> {
-                    macro_rules! values { ($some_:expr) => {
-                        ::core::iter::Iterator::collect::<Vec<_>>(::core::iter::Iterator::map($some_.iter(), |row_| new_row!(&row_.0, &row_.1, step_)))
-                    } }
-                    $crate::__job_table_insert_rows! {
-                        $backend $($table)+::table, values, $crate::__job_table_key!(@columns COLUMNS, $key), conn_, (rows_, step_)
-                    }
                 }
             }
         };

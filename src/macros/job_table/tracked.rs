@@ -36,14 +36,14 @@ macro_rules! __job_table_tracked {
                     INFO.get_or_init(|| {
                         <JobTableRow as $crate::__private::HasColumns>::Columns::info(
                             $crate::__job_table_of!($table),
-                            &<<JobTableRow as $crate::__private::HasColumns>::Columns as $crate::__private::ColumnTypes>::Key::names(),
+                            &<JobTableRow as $crate::__private::HasKeyColumns>::Columns::names(),
                         )
                     })
                 }
 
                 fn number(status_: Self::Status) -> ::core::option::Option<::core::primitive::i64> {
                     use $crate::__private::{IsNoNumber as _, IsNumber as _};
-                    type Column = <<JobTableRow as $crate::__private::HasColumns>::Columns as $crate::__private::ColumnTypes>::Status;
+                    type Column = <JobTableRow as $crate::__private::HasColumns>::Status;
                     (&$crate::__private::Probe::<JobTableStatus, <Column as $crate::__private::diesel::Expression>::SqlType>::new(status_)).number()
                 }
 
@@ -52,12 +52,14 @@ macro_rules! __job_table_tracked {
                     *FOUND.get_or_init(|| {
                         <JobTableRow as $crate::__private::HasColumns>::Columns::set_by::<
                             <&'static JobTableUpdates as $crate::__private::diesel::query_builder::AsChangeset>::Changeset,
+                            <JobTableRow as $crate::__private::HasKeyColumns>::Columns,
                         >()
                     })
                 }
             }
 
-            $crate::__job_table_has_columns! { $table $key $run_at $roles }
+            $crate::__job_table_has_columns! { $table $run_at $roles }
+            $crate::__job_table_has_key_columns! { $table $key }
             $crate::__job_table_status! { $roles $field }
 
             $(
@@ -78,7 +80,7 @@ macro_rules! __job_table_tracked {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __job_table_has_columns {
-    ([$($table:tt)+] ($($key:ident : $Key:ty),+ $(,)?) [$($run_at:ident)?] [$status:ident $create_at:ident $update_at:ident $lock:ident $lock_at:ident $retry:ident $errors:ident]) => {
+    ([$($table:tt)+] [$($run_at:ident)?] [$status:ident $create_at:ident $update_at:ident $lock:ident $lock_at:ident $retry:ident $errors:ident]) => {
         #[allow(non_camel_case_types, dead_code, missing_debug_implementations, missing_copy_implementations)]
         const _: () = {
             pub struct $status;
@@ -89,7 +91,6 @@ macro_rules! __job_table_has_columns {
             pub struct $retry;
             pub struct $errors;
             $(pub struct $run_at;)?
-            $(pub struct $key;)+
 
             const _: () = {
                 #[allow(unused_imports, clippy::wildcard_imports)]
@@ -117,19 +118,29 @@ macro_rules! __job_table_has_columns {
                 impl $crate::__private::HasColumns for JobTableRow {
                     type Columns = <Fitting as $crate::__private::check::Checked<$crate::__private::Columns<
                         Status, CreateAt, UpdateAt, Lock, LockAt, Retry, Errors, RunAt,
-                        $crate::__job_table_key_columns!([$($table)+] $($key)+),
                     >>>::Type;
-                    const COLUMNS: Self::Columns = $crate::__private::Columns {
-                        status: $status,
-                        create_at: $create_at,
-                        update_at: $update_at,
-                        lock: $lock,
-                        lock_at: $lock_at,
-                        retry: $retry,
-                        errors: $errors,
-                        run_at: $crate::__job_table_or_unit!(@value $($run_at)?),
-                        key: JobTableKeyColumns { $($key: $key),+ },
-                    };
+                    type Status = Status;
+                }
+            };
+        };
+    };
+}
+
+/// The same for the columns of the key.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __job_table_has_key_columns {
+    ([$($table:tt)+] ($($key:ident : $Key:ty),+ $(,)?)) => {
+        #[allow(non_camel_case_types, dead_code, missing_debug_implementations, missing_copy_implementations)]
+        const _: () = {
+            $(pub struct $key;)+
+
+            const _: () = {
+                #[allow(unused_imports, clippy::wildcard_imports)]
+                use $($table)+::columns::*;
+
+                impl $crate::__private::HasKeyColumns for JobTableRow {
+                    type Columns = $crate::__job_table_key_columns!([$($table)+] $($key)+);
                 }
             };
         };
@@ -165,17 +176,15 @@ macro_rules! __job_table_key_columns {
     ($table:tt $($key:ident)+) => { JobTableKeyColumns<$($crate::__job_table_column!(@key $key, $table)),+> };
 }
 
-/// A column that need not be named, its check and its value.
+/// A column that need not be named, and its check.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __job_table_or_unit {
     (@is_named []) => { false };
     (@is_named [$name:tt]) => { true };
     (@type $table:tt) => { $crate::__private::NoColumn };
-    (@value) => { $crate::__private::NoColumn };
     (@check $Column:ident) => { () };
     (@type [$($table:tt)+] $column:ident) => { $crate::__job_table_column!(run_at $column, $($table)+) };
-    (@value $column:ident) => { $column };
     (@check $Column:ident $column:ident) => { $crate::__private::check::nullable_time::<$Column>() };
 }
 

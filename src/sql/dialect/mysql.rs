@@ -1,17 +1,22 @@
 //! MySQL and MariaDB.
 
-use super::{Claims, Dialect, LockWait, Reading, Wait};
+use super::{Dialect, LockWait, Reading, Several, Wait};
 
 pub(crate) static MYSQL: Dialect = Dialect {
     number: 2,
     quote: '`',
     has_returning: false,
-    claims: Claims::ByKeys,
+    several: Several::ByKeys,
     has_arrays: false,
     infers_text: false,
     bears_token: ":lock = :token",
     lock_rows: "FOR UPDATE",
     time,
+    long_ago: |_| "'1970-01-02 00:00:00'",
+    empty_document: |_| "'{}'",
+    // IGNORE would hide other errors, and ON DUPLICATE KEY tells nothing, since
+    // Diesel counts matched rows: so a plain insert, and a look at a duplicate.
+    unless_exists: "",
     wait,
 };
 

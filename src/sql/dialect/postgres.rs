@@ -1,12 +1,12 @@
 //! PostgreSQL.
 
-use super::{Claims, Dialect, LockWait, Reading, Wait};
+use super::{Dialect, LockWait, Reading, Several, Wait};
 
 pub(crate) static POSTGRES: Dialect = Dialect {
     number: 1,
     quote: '"',
     has_returning: true,
-    claims: Claims::AtOnce,
+    several: Several::AtOnce,
     has_arrays: true,
     infers_text: true,
     // From `=` PostgreSQL concludes that the lock is not NULL, and may take the
@@ -17,6 +17,12 @@ pub(crate) static POSTGRES: Dialect = Dialect {
     // transaction refers to.
     lock_rows: "FOR NO KEY UPDATE",
     time,
+    long_ago: |is_zoned| match is_zoned {
+        true => "'1970-01-02 00:00:00+00'",
+        false => "'1970-01-02 00:00:00'",
+    },
+    empty_document: |_| "'{}'",
+    unless_exists: " ON CONFLICT (:key) DO NOTHING",
     wait,
 };
 

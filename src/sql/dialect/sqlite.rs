@@ -1,19 +1,28 @@
 //! SQLite.
 
-use super::{Claims, Dialect, Reading, Wait};
+use super::{Dialect, Document, Reading, Several, Wait};
 
 pub(crate) static SQLITE: Dialect = Dialect {
     number: 0,
     // In double quotes a name that no column has would be a string.
     quote: '`',
     has_returning: true,
-    claims: Claims::OneByOne,
+    several: Several::OneByOne,
     has_arrays: false,
     infers_text: false,
     bears_token: ":lock = :token",
     // It locks the file.
     lock_rows: "",
     time,
+    long_ago: |is_zoned| match is_zoned {
+        true => "'1970-01-02 00:00:00+00:00'",
+        false => "'1970-01-02 00:00:00'",
+    },
+    empty_document: |kind| match kind {
+        Document::Jsonb => "jsonb('{}')",
+        Document::Json | Document::Text => "'{}'",
+    },
+    unless_exists: " ON CONFLICT (:key) DO NOTHING",
     // Its busy timeout limits the wait for the file.
     wait: |_| Wait::EMPTY,
 };
