@@ -35,7 +35,9 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
 /// that its macros generate elsewhere.
 fn used(text: &str) -> impl Iterator<Item = &str> {
     let text = text.split("#[cfg(test)]\nmod tests").next().unwrap();
-    let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let lines = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"));
     lines.flat_map(|line| {
         line.match_indices("crate::").filter_map(move |(at, name)| {
             let is_generated = line[..at].ends_with('$');
