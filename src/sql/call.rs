@@ -149,6 +149,18 @@ pub trait Values<DB: Backend> {
 }
 
 impl<J: Tracked> Call<'_, J> {
+    /// The call that reads the changed rows back, with what tells which they are.
+    pub(super) fn read_back(&self) -> Self {
+        Self {
+            keys: self.keys,
+            plain: Plain {
+                tokens: self.plain.tokens,
+                ..Plain::default()
+            },
+            ..Self::default()
+        }
+    }
+
     fn keys(&self, keys: Keys) -> &[J::Key] {
         match keys {
             Keys::These => self.keys,

@@ -101,7 +101,7 @@ pub fn read<J: TableOn<C::Backend>, C: Sends>(
     if let Some(again) = again {
         return match execute(conn, statement, call)? {
             0 => Ok(Vec::new()),
-            _ => read(conn, again, call),
+            _ => read(conn, again, &call.read_back()),
         };
     }
     let mut records = Vec::new();
