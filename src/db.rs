@@ -4,6 +4,7 @@
 pub(crate) mod connection;
 pub(crate) mod database;
 pub(crate) mod database_error;
+pub(crate) mod pool;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub(crate) mod retry;

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use r2d2::{ManageConnection, Pool};
+
 use crate::attempt::claim;
 use crate::attempt::expiry;
 use crate::attempt::running::RunningJob;
 use crate::attempt::step::JobStep;
-use crate::db::connection::{PoolOf, TrackerConnection};
+use crate::db::connection::TrackerConnection;
 use crate::db::database::Database;
+use crate::db::pool::AnyPool;
 use crate::db::retry::Fault;
 use crate::error::{BoxError, Error, Result};
 use crate::rows::bulk;
@@ -261,14 +264,14 @@ pub trait StatusTracked: Sized + 'static {
     /// [`Error::NotFound`], [`Error::Locked`], [`Error::AlreadySucceeded`],
     /// [`Error::Ignored`], [`Error::NotReady`], [`Error::UpdateDropped`]: the
     /// row is as it was.
-    fn start<C: TrackerConnection>(
-        pool: &PoolOf<C>,
+    fn start<M: ManageConnection<Connection: TrackerConnection>>(
+        pool: &Pool<M>,
         key: impl Into<KeyOf<Self>>,
-    ) -> Result<RunningJob<Self::Job, C>>
+    ) -> Result<RunningJob<Self::Job, M::Connection>>
     where
-        Self::Job: JobStore<C>,
+        Self::Job: JobStore<M::Connection>,
     {
-        claim::by_key::<Self, _, _>(pool, &key.into(), step::<Self>()?)
+        claim::by_key::<Self, _, _>(&AnyPool::of(pool), &key.into(), step::<Self>()?)
     }
 
     /// Claims the job, runs `work`, and records success together with the updates
@@ -280,14 +283,17 @@ pub trait StatusTracked: Sized + 'static {
     /// Those of [`start`](Self::start) before `work` runs. After that
     /// [`Error::Failed`] or [`Error::Released`] with the error of `work`, see
     /// [`Retry`](crate::Retry); or what [`RunningJob::succeed`] returns.
-    fn run_job<C, T>(
-        pool: &PoolOf<C>,
+    fn run_job<M, T>(
+        pool: &Pool<M>,
         key: impl Into<KeyOf<Self>>,
-        work: impl FnOnce(&RunningJob<Self::Job, C>, &mut UpdatesOf<Self>) -> Result<T, BoxError>,
+        work: impl FnOnce(
+            &RunningJob<Self::Job, M::Connection>,
+            &mut UpdatesOf<Self>,
+        ) -> Result<T, BoxError>,
     ) -> Result<T>
     where
-        C: TrackerConnection,
-        Self::Job: JobStore<C>,
+        M: ManageConnection<Connection: TrackerConnection>,
+        Self::Job: JobStore<M::Connection>,
     {
         Self::start(pool, key)?.run(work)
     }
@@ -299,13 +305,16 @@ pub trait StatusTracked: Sized + 'static {
     /// # Errors
     ///
     /// Those of [`run_job`](Self::run_job), without the refusals.
-    fn run_next<C, T>(
-        pool: &PoolOf<C>,
-        work: impl FnOnce(&RunningJob<Self::Job, C>, &mut UpdatesOf<Self>) -> Result<T, BoxError>,
+    fn run_next<M, T>(
+        pool: &Pool<M>,
+        work: impl FnOnce(
+            &RunningJob<Self::Job, M::Connection>,
+            &mut UpdatesOf<Self>,
+        ) -> Result<T, BoxError>,
     ) -> Result<Option<T>>
     where
-        C: TrackerConnection,
-        Self::Job: JobStore<C>,
+        M: ManageConnection<Connection: TrackerConnection>,
+        Self::Job: JobStore<M::Connection>,
     {
         let mut next = Self::claim_next(pool, 1)?;
         next.pop().map(|job| job.run(work)).transpose()
@@ -329,18 +338,19 @@ pub trait StatusTracked: Sized + 'static {
     /// none of the ready rows can be claimed: the row type does not fit them, or the
     /// database refuses or drops the update. If others can be claimed, such rows are
     /// logged and passed over.
-    fn claim_next<C: TrackerConnection>(
-        pool: &PoolOf<C>,
+    fn claim_next<M: ManageConnection<Connection: TrackerConnection>>(
+        pool: &Pool<M>,
         n: usize,
-    ) -> Result<Vec<RunningJob<Self::Job, C>>>
+    ) -> Result<Vec<RunningJob<Self::Job, M::Connection>>>
     where
-        Self::Job: JobStore<C>,
+        Self::Job: JobStore<M::Connection>,
     {
         let step = step::<Self>()?;
         if n == 0 {
             return Ok(Vec::new());
         }
-        let next = claim::next::<Self, Self::Job, C>(pool, n, step, &Search::default())?;
+        let next =
+            claim::next::<Self, Self::Job, _>(&AnyPool::of(pool), n, step, &Search::default())?;
         let mut first = None;
         for (key, obstacle) in next.passed_over {
             if matches!(obstacle, Obstacle::Held) {
@@ -374,11 +384,13 @@ pub trait StatusTracked: Sized + 'static {
     /// println!("{summary}");
     /// # Ok(()) }
     /// ```
-    fn worker<C: TrackerConnection>(pool: &PoolOf<C>) -> Worker<Self, C>
+    fn worker<M: ManageConnection<Connection: TrackerConnection>>(
+        pool: &Pool<M>,
+    ) -> Worker<Self, M::Connection>
     where
-        Self::Job: JobStore<C>,
+        Self::Job: JobStore<M::Connection>,
     {
-        Worker::new(pool.clone())
+        Worker::new(AnyPool::of(pool))
     }
 
     /// Claims the job, then runs `work` in a transaction that commits together with
@@ -399,14 +411,14 @@ pub trait StatusTracked: Sized + 'static {
     /// connection broke at the end: no attempt is counted, and the job is ready again;
     /// [`Error::LockLost`] if the attempt was expired; [`Error::OutcomeUnknown`] if
     /// the answer to the commit was lost and the row has changed since.
-    fn run_job_in_transaction<C, T>(
-        pool: &PoolOf<C>,
+    fn run_job_in_transaction<M, T>(
+        pool: &Pool<M>,
         key: impl Into<KeyOf<Self>>,
-        work: impl FnOnce(&mut C, &Self::Job, &mut UpdatesOf<Self>) -> Result<T, BoxError>,
+        work: impl FnOnce(&mut M::Connection, &Self::Job, &mut UpdatesOf<Self>) -> Result<T, BoxError>,
     ) -> Result<T>
     where
-        C: TrackerConnection,
-        Self::Job: JobStore<C>,
+        M: ManageConnection<Connection: TrackerConnection>,
+        Self::Job: JobStore<M::Connection>,
     {
         Self::start(pool, key)?.run_in_transaction(work)
     }

@@ -18,7 +18,8 @@ use std::time::Duration;
 use crate::attempt::running::{AttemptError, RunningJob};
 use crate::attempt::step::JobStep;
 use crate::attempt::transaction::TransactionResult;
-use crate::db::connection::{PoolOf, TrackerConnection};
+use crate::db::connection::TrackerConnection;
+use crate::db::pool::AnyPool;
 use crate::db::retry::{self, Kept};
 use crate::error::{BoxError, Error, Result};
 use crate::sql::store::{JobStore, Tracked};
@@ -50,7 +51,7 @@ const MOST_THREADS: usize = 10_000;
 /// It uses a connection for each claim and each group of outcomes, and none while
 /// a job runs. With three connections more than threads it never waits for one.
 pub struct Worker<S: JobStep, C: TrackerConnection> {
-    pool: PoolOf<C>,
+    pool: AnyPool<C>,
     settings: Settings,
     observer: Option<Arc<dyn Observer>>,
     handle: WorkerHandle,
@@ -61,7 +62,7 @@ impl<S: JobStep, C: TrackerConnection> Worker<S, C>
 where
     S::Job: JobStore<C>,
 {
-    pub(crate) fn new(pool: PoolOf<C>) -> Self {
+    pub(crate) fn new(pool: AnyPool<C>) -> Self {
         Self {
             pool,
             settings: Settings {
@@ -220,10 +221,10 @@ where
                 });
             }
             self.settings.threads = self.settings.threads.min(connections - 1);
-            let mut kept = Kept::of(&self.pool)?;
+            let mut kept = Kept::of(&*self.pool)?;
             // A renewal on another connection would change the row after the
             // transaction began, and the database would refuse the transaction.
-            let takes_row = retry::run_on(&self.pool, &mut kept, &S::Job::TABLE, |conn, _| {
+            let takes_row = retry::run_on(&*self.pool, &mut kept, &S::Job::TABLE, |conn, _| {
                 Ok(conn.keeps_snapshots()?)
             })?;
             (kept, takes_row)

@@ -66,6 +66,7 @@ mod sqlite {
     mod jobs;
     mod keys;
     mod limits;
+    mod managers;
     mod messages;
     mod neighbours;
     mod next;
@@ -148,6 +149,7 @@ mod postgres {
     mod limits;
     #[path = "statements/waits.rs"]
     mod lock_waits;
+    mod managers;
     mod messages;
     mod neighbours;
     mod next;
@@ -240,6 +242,7 @@ mod mysql {
     mod limits;
     #[path = "statements/waits.rs"]
     mod lock_waits;
+    mod managers;
     mod messages;
     mod neighbours;
     mod next;

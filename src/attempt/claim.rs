@@ -12,7 +12,8 @@ use diesel::result::Error::DeserializationError as Undecodable;
 
 use crate::attempt::expiry;
 use crate::attempt::running::RunningJob;
-use crate::db::connection::{PoolOf, TrackerConnection};
+use crate::db::connection::TrackerConnection;
+use crate::db::pool::AnyPool;
 use crate::db::retry;
 use crate::error::{Error, Result};
 use crate::sql::dialect::LockWait;
@@ -42,7 +43,7 @@ enum Decision<J: Tracked> {
 
 /// Claims the job with this key, or returns why it cannot.
 pub(crate) fn by_key<S: 'static, J: JobStore<C>, C: TrackerConnection>(
-    pool: &PoolOf<C>,
+    pool: &AnyPool<C>,
     key: &J::Key,
     step: Step<J::Status>,
 ) -> Result<RunningJob<J, C>> {
@@ -55,7 +56,7 @@ pub(crate) fn by_key<S: 'static, J: JobStore<C>, C: TrackerConnection>(
     loop {
         looks += 1;
         let mut asked_at = Instant::now();
-        let decision = retry::run(pool, &name, |conn, maybe_applied| {
+        let decision = retry::run(&**pool, &name, |conn, maybe_applied| {
             asked_at = Instant::now();
             if maybe_applied {
                 earlier.push(std::mem::replace(&mut token, new_token()));

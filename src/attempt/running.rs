@@ -15,7 +15,8 @@ use tracing::Span;
 use crate::attempt::lease::Lease;
 use crate::attempt::outcome::{Outcome, WriteResult};
 use crate::attempt::transition::Transition;
-use crate::db::connection::{PoolOf, TrackerConnection};
+use crate::db::connection::TrackerConnection;
+use crate::db::pool::AnyPool;
 use crate::db::retry;
 use crate::error::{BoxError, Error, Result};
 use crate::panics::{Discarded, discard};
@@ -40,7 +41,7 @@ const DROP_WAIT: Duration = Duration::from_secs(1);
 pub struct RunningJob<J: JobStore<C>, C: TrackerConnection> {
     /// What [`succeed`](Self::succeed) writes together with the success mark.
     pub updates: J::Updates,
-    pub(crate) pool: PoolOf<C>,
+    pub(crate) pool: AnyPool<C>,
     pub(crate) step: Step<J::Status>,
     pub(crate) lease: Arc<Lease<J::Key>>,
     job: Discarded<J>,
@@ -68,7 +69,7 @@ impl AttemptError {
 impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
     /// The guard of the job that `token` has claimed, by a statement sent at `asked_at`.
     pub(crate) fn hold<S: 'static>(
-        pool: PoolOf<C>,
+        pool: AnyPool<C>,
         step: Step<J::Status>,
         token: Arc<str>,
         claimed: Claimed<J>,
@@ -294,10 +295,14 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         // Set first, so that `Drop` does not write again.
         self.ended = Some(Transition::Lost);
         let write = || {
-            retry::run(&self.pool, &JobName::<J>(&self.lease.key), |conn, again| {
-                let wait = LockWait::Briefly;
-                outcome.write_once(conn, &self.lease, &self.step, maybe_applied || again, wait)
-            })
+            retry::run(
+                &*self.pool,
+                &JobName::<J>(&self.lease.key),
+                |conn, again| {
+                    let wait = LockWait::Briefly;
+                    outcome.write_once(conn, &self.lease, &self.step, maybe_applied || again, wait)
+                },
+            )
         };
         match catch_unwind(AssertUnwindSafe(write)) {
             Ok(Ok(WriteResult::Written)) => {
@@ -346,7 +351,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         mut write: impl FnMut(&mut C) -> diesel::QueryResult<Option<Option<DateTime<Utc>>>>,
     ) -> Result<()> {
         let mut asked_at = Instant::now();
-        let renewed = retry::run(&self.pool, &JobName::<J>(&self.lease.key), |conn, _| {
+        let renewed = retry::run(&*self.pool, &JobName::<J>(&self.lease.key), |conn, _| {
             asked_at = Instant::now();
             Ok(write(conn)?)
         });
@@ -408,10 +413,10 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
             "the job was dropped unfinished: neither `succeed` nor `fail` was called"
         });
         let outcome = self.failed_attempt(failure, None);
-        let recorded = retry::checkout(&self.pool, DROP_WAIT)
+        let recorded = retry::checkout(&*self.pool, DROP_WAIT)
             .map_err(BoxError::from)
             .and_then(|mut conn| {
-                Ok(outcome.write(&mut *conn, &self.lease, &self.step, LockWait::Briefly)?)
+                Ok(outcome.write(&mut **conn, &self.lease, &self.step, LockWait::Briefly)?)
             });
         match recorded {
             Ok(0) => self.span.in_scope(|| tracing::warn!("lock lost")),

@@ -186,7 +186,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         let updates = Discarded::new(std::mem::take(&mut self.updates));
         // Taken once a transaction has begun: the work never runs twice.
         let mut work = Some((work, updates));
-        retry::run(&self.pool, &JobName::<J>(&self.lease.key), |conn, _| {
+        retry::run(&*self.pool, &JobName::<J>(&self.lease.key), |conn, _| {
             let stage = Cell::new(Stage::Beginning);
             // Kept out here: where the rollback fails, Diesel returns that error alone.
             let (mut attempt_error, mut value) = (None, None);
@@ -257,7 +257,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
                 return Err(Fault::Database(error));
             }
             let mut verdict = retry::judge(conn, &error);
-            if verdict == Verdict::Unclear && retry::learn_language(&self.pool, conn) {
+            if verdict == Verdict::Unclear && retry::learn_language(&*self.pool, conn) {
                 verdict = retry::judge(conn, &error);
             }
             Ok(Try::Done(match (verdict, stage.get(), value) {
@@ -317,7 +317,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
             Cause::Held | Cause::Conflict => true,
             Cause::Unclear => {
                 !conn.knows_language()
-                    && retry::learn_language(&self.pool, conn)
+                    && retry::learn_language(&*self.pool, conn)
                     && matches!(
                         cause_of_all(conn, error),
                         Some(Cause::Held | Cause::Conflict)
@@ -332,19 +332,23 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
     /// `false`: it was not, and the job is released.
     fn trace_commit(&self) -> Result<bool> {
         let release = self.release();
-        retry::run(&self.pool, &JobName::<J>(&self.lease.key), |conn, again| {
-            if release.write(conn, &self.lease, &self.step, LockWait::Briefly)? > 0 {
-                return Ok(false);
-            }
-            let mut is_written = |status| -> Result<bool, Fault> {
-                let earlier = earlier_write::<J, C>(conn, &self.lease, &self.step, status)?;
-                Ok(earlier == Some(WriteResult::Written))
-            };
-            if again && matches!(is_written(self.released_status()), Ok(true)) {
-                return Ok(false);
-            }
-            is_written(self.step.succeeded)
-        })
+        retry::run(
+            &*self.pool,
+            &JobName::<J>(&self.lease.key),
+            |conn, again| {
+                if release.write(conn, &self.lease, &self.step, LockWait::Briefly)? > 0 {
+                    return Ok(false);
+                }
+                let mut is_written = |status| -> Result<bool, Fault> {
+                    let earlier = earlier_write::<J, C>(conn, &self.lease, &self.step, status)?;
+                    Ok(earlier == Some(WriteResult::Written))
+                };
+                if again && matches!(is_written(self.released_status()), Ok(true)) {
+                    return Ok(false);
+                }
+                is_written(self.step.succeeded)
+            },
+        )
     }
 }
 

@@ -2,13 +2,10 @@
 
 use diesel::QueryResult;
 use diesel::connection::{AnsiTransactionManager, Connection, TransactionManager};
-use diesel::r2d2::{ConnectionManager, Pool, R2D2Connection};
+use diesel::r2d2::R2D2Connection;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
 use crate::db::database_error::{self as told, Cause, Information};
-
-/// A pool of connections, as `diesel::r2d2` makes it.
-pub(crate) type PoolOf<C> = Pool<ConnectionManager<C>>;
 
 /// An error of the tracker's own transactions.
 pub trait MaybeDatabaseError: From<DieselError> {

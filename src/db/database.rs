@@ -3,13 +3,15 @@
 use std::fmt::Display;
 use std::sync::Arc;
 
-use diesel::r2d2::{ConnectionManager, PooledConnection};
+use r2d2::{ManageConnection, Pool, PooledConnection};
 
-use crate::db::connection::{PoolOf, TrackerConnection};
+use crate::db::connection::TrackerConnection;
+use crate::db::pool::AnyPool;
 use crate::db::retry::{self, Fault};
 use crate::error::Result;
 
 /// What the calls take as `db`: `&pool`, `&Arc<Pool>`, or `&mut connection`.
+/// The pool is any pool of `r2d2` whose connections are tracked, whatever manages them.
 ///
 /// With a pool, a call borrows a connection for the time of its statements, and
 /// tries again after a transient error. With a connection it takes part in the
@@ -29,19 +31,31 @@ pub trait Database {
     ) -> Result<T>;
 }
 
-impl<C: TrackerConnection> Database for &PoolOf<C> {
-    type Connection = C;
+impl<M: ManageConnection<Connection: TrackerConnection>> Database for &Pool<M> {
+    type Connection = M::Connection;
 
     fn run<T>(
         &mut self,
         job: &dyn Display,
-        work: impl FnMut(&mut C, bool) -> Result<T, Fault>,
+        work: impl FnMut(&mut M::Connection, bool) -> Result<T, Fault>,
     ) -> Result<T> {
-        retry::run(self, job, work)
+        retry::run(*self, job, work)
     }
 }
 
-impl<C: TrackerConnection> Database for &Arc<PoolOf<C>> {
+impl<M: ManageConnection<Connection: TrackerConnection>> Database for &Arc<Pool<M>> {
+    type Connection = M::Connection;
+
+    fn run<T>(
+        &mut self,
+        job: &dyn Display,
+        work: impl FnMut(&mut M::Connection, bool) -> Result<T, Fault>,
+    ) -> Result<T> {
+        retry::run(&***self, job, work)
+    }
+}
+
+impl<C: TrackerConnection> Database for &AnyPool<C> {
     type Connection = C;
 
     fn run<T>(
@@ -49,7 +63,7 @@ impl<C: TrackerConnection> Database for &Arc<PoolOf<C>> {
         job: &dyn Display,
         work: impl FnMut(&mut C, bool) -> Result<T, Fault>,
     ) -> Result<T> {
-        (&***self).run(job, work)
+        retry::run(&***self, job, work)
     }
 }
 
@@ -73,4 +87,4 @@ borrowed_connection!([] diesel::SqliteConnection, diesel::SqliteConnection);
 borrowed_connection!([] diesel::PgConnection, diesel::PgConnection);
 #[cfg(feature = "mysql")]
 borrowed_connection!([] diesel::MysqlConnection, diesel::MysqlConnection);
-borrowed_connection!([<C: TrackerConnection>] PooledConnection<ConnectionManager<C>>, C);
+borrowed_connection!([<M: ManageConnection<Connection: TrackerConnection>>] PooledConnection<M>, M::Connection);

@@ -5,11 +5,11 @@ use std::fmt::Display;
 use std::thread;
 use std::time::Duration;
 
-use diesel::r2d2::{ConnectionManager, PooledConnection};
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
-use crate::db::connection::{MaybeDatabaseError, PoolOf, TrackerConnection, cause_in, cause_of};
+use crate::db::connection::{MaybeDatabaseError, TrackerConnection, cause_in, cause_of};
 use crate::db::database_error::Cause;
+use crate::db::pool::{Lends, Lent};
 use crate::error::{BoxError, Error, PoolTimeout, Result};
 use status_protocol::backoff;
 
@@ -111,7 +111,7 @@ pub(crate) struct Kept<C: TrackerConnection> {
     /// How long to wait for a connection of the pool if none is kept; at most as
     /// long as the pool allows.
     pub patience: Duration,
-    conn: Option<PooledConnection<ConnectionManager<C>>>,
+    conn: Option<Lent<C>>,
 }
 
 impl<C: TrackerConnection> Kept<C> {
@@ -125,7 +125,7 @@ impl<C: TrackerConnection> Kept<C> {
     }
 
     /// One that is taken from the pool now.
-    pub fn of(pool: &PoolOf<C>) -> Result<Self> {
+    pub fn of(pool: &dyn Lends<C>) -> Result<Self> {
         let conn =
             checkout(pool, pool.connection_timeout()).map_err(|source| Error::Pool { source })?;
         Ok(Self {
@@ -138,7 +138,7 @@ impl<C: TrackerConnection> Kept<C> {
 
 /// Runs `work` on a connection of the pool, again after transient errors.
 pub(crate) fn run<C: TrackerConnection, T>(
-    pool: &PoolOf<C>,
+    pool: &dyn Lends<C>,
     job: &dyn Display,
     work: impl FnMut(&mut C, bool) -> Result<T, Fault>,
 ) -> Result<T> {
@@ -147,7 +147,7 @@ pub(crate) fn run<C: TrackerConnection, T>(
 
 /// As [`run`], on the connection that is kept, as long as it works.
 pub(crate) fn run_on<C: TrackerConnection, T>(
-    pool: &PoolOf<C>,
+    pool: &dyn Lends<C>,
     kept: &mut Kept<C>,
     job: &dyn Display,
     mut work: impl FnMut(&mut C, bool) -> Result<T, Fault>,
@@ -171,7 +171,7 @@ pub(crate) fn run_on<C: TrackerConnection, T>(
                 Err(source) => return Err(last.map_or(Error::Pool { source }, failed)),
             },
         };
-        let error = match (work(&mut conn, maybe_applied), last.take()) {
+        let error = match (work(&mut **conn, maybe_applied), last.take()) {
             (Ok(value), _) => {
                 kept.conn = Some(conn).filter(|_| kept.is_kept);
                 return Ok(value);
@@ -179,13 +179,13 @@ pub(crate) fn run_on<C: TrackerConnection, T>(
             (Err(Fault::RowChanged), Some(source)) => return Err(unknown(source)),
             (Err(Fault::Database(error)), _) => error,
             // The connection may have broken at the commit.
-            (Err(Fault::Final(source)), _) if judge(&mut *conn, &source) == Verdict::Broken => {
+            (Err(Fault::Final(source)), _) if judge(&mut **conn, &source) == Verdict::Broken => {
                 return Err(unknown(source));
             }
             (Err(fault), _) => return Err(fault.into_error(job)),
         };
-        let verdict = judge(&mut *conn, &error);
-        let has_learned = verdict == Verdict::Unclear && learn_language(pool, &mut *conn);
+        let verdict = judge(&mut **conn, &error);
+        let has_learned = verdict == Verdict::Unclear && learn_language(pool, &mut **conn);
         if verdict == Verdict::Broken {
             maybe_applied = true;
         } else {
@@ -212,12 +212,12 @@ pub(crate) fn run_on<C: TrackerConnection, T>(
 
 /// A connection, or what the pool said after `timeout`.
 pub(crate) fn checkout<C: TrackerConnection>(
-    pool: &PoolOf<C>,
+    pool: &dyn Lends<C>,
     timeout: Duration,
-) -> Result<PooledConnection<ConnectionManager<C>>, PoolTimeout> {
-    pool.get_timeout(timeout).map_err(|source| PoolTimeout {
+) -> Result<Lent<C>, PoolTimeout> {
+    pool.lend(timeout).map_err(|source| PoolTimeout {
         timeout,
-        open: pool.state().connections,
+        open: pool.open(),
         max: pool.max_size(),
         source,
     })
@@ -251,7 +251,7 @@ fn is_of_unknown_kind(error: &DieselError) -> bool {
 
 /// Learns the language of the errors of `conn`, with another connection of the
 /// pool. Returns whether it is known now.
-pub(crate) fn learn_language<C: TrackerConnection>(pool: &PoolOf<C>, conn: &mut C) -> bool {
+pub(crate) fn learn_language<C: TrackerConnection>(pool: &dyn Lends<C>, conn: &mut C) -> bool {
     if pool.max_size() < 2 {
         return false;
     }

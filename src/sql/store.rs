@@ -291,17 +291,14 @@ pub trait JobStore<C>: Tracked {
         token: &str,
         step: &Step<Self::Status>,
     ) -> Query<Vec<Self::Key>> {
-        let tokens = [token];
-        let call = |keys| Call {
+        let call = |keys, tokens| Call {
             step: Some(step),
-            ..held(keys, &tokens, LockWait::Never)
+            ..held(keys, tokens, LockWait::Never)
         };
-        let locked = all(
-            Self::read(conn, &statements::LOCK_READY_ROWS, &call(keys))?,
-            key,
-        )?;
+        let ready = Self::read(conn, &statements::LOCK_READY_ROWS, &call(keys, &[]))?;
+        let locked = all(ready, key)?;
         if !locked.is_empty() {
-            Self::execute(conn, &statements::CLAIM_ROWS, &call(&locked))?;
+            Self::execute(conn, &statements::CLAIM_ROWS, &call(&locked, &[token]))?;
         }
         Ok(locked)
     }

@@ -196,7 +196,7 @@ fn write_alone<J: JobStore<C>, C: TrackerConnection>(
     let (maybe_applied, mut is_broken) = (completion.maybe_applied, false);
     // The user's code that binds the updates may panic.
     let write = || {
-        retry::run(&job.pool, &job.name(), |conn, again| {
+        retry::run(&*job.pool, &job.name(), |conn, again| {
             is_broken = false;
             match outcome.write_once(conn, &job.lease, step, maybe_applied || again, wait) {
                 Err(Fault::Database(error)) if retry::is_held(conn, &error) => Ok(None),
@@ -421,7 +421,7 @@ fn write_together<J: JobStore<C>, C: TrackerConnection>(
     let pool = first.job.pool.clone();
     let plan = Plan::of(group);
     let mut tries = 0;
-    let written = retry::run(&pool, &J::TABLE, |conn: &mut C, maybe_applied| {
+    let written = retry::run(&*pool, &J::TABLE, |conn: &mut C, maybe_applied| {
         if maybe_applied {
             return Ok(None);
         }

@@ -8,7 +8,8 @@ use diesel::QueryResult;
 use diesel::result::Error::DeserializationError as Undecodable;
 
 use crate::attempt::lease::Lease;
-use crate::db::connection::{PoolOf, TrackerConnection};
+use crate::db::connection::TrackerConnection;
+use crate::db::pool::AnyPool;
 use crate::db::retry::{self, Kept};
 use crate::error::Result;
 use crate::keys::{KeyMap, KeySet};
@@ -75,7 +76,7 @@ pub(super) fn still_standing<K>(mut leases: Vec<Arc<Lease<K>>>) -> Vec<Arc<Lease
 /// Renews the locks for another `LOCK_EXPIRE`, and notes which are lost. Returns
 /// those whose row another transaction holds: this does not wait for them.
 pub(super) fn renew<J: JobStore<C>, C: TrackerConnection>(
-    pool: &PoolOf<C>,
+    pool: &AnyPool<C>,
     kept: &mut Kept<C>,
     leases: &[Arc<Lease<J::Key>>],
 ) -> Result<Vec<Arc<Lease<J::Key>>>> {
@@ -83,7 +84,7 @@ pub(super) fn renew<J: JobStore<C>, C: TrackerConnection>(
     for chunk in leases.chunks(bulk::CHUNK) {
         let mut asked_at = Instant::now();
         let mut tries = 0;
-        let renewed = retry::run_on(pool, kept, &J::TABLE, |conn: &mut C, _| {
+        let renewed = retry::run_on(&**pool, kept, &J::TABLE, |conn: &mut C, _| {
             asked_at = Instant::now();
             tries += 1;
             let mode = Mode::of_try::<C>(tries);

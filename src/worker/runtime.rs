@@ -18,7 +18,8 @@ use super::scheduler::{Role, Scheduler, Settings, Task};
 use crate::attempt::outcome::Outcome;
 use crate::attempt::running::RunningJob;
 use crate::attempt::transition::Transition;
-use crate::db::connection::{PoolOf, TrackerConnection};
+use crate::db::connection::TrackerConnection;
+use crate::db::pool::AnyPool;
 use crate::db::retry::{self, Kept};
 use crate::error::{BoxError, Error, Result};
 use crate::sql::store::JobStore;
@@ -57,7 +58,7 @@ type JobScheduler<J, C> = Scheduler<Box<RunningJob<J, C>>, Completion<J, C>>;
 
 /// What the threads share.
 pub(super) struct Runtime<J: JobStore<C>, C: TrackerConnection> {
-    pool: PoolOf<C>,
+    pool: AnyPool<C>,
     step: Step<J::Status>,
     settings: Settings,
     scheduler: Mutex<JobScheduler<J, C>>,
@@ -82,7 +83,7 @@ pub(super) struct Runtime<J: JobStore<C>, C: TrackerConnection> {
 
 impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
     pub fn new(
-        pool: PoolOf<C>,
+        pool: AnyPool<C>,
         step: Step<J::Status>,
         settings: Settings,
         observer: Option<Arc<dyn Observer>>,

@@ -10,7 +10,8 @@ use diesel::result::Error::DeserializationError as Undecodable;
 
 use super::{claim_or_release, decoded, new_token, one_by_one, release_unread};
 use crate::attempt::running::RunningJob;
-use crate::db::connection::{PoolOf, TrackerConnection, together};
+use crate::db::connection::{TrackerConnection, together};
+use crate::db::pool::AnyPool;
 use crate::db::retry::{self, Verdict};
 use crate::error::Result;
 use crate::rows::apart::Mode;
@@ -37,7 +38,7 @@ pub(crate) struct Next<J: JobStore<C>, C: TrackerConnection> {
 /// fewer are free now. A row that cannot be claimed does not prevent the others
 /// from being claimed.
 pub(crate) fn next<S: 'static, J: JobStore<C>, C: TrackerConnection>(
-    pool: &PoolOf<C>,
+    pool: &AnyPool<C>,
     wanted: usize,
     step: Step<J::Status>,
     search: &Search<J::Key>,
@@ -80,14 +81,14 @@ pub(crate) fn next<S: 'static, J: JobStore<C>, C: TrackerConnection>(
 
 /// Claims rows by `work`, which gets a token, on a connection of the pool.
 pub(super) fn claim<S: 'static, J: JobStore<C>, C: TrackerConnection>(
-    pool: &PoolOf<C>,
+    pool: &AnyPool<C>,
     step: Step<J::Status>,
     mut work: impl FnMut(&mut C, &str, Mode) -> QueryResult<Batch<J>>,
 ) -> Result<Next<J, C>> {
     let mut token = new_token();
     let mut tries = 0;
     let mut asked_at = Instant::now();
-    let batch = retry::run(pool, &J::TABLE, |conn, _| {
+    let batch = retry::run(&**pool, &J::TABLE, |conn, _| {
         tries += 1;
         if tries > 1 {
             // An earlier try may have been applied although its answer was lost. Or
