@@ -246,12 +246,17 @@ macro_rules! backend {
     };
 }
 
-backend!(sqlite, SqliteConnection, "../../migrations/sqlite", |builder| {
-    let builder: diesel::r2d2::Builder<ConnectionManager<SqliteConnection>> = builder;
-    builder.connection_customizer(Box::new(
-        diesel_status_tracker::sqlite::Customizer::default(),
-    ))
-});
+backend!(
+    sqlite,
+    SqliteConnection,
+    "../../migrations/sqlite",
+    |builder| {
+        let builder: diesel::r2d2::Builder<ConnectionManager<SqliteConnection>> = builder;
+        builder.connection_customizer(Box::new(
+            diesel_status_tracker::sqlite::Customizer::default(),
+        ))
+    }
+);
 backend!(
     postgres,
     PgConnection,
