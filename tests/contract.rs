@@ -6,6 +6,74 @@
 //! wrong, is in `contract/columns/` and `contract/backend/`. PostgreSQL and
 //! MySQL are those that POSTGRES_URL and MYSQL_URL name:
 //! `scripts/with-servers cargo test --all-features`.
+//!
+//! The promises, and for each the test that holds it; its family has the special
+//! cases. Compile errors are in `tests/ui.rs`, the log in `tests/events.rs`, all runs
+//! of the protocol in `tests/model`, and faults at random in `crates/chaos`.
+//!
+//! | What is promised | family | test |
+//! |---|---|---|
+//! | One worker gets a job, and none gets it after it succeeded | `concurrency` | `one_of_many_concurrent_starts_runs_the_job_and_none_after_it` |
+//! | The same for processes that work off one table | `concurrency` | `processes_that_drain_a_table_run_each_job_once` |
+//! | The same for a worker's threads and batches | `worker` | `each_job_runs_once_whatever_the_threads_and_the_batches` |
+//! | The same wherever the line to the server breaks | `cuts` | `wherever_the_line_breaks_a_job_runs_once_and_has_succeeded` |
+//! | A late attempt writes nothing | `guard` | `a_late_attempt_writes_nothing` |
+//! | A process that was stopped and overtaken changes nothing | `crash` | `a_worker_that_was_stopped_and_expired_changes_nothing` |
+//! | A success or failure that comes too late is `LockLost` | `run` | `a_success_or_failure_that_comes_too_late_is_lock_lost` |
+//! | A killed worker's lock expires, as one failed attempt | `crash` | `a_killed_worker_leaves_a_lock_whose_expiry_is_one_failed_attempt` |
+//! | A job that kills its worker every time is ignored in the end | `crash` | `a_job_that_kills_its_worker_every_time_ends_ignored` |
+//! | A job that runs for long keeps its lock | `worker_locks` | `jobs_that_run_or_wait_for_longer_than_a_lock_lasts_keep_their_locks` |
+//! | An attempt that is alive is not expired | `expire` | `live_attempts_are_not_expired` |
+//! | Every time is the database's, in UTC | `clocks` | `every_time_is_the_databases_and_none_the_workers` |
+//! | A lock expires by the database's clock | `clocks` | `a_lock_expires_by_the_databases_clock` |
+//! | No connection is held while user code runs | `guard` | `one_connection_serves_any_number_of_running_jobs` |
+//! | Dropping an attempt does not wait for the pool | `guard` | `a_drop_does_not_wait_for_an_exhausted_pool` |
+//! | A dropped attempt is a failed one | `guard` | `a_dropped_attempt_is_a_failed_one` |
+//! | Updates are written with the success mark | `run` | `success_writes_the_updates_with_the_mark_and_passes_the_value` |
+//! | A failure drops them | `run` | `a_failed_job_does_not_write_its_updates` |
+//! | A checkpoint stays all the same | `guard` | `a_checkpoint_stays_when_the_attempt_fails` |
+//! | Business writes and success mark commit together | `transaction` | `the_work_commits_with_the_updates_and_the_success_mark_and_returns_its_value` |
+//! | Or neither does | `transaction` | `an_error_rolls_everything_back_and_is_a_failed_attempt` |
+//! | Each job is booked once, though workers are killed | `transaction` | `a_thousand_jobs_whose_workers_are_killed_are_booked_once_each` |
+//! | Each job is booked once, wherever the line breaks | `server_transactions` | `wherever_the_line_breaks_all_is_written_once_or_nothing_and_the_caller_knows` |
+//! | A transient error is tried again, and is no failed job | `passing` | `the_writes_of_an_attempt_wait_for_another_transaction_without_a_failure` |
+//! | Never inside a transaction of the caller's | `passing` | `on_a_connection_of_the_callers_the_first_error_is_the_answer` |
+//! | An outcome whose answer is lost is looked up | `faults` | `an_outcome_counts_as_written_after_a_lost_answer_and_a_lost_renewal` |
+//! | What cannot be known is told as unknown | `ambiguous` | `an_outcome_that_was_written_and_overwritten_is_unknown` |
+//! | While a server is away nothing is lost | `worker_cuts` | `a_worker_waits_for_a_server_that_is_away_for_longer_than_the_tries` |
+//! | A server that stays away: the job recovers by expiry | `faults` | `a_server_that_stays_away_is_an_error_and_the_job_recovers_by_expiry` |
+//! | A panic is recorded, and goes on | `run` | `a_panic_is_recorded_and_goes_on` |
+//! | Code of the user's that panics stops no other job | `panics` | `jobs_that_panic_do_not_stop_the_others` |
+//! | A refusal says which job and why | `run` | `a_start_that_is_refused_says_why_and_changes_nothing` |
+//! | An error comes back as it was, with its causes | `run` | `the_error_comes_back_as_it_was_and_is_recorded_with_its_causes` |
+//! | The last ten failures stay in `errors` | `run` | `the_history_holds_the_last_ten_failures_newest_first` |
+//! | What `redact` removes is written nowhere | `redact` | `neither_the_error_nor_its_traceback_nor_the_history_shows_the_secret` |
+//! | A wrong setup is one sentence with the way out | `bad_setup` | `no_connection_is_one_sentence_with_a_way_out` |
+//! | A wrong value is an error of its own job alone | `bad_input` | `a_status_that_no_code_stands_for_is_an_error_of_its_job_alone` |
+//! | A row that nobody can read does not block others | `bad_rows` | `a_worker_runs_the_jobs_that_can_be_run_and_ends` |
+//! | Nor does one that cannot be claimed or expired | `neighbours` | `a_ready_row_that_cannot_be_claimed_does_not_block_its_batch` |
+//! | Nor does one that another transaction holds | `held_rows` | `the_next_job_is_one_that_nobody_holds` |
+//! | Enqueueing twice is harmless | `create` | `enqueueing_twice_is_harmless` |
+//! | Jobs are created in the caller's transaction | `create` | `jobs_commit_together_with_the_business_write` |
+//! | The next job is the one that has waited longest | `next` | `the_job_that_has_waited_longest_is_next` |
+//! | The table's own order decides, and `run_at` | `next` | `the_tables_own_order_decides_what_is_next` |
+//! | A batch is claimed at once; batches share no job | `batch` | `concurrent_batches_share_no_job` |
+//! | A failed job waits longer each time | `retry` | `however_a_job_fails_it_waits_longer_each_time` |
+//! | `Retry::after`, `never` and `release` are honoured | `retry` | `a_released_job_is_as_if_it_had_not_been_claimed` |
+//! | `reset` makes a job new, and never a held one | `reset` | `a_held_job_is_not_reset_until_its_lock_expires` |
+//! | `prune` deletes old finished rows only | `bulk` | `only_old_finished_rows_that_nobody_holds_are_pruned` |
+//! | Steps on one row run in their order | `pipeline` | `steps_run_in_their_order_and_no_other` |
+//! | A held row is `Locked` to the other steps | `pipeline` | `a_row_that_another_steps_attempt_holds_is_locked` |
+//! | Keys of any type, and of several columns | `keys` | `composite_keys_that_the_database_takes_for_equal_are_one_key` |
+//! | Columns of any fitting type and of any name | `columns` | `composite_key_and_own_names_and_text_status` |
+//! | Two statements a job, three on MySQL | `statements` | `a_job_takes_a_claim_and_an_outcome` |
+//! | All are prepared once | `statements` | `after_the_first_job_every_statement_is_prepared` |
+//! | Searches use the indexes, whatever was finished | `own_statements` | `searches_use_the_indexes` |
+//! | A worker shuts down without losing what runs | `worker_stop` | `a_shutdown_finishes_running_jobs_and_releases_claimed_ones` |
+//! | An observer is told of each transition | `worker_told` | `each_transition_is_reported_with_the_key_of_its_job` |
+//! | PgBouncer works without prepared statements | `pgbouncer` | `without_prepared_statements_every_call_works` |
+//! | Any sequence of calls does what the model says | `random` | `each_call_does_to_the_rows_what_the_model_says` |
+//! | Every extreme of time and number works or is refused | `limits` | `a_lock_that_expires_at_once_is_refused` |
 #![allow(
     clippy::duplicate_mod,
     reason = "each family is compiled once for each database"
@@ -31,7 +99,20 @@ macro_rules! step {
     };
 }
 
-/// `job_table!` over one connection. Each module has a `tracked!` of this, since
+/// Holds that an error is of a kind: `assert_err!(error, Locked)`, or with what it
+/// says, `assert_err!(error, Ignored { retry: 3, .. })`.
+macro_rules! assert_err {
+    ($error:expr, $Kind:ident) => {
+        assert_err!($error, $Kind { .. })
+    };
+    ($error:expr, $Kind:ident { $($field:tt)* }) => {{
+        let error = &$error;
+        let is_so = matches!(error, diesel_status_tracker::Error::$Kind { $($field)* });
+        assert!(is_so, "{error:?}");
+    }};
+}
+
+/// `job_table!` over one connection. Each database has a `tracked!` of this, since
 /// `job_table!` knows connections by their names and sees through no alias.
 macro_rules! tracked_over {
     ($Connection:ident $Job:ident in $table:ident {
@@ -43,265 +124,66 @@ macro_rules! tracked_over {
     };
 }
 
-#[cfg(feature = "sqlite")]
-#[path = "contract"]
-mod sqlite {
-    macro_rules! tracked { ($($table:tt)+) => { tracked_over! { SqliteConnection $($table)+ } } }
+// The families, `contract/families.rs`, once for each database. `only!` keeps those
+// that name the database.
 
-    #[path = "backend/sqlite.rs"]
-    mod backend;
-    mod bad_input;
-    mod bad_rows;
-    mod bad_setup;
-    mod batch;
-    mod bulk;
-    mod clocks;
-    mod columns;
-    mod concurrency;
-    mod crash;
-    mod create;
-    mod database;
-    mod expire;
-    mod guard;
-    mod jobs;
-    mod keys;
-    mod limits;
-    mod managers;
-    mod messages;
-    mod neighbours;
-    mod next;
-    #[path = "columns/sqlite.rs"]
-    mod own_columns;
-    #[path = "backend/sqlite_own.rs"]
-    mod own_faults;
-    #[path = "statements/sqlite.rs"]
-    mod own_statements;
-    #[path = "transaction/sqlite.rs"]
-    mod own_transactions;
-    mod panics;
-    mod passing;
-    mod pipeline;
-    #[path = "statements/plans.rs"]
-    mod plans;
-    mod pools;
-    mod process;
-    mod races;
-    mod random;
-    mod read;
-    mod redact;
-    mod reset;
-    mod retry;
-    mod run;
-    #[path = "transaction/savepoint.rs"]
-    mod savepoint_transactions;
-    #[path = "sessions/sqlite.rs"]
-    mod sessions;
-    mod shapes;
-    mod statements;
-    mod tasks;
-    mod transaction;
-    mod worker;
-    #[path = "worker/ends.rs"]
-    mod worker_ends;
-    #[path = "worker/locks.rs"]
-    mod worker_locks;
-    #[path = "worker/processes.rs"]
-    mod worker_processes;
-    #[path = "worker/statements.rs"]
-    mod worker_statements;
-    #[path = "worker/stop.rs"]
-    mod worker_stop;
-    #[path = "worker/tasks.rs"]
-    mod worker_tasks;
-    #[path = "worker/told.rs"]
-    mod worker_told;
-    #[path = "worker/transactions.rs"]
-    mod worker_transactions;
+#[cfg(feature = "sqlite")]
+macro_rules! tracked { ($($table:tt)+) => { tracked_over! { SqliteConnection $($table)+ } } }
+#[cfg(feature = "sqlite")]
+macro_rules! only {
+    ([sqlite $($more:ident)*] $($family:item)+) => { $($family)+ };
+    ([$other:ident $($more:ident)*] $($family:item)+) => { only! { [$($more)*] $($family)+ } };
+    ([] $($family:item)+) => {};
 }
+#[cfg(feature = "sqlite")]
+#[path = "contract/families.rs"]
+mod sqlite;
 
 #[cfg(feature = "postgres")]
-#[path = "contract"]
-mod postgres {
-    macro_rules! tracked { ($($table:tt)+) => { tracked_over! { PgConnection $($table)+ } } }
-
-    mod ambiguous;
-    #[path = "backend/postgres.rs"]
-    mod backend;
-    mod bad_input;
-    mod bad_rows;
-    mod bad_setup;
-    mod batch;
-    mod bulk;
-    mod clocks;
-    mod columns;
-    mod concurrency;
-    mod crash;
-    mod create;
-    mod cuts;
-    mod database;
-    mod expire;
-    mod faults;
-    mod guard;
-    #[path = "neighbours/held.rs"]
-    mod held_rows;
-    mod jobs;
-    mod keys;
-    mod limits;
-    #[path = "statements/waits.rs"]
-    mod lock_waits;
-    mod managers;
-    mod messages;
-    mod neighbours;
-    mod next;
-    #[path = "columns/postgres.rs"]
-    mod own_columns;
-    #[path = "messages/postgres.rs"]
-    mod own_messages;
-    #[path = "passing/postgres.rs"]
-    mod own_passing;
-    #[path = "statements/postgres.rs"]
-    mod own_statements;
-    #[path = "transaction/postgres.rs"]
-    mod own_transactions;
-    mod panics;
-    mod passing;
-    mod pgbouncer;
-    mod pipeline;
-    #[path = "statements/plans.rs"]
-    mod plans;
-    mod pools;
-    mod process;
-    mod proxy;
-    mod races;
-    mod random;
-    mod read;
-    mod redact;
-    mod reset;
-    mod retry;
-    mod run;
-    #[path = "backend/server_own.rs"]
-    mod server_faults;
-    #[path = "columns/server_schema.rs"]
-    mod server_schema;
-    #[path = "transaction/servers.rs"]
-    mod server_transactions;
-    #[path = "sessions/postgres.rs"]
-    mod sessions;
-    mod shapes;
-    mod statements;
-    mod tasks;
-    mod transaction;
-    mod worker;
-    #[path = "worker/cuts.rs"]
-    mod worker_cuts;
-    #[path = "worker/ends.rs"]
-    mod worker_ends;
-    #[path = "worker/locks.rs"]
-    mod worker_locks;
-    #[path = "worker/processes.rs"]
-    mod worker_processes;
-    #[path = "worker/statements.rs"]
-    mod worker_statements;
-    #[path = "worker/stop.rs"]
-    mod worker_stop;
-    #[path = "worker/tasks.rs"]
-    mod worker_tasks;
-    #[path = "worker/told.rs"]
-    mod worker_told;
-    #[path = "worker/transactions.rs"]
-    mod worker_transactions;
+macro_rules! tracked { ($($table:tt)+) => { tracked_over! { PgConnection $($table)+ } } }
+#[cfg(feature = "postgres")]
+macro_rules! only {
+    ([postgres $($more:ident)*] $($family:item)+) => { $($family)+ };
+    ([$other:ident $($more:ident)*] $($family:item)+) => { only! { [$($more)*] $($family)+ } };
+    ([] $($family:item)+) => {};
 }
+#[cfg(feature = "postgres")]
+#[path = "contract/families.rs"]
+mod postgres;
 
 #[cfg(feature = "mysql")]
-#[path = "contract"]
-mod mysql {
-    macro_rules! tracked { ($($table:tt)+) => { tracked_over! { MysqlConnection $($table)+ } } }
+macro_rules! tracked { ($($table:tt)+) => { tracked_over! { MysqlConnection $($table)+ } } }
+#[cfg(feature = "mysql")]
+macro_rules! only {
+    ([mysql $($more:ident)*] $($family:item)+) => { $($family)+ };
+    ([$other:ident $($more:ident)*] $($family:item)+) => { only! { [$($more)*] $($family)+ } };
+    ([] $($family:item)+) => {};
+}
+#[cfg(feature = "mysql")]
+#[path = "contract/families.rs"]
+mod mysql;
 
-    mod ambiguous;
-    #[path = "backend/mysql.rs"]
-    mod backend;
-    mod bad_input;
-    mod bad_rows;
-    mod bad_setup;
-    mod batch;
-    mod bulk;
-    mod clocks;
-    mod columns;
-    mod concurrency;
-    mod crash;
-    mod create;
-    mod cuts;
-    mod database;
-    mod expire;
-    mod faults;
-    mod guard;
-    #[path = "neighbours/held.rs"]
-    mod held_rows;
-    mod jobs;
-    mod keys;
-    mod limits;
-    #[path = "statements/waits.rs"]
-    mod lock_waits;
-    mod managers;
-    mod messages;
-    mod neighbours;
-    mod next;
-    #[path = "columns/mysql.rs"]
-    mod own_columns;
-    #[path = "backend/mysql_own.rs"]
-    mod own_faults;
-    #[path = "passing/mysql.rs"]
-    mod own_passing;
-    #[path = "statements/mysql.rs"]
-    mod own_statements;
-    #[path = "transaction/mysql.rs"]
-    mod own_transactions;
-    mod panics;
-    mod passing;
-    mod pipeline;
-    #[path = "statements/plans.rs"]
-    mod plans;
-    mod pools;
-    mod process;
-    mod proxy;
-    mod races;
-    mod random;
-    mod read;
-    mod redact;
-    mod reset;
-    mod retry;
-    mod run;
-    #[path = "transaction/savepoint.rs"]
-    mod savepoint_transactions;
-    #[path = "backend/server_own.rs"]
-    mod server_faults;
-    #[path = "columns/server_schema.rs"]
-    mod server_schema;
-    #[path = "transaction/servers.rs"]
-    mod server_transactions;
-    #[path = "sessions/mysql.rs"]
-    mod sessions;
-    mod shapes;
-    mod statements;
-    mod tasks;
-    mod transaction;
-    mod worker;
-    #[path = "worker/cuts.rs"]
-    mod worker_cuts;
-    #[path = "worker/ends.rs"]
-    mod worker_ends;
-    #[path = "worker/locks.rs"]
-    mod worker_locks;
-    #[path = "worker/processes.rs"]
-    mod worker_processes;
-    #[path = "worker/statements.rs"]
-    mod worker_statements;
-    #[path = "worker/stop.rs"]
-    mod worker_stop;
-    #[path = "worker/tasks.rs"]
-    mod worker_tasks;
-    #[path = "worker/told.rs"]
-    mod worker_told;
-    #[path = "worker/transactions.rs"]
-    mod worker_transactions;
+/// The table of promises above is true as long as its tests exist.
+#[test]
+fn each_promise_names_a_test() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let (mut folders, mut tests) = (vec![root.join("contract")], String::new());
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false => tests.push_str(&std::fs::read_to_string(path).unwrap()),
+            }
+        }
+    }
+    let table = std::fs::read_to_string(root.join("contract.rs")).unwrap();
+    let rows = table.lines().filter(|line| line.starts_with("//! | "));
+    let names = rows.skip(1).map(|row| row.split('`').nth_back(1).unwrap());
+    for name in names {
+        assert!(
+            tests.contains(&format!("fn {name}()")),
+            "no test is called {name}"
+        );
+    }
 }

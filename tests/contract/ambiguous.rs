@@ -104,7 +104,7 @@ fn an_outcome_that_was_written_and_overwritten_is_unknown() {
 
             let error = finish(attempt).unwrap_err();
 
-            assert!(matches!(error, Error::OutcomeUnknown { .. }), "{error:?}");
+            assert_err!(error, OutcomeUnknown);
             assert_names(&error, "a");
             assert_eq!(Job::find(&scene.pool, "a").unwrap(), *left.lock().unwrap());
         }
@@ -119,7 +119,7 @@ fn a_success_that_was_not_written_before_its_lock_expired_is_lock_lost() {
 
     let error = SUCCEED(attempt).unwrap_err();
 
-    assert!(matches!(error, Error::LockLost { .. }), "{error:?}");
+    assert_err!(error, LockLost);
     assert_names(&error, "a");
     let job = row(&scene.db, "a");
     assert_eq!(Some(&job), left.lock().unwrap().as_ref());
@@ -147,7 +147,7 @@ fn an_outcome_that_was_not_written_before_another_attempt_is_no_success() {
 
             let error = finish(attempt).unwrap_err();
 
-            assert!(matches!(error, Error::OutcomeUnknown { .. }), "{error:?}");
+            assert_err!(error, OutcomeUnknown);
             let job = row(&scene.db, "a");
             assert_eq!(Some(&job), left.lock().unwrap().as_ref());
             assert_eq!(history(&job).len(), 1, "the expiry, and nothing of ours");

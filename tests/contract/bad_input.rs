@@ -5,19 +5,8 @@ use diesel::prelude::*;
 use diesel_status_tracker::{Error, Order, StatusTracked};
 use serde_json::json;
 
-use super::database::{TestDb, TestPool};
-use super::jobs::{Job, JobUpdates, Status, assert_names, data, history, jobs, row};
-
-fn one_job() -> (TestDb, TestPool) {
-    let db = TestDb::new();
-    let pool = db.pool(1);
-    Job::create_and_save(&pool, "a", data(json!("old"))).unwrap();
-    (db, pool)
-}
-
-fn is_database(error: &Error) -> bool {
-    matches!(error, Error::Database { .. })
-}
+use super::database::TestDb;
+use super::jobs::{Job, JobUpdates, Status, assert_names, data, history, jobs, one_job, row};
 
 #[test]
 fn any_text_is_a_key() {
@@ -53,7 +42,7 @@ fn a_status_that_no_code_stands_for_is_an_error_of_its_job_alone() {
     ];
     for error in of_job {
         let error = error.unwrap();
-        assert!(is_database(&error), "{error:?}");
+        assert_err!(error, Database);
         assert_names(&error, "a");
         let causes = std::iter::successors(Some(&error as &dyn std::error::Error), |error| {
             error.source()
@@ -62,10 +51,8 @@ fn a_status_that_no_code_stands_for_is_an_error_of_its_job_alone() {
         assert!(told.contains("77 is no code of `Status`"), "{told}");
     }
     let of_table = Job::count_by_status(&pool).unwrap_err();
-    assert!(
-        is_database(&of_table) && of_table.to_string().contains("jobs"),
-        "{of_table:?}"
-    );
+    assert_err!(of_table, Database);
+    assert!(of_table.to_string().contains("jobs"), "{of_table}");
 
     let status: i32 = jobs::table
         .find("a")

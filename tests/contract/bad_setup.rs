@@ -9,18 +9,9 @@ use diesel_status_tracker::{Error, Order, Result, StatusTracked};
 use serde_json::{Value, json};
 
 use super::database::{TestDb, TestPool, UNREACHABLE, pool_at};
-use super::jobs::{Job, JobUpdates, Status, age_lock, assert_names, data, jobs, row, set_status};
-
-fn one_job() -> (TestDb, TestPool) {
-    let db = TestDb::new();
-    let pool = db.pool(1);
-    Job::create_and_save(&pool, "a", data(json!("old"))).unwrap();
-    (db, pool)
-}
-
-fn is_database(error: &Error) -> bool {
-    matches!(error, Error::Database { .. })
-}
+use super::jobs::{
+    Job, JobUpdates, Status, age_lock, assert_names, data, jobs, one_job, row, set_status,
+};
 
 /// What each call makes of the database, on the job "a" where it takes one.
 fn every_call(pool: &TestPool) -> Vec<Error> {
@@ -54,7 +45,7 @@ fn a_missing_table_is_named() {
     let (db, pool) = one_job();
     db.sql("DROP TABLE jobs");
     for error in every_call(&pool) {
-        assert!(is_database(&error), "{error:?}");
+        assert_err!(error, Database);
         assert!(
             error.to_string().starts_with("the database failed on jobs"),
             "{error}"
@@ -71,7 +62,7 @@ fn a_missing_column_is_named_and_nothing_changes() {
         Job::find(&pool, "a").unwrap_err(),
         attempt.save(data(json!(1))).unwrap_err(),
     ] {
-        assert!(is_database(&error), "{error:?}");
+        assert_err!(error, Database);
         assert_names(&error, "a");
         assert!(error.to_string().contains("data"), "{error}");
     }
@@ -93,7 +84,7 @@ fn no_connection_is_one_sentence_with_a_way_out() {
             Job::start(&pool, "a").unwrap_err(),
             Job::expire_locks(&pool).unwrap_err(),
         ] {
-            assert!(matches!(error, Error::Pool { .. }), "{error:?}");
+            assert_err!(error, Pool);
             let message = error.to_string();
             assert!(
                 message.starts_with("no database connection within 0.2 s: "),
@@ -121,7 +112,7 @@ fn an_exhausted_pool_says_so_and_the_job_recovers() {
         Job::start(&pool, "b").unwrap_err(),
         attempt.succeed().unwrap_err(),
     ] {
-        assert!(matches!(error, Error::Pool { .. }), "{error:?}");
+        assert_err!(error, Pool);
         assert!(
             error.to_string().contains("all 2 of the pool are in use"),
             "{error}"
@@ -171,7 +162,7 @@ fn codes_that_clash_are_refused_on_first_use() {
     ];
     for error in twice {
         let error = error.unwrap();
-        assert!(matches!(error, Error::Misconfigured { .. }), "{error:?}");
+        assert_err!(error, Misconfigured);
         let message = error.to_string();
         assert!(
             message.contains("FAILED and SUCCEEDED") && message.contains("Twice"),
@@ -218,7 +209,7 @@ mod tracked_column_in_updates {
         let started = Bold::run_job(&pool, "a", |_, _| Ok(())).unwrap_err();
 
         for error in [created, started] {
-            assert!(matches!(error, Error::Misconfigured { .. }), "{error:?}");
+            assert_err!(error, Misconfigured);
             let message = error.to_string();
             assert!(
                 message.contains("`retry`") && message.contains("BoldUpdates"),

@@ -5,8 +5,8 @@ use std::sync::Barrier;
 use std::time::Duration;
 
 use diesel::prelude::*;
+use diesel_status_tracker::StatusTracked;
 use diesel_status_tracker::clock::ago;
-use diesel_status_tracker::{Error, StatusTracked};
 use serde_json::json;
 
 use super::database::{TestDb, TestPool};
@@ -217,7 +217,7 @@ fn rows_that_cannot_be_read_do_not_block_their_batch() {
         };
 
         assert_eq!(got, [6, 5, 3, 2, 1], "{n} at a time");
-        assert!(matches!(last, Error::Database { .. }), "{last:?}");
+        assert_err!(last, Database);
         for unreadable in [9, 8, 7, 4] {
             assert_eq!(seen(&db, unreadable), (Status::Pending, false, 0));
         }
@@ -234,7 +234,7 @@ fn a_row_alone_that_cannot_be_read_is_named() {
 
     let error = Task::claim_next(&pool, 5).unwrap_err();
 
-    assert!(matches!(error, Error::Database { .. }), "{error:?}");
+    assert_err!(error, Database);
     assert!(error.to_string().contains("tasks 1"), "{error}");
     assert_eq!(seen(&db, 1), (Status::Failed, false, 2));
 }

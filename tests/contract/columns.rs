@@ -3,7 +3,7 @@
 
 use std::fmt::Debug;
 
-use diesel_status_tracker::{Error, JobStore, KeyOf, StatusOf, StatusTracked, Tracked};
+use diesel_status_tracker::{JobStore, KeyOf, StatusOf, StatusTracked, Tracked};
 use serde_json::Value;
 
 use super::database::{TestConnection, TestDb};
@@ -116,7 +116,7 @@ where
     S::create_and_save(&pool, S::key(), none()).unwrap();
     assert!(errors(&assert_seen(S::PENDING, 0)).is_empty());
     let taken = S::create_and_save(&pool, S::key(), none()).err().unwrap();
-    assert!(matches!(taken, Error::AlreadyExists { .. }), "{taken:?}");
+    assert_err!(taken, AlreadyExists);
     assert!(taken.to_string().contains(S::NAME), "{taken}");
     assert_eq!(S::create_many(&pool, [(S::key(), none())]).unwrap(), 0);
 
@@ -134,7 +134,7 @@ where
     assert_seen(S::PENDING, 0);
 
     let failed = S::run_job(&pool, S::key(), |_, _| Err::<(), _>("no paper".into()));
-    assert!(matches!(failed, Err(Error::Failed { .. })), "{failed:?}");
+    assert_err!(failed.unwrap_err(), Failed);
     assert_eq!(errors(&assert_seen(S::FAILED, 1)), ["no paper"]);
 
     let dead = S::start(&pool, S::key()).unwrap();
@@ -145,7 +145,7 @@ where
     S::age_lock(&mut db.conn());
     assert_eq!(S::expire_locks(&pool).unwrap(), 1);
     let late = dead.succeed().unwrap_err();
-    assert!(matches!(late, Error::LockLost { .. }), "{late:?}");
+    assert_err!(late, LockLost);
     let expired = assert_seen(S::FAILED, 2);
     assert!(
         errors(&expired)[0].contains("the lock expired"),
@@ -153,7 +153,7 @@ where
     );
 
     let failed = S::run_next(&pool, |_, _| Err::<(), _>("no ink".into()));
-    assert!(matches!(failed, Err(Error::Failed { .. })), "{failed:?}");
+    assert_err!(failed.unwrap_err(), Failed);
     let ignored = assert_seen(S::IGNORED, 3);
     assert_eq!(
         (errors(&ignored)[0], errors(&ignored)[2]),
@@ -162,10 +162,7 @@ where
     assert_eq!(ignored["error"], "no ink");
     assert_eq!(S::run_next(&pool, |_, _| Ok(())).unwrap(), None);
     let refused = S::start(&pool, S::key()).unwrap_err();
-    assert!(
-        matches!(refused, Error::Ignored { retry: 3, .. }),
-        "{refused:?}"
-    );
+    assert_err!(refused, Ignored { retry: 3, .. });
     assert_eq!(S::count_by_status(&pool).unwrap(), [(S::IGNORED, 1)]);
 
     S::reset(&pool, S::key()).unwrap();

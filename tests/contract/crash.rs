@@ -1,20 +1,12 @@
 //! Workers that die, or are overtaken, as processes do.
 
 use diesel::prelude::*;
-use diesel_status_tracker::{Error, StatusTracked};
+use diesel_status_tracker::StatusTracked;
 use serde_json::json;
 
-use super::database::{TestDb, TestPool};
-use super::jobs::{Job, JobUpdates, Status, age_lock, data, history, jobs, row};
+use super::database::TestDb;
+use super::jobs::{Job, JobUpdates, Status, age_lock, data, history, jobs, one_job, row};
 use super::process::Worker;
-
-/// A database with the job "a".
-fn one_job() -> (TestDb, TestPool) {
-    let db = TestDb::new();
-    let pool = db.pool(1);
-    Job::create_and_save(&pool, "a", data(json!("old"))).unwrap();
-    (db, pool)
-}
 
 /// A worker that holds the job "a".
 fn holder(db: &TestDb) -> Worker {
@@ -35,7 +27,7 @@ fn a_killed_worker_leaves_a_lock_whose_expiry_is_one_failed_attempt() {
     assert_eq!(row(&db, "a"), held);
     assert_eq!(Job::expire_locks(&pool).unwrap(), 0, "the lock is fresh");
     let early = Job::start(&pool, "a").unwrap_err();
-    assert!(matches!(early, Error::Locked { .. }), "{early:?}");
+    assert_err!(early, Locked);
     assert_eq!(row(&db, "a"), held);
 
     age_lock(&db, "a");
@@ -100,10 +92,7 @@ fn a_job_that_kills_its_worker_every_time_ends_ignored() {
     }
     let error = Job::start(&pool, "a").unwrap_err();
 
-    assert!(
-        matches!(error, Error::Ignored { retry: 3, .. }),
-        "{error:?}"
-    );
+    assert_err!(error, Ignored { retry: 3, .. });
     let job = row(&db, "a");
     assert_eq!((job.status, job.retry), (Status::Ignored, Job::MAX_RETRY));
     assert_eq!((job.lock.as_ref(), history(&job).len()), (None, 3));

@@ -72,7 +72,7 @@ fn a_taken_key_already_exists_and_its_row_stays() {
 
     let error = Job::create_and_save(&pool, "a", data(json!(2))).unwrap_err();
 
-    assert!(matches!(error, Error::AlreadyExists { .. }), "{error:?}");
+    assert_err!(error, AlreadyExists);
     assert_names(&error, "a");
     assert_eq!(row(&db, "a"), before);
 }
@@ -207,7 +207,7 @@ fn a_conflict_does_not_break_the_callers_transaction() {
 
     let write = |conn: &mut Pooled| -> QueryResult<()> {
         let error = Job::create_and_save(&mut *conn, "a", data(json!(1))).unwrap_err();
-        assert!(matches!(error, Error::AlreadyExists { .. }), "{error:?}");
+        assert_err!(error, AlreadyExists);
         let absent = Job::create_if_absent(&mut *conn, "a", data(json!(2))).unwrap();
         assert_eq!(absent, None);
         let rows = [("a", data(json!(3))), ("b", data(json!(3)))];

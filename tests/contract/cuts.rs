@@ -8,7 +8,7 @@ use diesel_status_tracker::{Error, StatusTracked};
 use serde_json::json;
 
 use super::database::{TestDb, TestPool, pool_at};
-use super::faults::{assert_succeeded, create, one_job};
+use super::faults::{assert_succeeded, create, one_job_behind_proxy};
 use super::jobs::{Job, Status, age_lock, assert_names, data, history, row};
 use super::proxy::Turn;
 
@@ -18,7 +18,7 @@ use super::proxy::Turn;
 pub fn cut_everywhere(work: impl Fn(&TestDb, &TestPool, &str)) {
     let turns = [Turn::Request, Turn::Answer].map(|turn| [(turn, false), (turn, true)]);
     for (turn, is_kept) in turns.concat() {
-        let (db, proxy, mut pool) = one_job();
+        let (db, proxy, mut pool) = one_job_behind_proxy();
         for n in 1.. {
             if !is_kept {
                 pool = pool_at(proxy.url(), 1, Duration::from_secs(30));
@@ -59,7 +59,7 @@ fn wherever_the_line_breaks_a_failure_is_counted_once() {
             *updates = data(json!("new"));
             Err::<(), _>("no paper".into())
         });
-        assert!(matches!(ended, Err(Error::Failed { .. })), "{ended:?}");
+        assert_err!(ended.unwrap_err(), Failed);
         let job = row(db, id);
         assert_eq!(
             (job.status, job.retry, &job.lock),

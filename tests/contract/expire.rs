@@ -3,43 +3,19 @@
 use std::time::Duration;
 
 use diesel::prelude::*;
+use diesel_status_tracker::StatusTracked;
 use diesel_status_tracker::clock::{ago, now};
-use diesel_status_tracker::{Error, StatusTracked};
 use serde_json::json;
 
-use super::database::{TestDb, TestPool};
+use super::database::TestDb;
 use super::jobs::{
-    Job, JobUpdates, Status, age_lock, assert_names, data, history, jobs, row, set_status,
+    Job, JobUpdates, Status, assert_names, die, history, jobs, one_job, row, set_status,
 };
-
-fn one_job() -> (TestDb, TestPool) {
-    let db = TestDb::new();
-    let pool = db.pool(1);
-    Job::create_and_save(&pool, "a", data(json!("old"))).unwrap();
-    (db, pool)
-}
-
-/// Leaves the row as a worker does that is killed in its attempt on "a".
-fn die(db: &TestDb, pool: &TestPool) {
-    let attempt = Job::start(pool, "a").unwrap();
-    let dead = row(db, "a");
-    drop(attempt);
-    diesel::update(jobs::table.find("a"))
-        .set((
-            jobs::status.eq(dead.status),
-            jobs::lock.eq(dead.lock),
-            jobs::retry.eq(dead.retry),
-            jobs::errors.eq(dead.errors),
-        ))
-        .execute(&mut *db.conn())
-        .unwrap();
-    age_lock(db, "a");
-}
 
 #[test]
 fn a_dead_attempt_is_a_failed_one() {
     let (db, pool) = one_job();
-    die(&db, &pool);
+    die::<Job>(&db, &pool, "a");
     let dead = row(&db, "a");
 
     assert_eq!(Job::expire_locks(&pool).unwrap(), 1);
@@ -65,17 +41,14 @@ fn a_dead_attempt_is_a_failed_one() {
 fn a_job_that_kills_each_worker_ends_ignored() {
     let (db, pool) = one_job();
 
-    die(&db, &pool);
+    die::<Job>(&db, &pool, "a");
     Job::expire_locks(&pool).unwrap();
-    die(&db, &pool); // the next one takes the lock over by itself
-    die(&db, &pool);
+    die::<Job>(&db, &pool, "a"); // the next one takes the lock over by itself
+    die::<Job>(&db, &pool, "a");
     assert_eq!(row(&db, "a").retry, 2);
     let error = Job::run_job(&pool, "a", |_, _| -> Result<(), _> { panic!("it ran") }).unwrap_err();
 
-    assert!(
-        matches!(error, Error::Ignored { retry: 3, .. }),
-        "{error:?}"
-    );
+    assert_err!(error, Ignored { retry: 3, .. });
     let job = row(&db, "a");
     assert_eq!(
         (job.status, job.retry, job.lock.clone()),
@@ -88,7 +61,7 @@ fn a_job_that_kills_each_worker_ends_ignored() {
 #[test]
 fn start_claims_a_job_with_an_expired_lock() {
     let (db, pool) = one_job();
-    die(&db, &pool);
+    die::<Job>(&db, &pool, "a");
     let dead = row(&db, "a");
 
     let attempt = Job::start(&pool, "a").unwrap();
@@ -119,7 +92,7 @@ fn live_attempts_are_not_expired() {
     assert_eq!(Job::expire_locks(&pool).unwrap(), 0);
     let error = Job::start(&pool, "a").unwrap_err();
 
-    assert!(matches!(error, Error::Locked { .. }), "{error:?}");
+    assert_err!(error, Locked);
     assert_eq!(row(&db, "a"), live);
 }
 
@@ -187,15 +160,12 @@ fn a_lock_by_hand_never_expires_and_the_error_says_so() {
         assert_eq!(Job::expire_locks(&pool).unwrap(), 0);
         let error = Job::start(&pool, "a").unwrap_err();
 
-        assert!(
-            matches!(
-                error,
-                Error::Locked {
-                    expires_at: None,
-                    ..
-                }
-            ),
-            "{error:?}"
+        assert_err!(
+            error,
+            Locked {
+                expires_at: None,
+                ..
+            }
         );
         assert_names(&error, "a");
         assert!(error.to_string().contains("does not expire"), "{error}");
@@ -219,15 +189,12 @@ fn a_step_may_have_its_locks_never_expire() {
     assert_eq!(Eternal::expire_locks(&pool).unwrap(), 0);
     let error = Eternal::start(&pool, "a").unwrap_err();
 
-    assert!(
-        matches!(
-            error,
-            Error::Locked {
-                expires_at: None,
-                ..
-            }
-        ),
-        "{error:?}"
+    assert_err!(
+        error,
+        Locked {
+            expires_at: None,
+            ..
+        }
     );
     assert!(Eternal::is_locked(&pool, "a").unwrap());
     assert_eq!(row(&db, "a"), before);

@@ -16,7 +16,7 @@ use super::sessions;
 type Attempt = RunningJob<Job, TestConnection>;
 
 /// A database with the job "a", and a way to it that can be cut.
-pub fn one_job() -> (TestDb, Proxy, TestPool) {
+pub fn one_job_behind_proxy() -> (TestDb, Proxy, TestPool) {
     let db = TestDb::new();
     let proxy = Proxy::to(db.url());
     let pool = pool_at(proxy.url(), 1, Duration::from_secs(30));
@@ -49,7 +49,7 @@ fn a_pool_full_of_dead_connections_still_runs_a_job() {
         },
     ];
     for end in ends {
-        let (db, proxy, _) = one_job();
+        let (db, proxy, _) = one_job_behind_proxy();
         let pool = pool_at(proxy.url(), CONNECTIONS, Duration::from_secs(30));
         let mut held: Vec<_> = (0..CONNECTIONS).map(|_| pool.get().unwrap()).collect();
         let numbers: Vec<_> = held.iter_mut().map(|conn| sessions::number(conn)).collect();
@@ -68,7 +68,7 @@ fn a_pool_full_of_dead_connections_still_runs_a_job() {
 
 #[test]
 fn an_outcome_counts_as_written_after_a_lost_answer_and_a_lost_renewal() {
-    let (db, proxy, pool) = one_job();
+    let (db, proxy, pool) = one_job_behind_proxy();
     let mut attempt = Job::start(&pool, "a").unwrap();
     attempt.updates = data(json!("new"));
 
@@ -88,7 +88,7 @@ fn an_outcome_counts_as_written_after_a_lost_answer_and_a_lost_renewal() {
 
 #[test]
 fn in_a_transaction_of_the_callers_a_broken_line_is_an_error_at_once() {
-    let (db, proxy, pool) = one_job();
+    let (db, proxy, pool) = one_job_behind_proxy();
     let before = row(&db, "a");
     let mut conn = pool.get().unwrap();
 
@@ -96,7 +96,7 @@ fn in_a_transaction_of_the_callers_a_broken_line_is_an_error_at_once() {
         diesel::delete(jobs::table.find("a")).execute(conn)?;
         proxy.cut(Turn::Request, 1);
         let error = Job::create_and_save(&mut *conn, "b", JobUpdates::default()).unwrap_err();
-        assert!(matches!(error, Error::Database { .. }), "{error:?}");
+        assert_err!(error, Database);
         assert_names(&error, "b");
         Err(diesel::result::Error::RollbackTransaction)
     });
@@ -115,7 +115,7 @@ fn a_server_that_stays_away_is_an_error_and_the_job_recovers_by_expiry() {
         |attempt| ManuallyDrop::new(attempt).save(JobUpdates::default()),
     ];
     for write in writes {
-        let (db, proxy, _) = one_job();
+        let (db, proxy, _) = one_job_behind_proxy();
         let pool = pool_at(proxy.url(), 1, Duration::from_millis(50));
         while pool.get().is_err() {} // connects, however long that takes
         let attempt = Job::start(&pool, "a").unwrap();
@@ -124,11 +124,11 @@ fn a_server_that_stays_away_is_an_error_and_the_job_recovers_by_expiry() {
         proxy.goes_away();
         let error = write(attempt).unwrap_err();
 
-        assert!(matches!(error, Error::Database { .. }), "{error:?}");
+        assert_err!(error, Database);
         assert_names(&error, "a");
         assert_eq!(row(&db, "a"), held);
         let error = Job::start(&pool, "a").unwrap_err();
-        assert!(matches!(error, Error::Pool { .. }), "{error:?}");
+        assert_err!(error, Pool);
 
         proxy.returns();
         let pool = pool_at(proxy.url(), 1, Duration::from_secs(30));
@@ -143,7 +143,7 @@ fn a_server_that_stays_away_is_an_error_and_the_job_recovers_by_expiry() {
 
 #[test]
 fn a_job_asks_the_server_once_a_statement_and_never_for_a_ping() {
-    let (db, proxy, pool) = one_job();
+    let (db, proxy, pool) = one_job_behind_proxy();
     for id in ["b", "c", "d"] {
         create(&db, id);
     }

@@ -33,7 +33,7 @@ fn the_guard_is_the_job_and_holds_it() {
     assert_eq!(running.status, Status::InProgress);
     assert_eq!(running.lock.as_deref(), Some(attempt.token()));
     let again = Job::start(&pool, "a").unwrap_err();
-    assert!(matches!(again, Error::Locked { .. }), "{again:?}");
+    assert_err!(again, Locked);
 
     attempt.updates = data(json!("new"));
     attempt.succeed().unwrap();
@@ -212,7 +212,7 @@ fn a_late_attempt_writes_nothing() {
 
             let error = write(late).unwrap_err();
 
-            assert!(matches!(error, Error::LockLost { .. }), "{error:?}");
+            assert_err!(error, LockLost);
             assert_names(&error, "a");
             assert_eq!(row(&db, "a"), before);
             if let Some(other) = other {

@@ -5,10 +5,10 @@ use std::time::Duration;
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
 use diesel_status_tracker::clock::ago;
-use diesel_status_tracker::{Error, status_codes};
-use serde_json::Value;
+use diesel_status_tracker::{Error, StatusTracked, status_codes};
+use serde_json::{Value, json};
 
-use super::database::TestDb;
+use super::database::{TestDb, TestPool};
 
 diesel::table! {
     jobs (id) {
@@ -63,6 +63,18 @@ tracked! {
     Job in jobs { key: (id: String), status: Status, updates: JobUpdates, steps: [Job] }
 }
 
+/// A database with the job "a", of which nothing has run.
+pub fn one_job() -> (TestDb, TestPool) {
+    one_job_in(TestDb::new())
+}
+
+/// The same in a database that has more tables.
+pub fn one_job_in(db: TestDb) -> (TestDb, TestPool) {
+    let pool = db.pool(1);
+    Job::create_and_save(&pool, "a", data(json!("old"))).unwrap();
+    (db, pool)
+}
+
 pub fn data(data: Value) -> JobUpdates {
     JobUpdates { data: Some(data) }
 }
@@ -81,6 +93,12 @@ pub fn set_status(db: &TestDb, id: &str, status: Status) {
         .set(jobs::status.eq(status))
         .execute(&mut *db.conn())
         .unwrap();
+}
+
+/// Leaves a job as a worker of this step does that dies; its lock has expired.
+pub fn die<S: StatusTracked<Job = Job>>(db: &TestDb, pool: &TestPool, id: &str) {
+    std::mem::forget(S::start(pool, id).unwrap());
+    age_lock(db, id);
 }
 
 /// Makes the lock on a job old enough to count as abandoned, by any step here.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use diesel::prelude::*;
 use diesel_status_tracker::clock::ago;
-use diesel_status_tracker::{Error, JobStore, KeyOf, Retry, StatusOf, StatusTracked, Tracked};
+use diesel_status_tracker::{JobStore, KeyOf, Retry, StatusOf, StatusTracked, Tracked};
 
 use super::backend::{SPELLINGS, Spelling};
 use super::database::{TestConnection, TestDb};
@@ -109,7 +109,7 @@ where
     // One row has been created, whatever the spelling.
     S::create_and_save(&pool, a(), none()).unwrap();
     let taken = S::create_and_save(&pool, other(), none()).err().unwrap();
-    assert!(matches!(taken, Error::AlreadyExists { .. }), "{taken:?}");
+    assert_err!(taken, AlreadyExists);
     assert!(
         S::create_if_absent(&pool, other(), none())
             .unwrap()
@@ -129,7 +129,7 @@ where
         assert!(!S::is_locked(&pool, key.clone()).unwrap());
         let mut attempt = S::start(&pool, key.clone()).unwrap();
         let held = S::start(&pool, a()).unwrap_err();
-        assert!(matches!(held, Error::Locked { .. }), "{held:?}");
+        assert_err!(held, Locked);
         attempt.renew().unwrap();
         let mut updates = none();
         S::Job::note(&mut updates);

@@ -50,7 +50,7 @@ fn a_lock_that_expires_at_once_is_refused() {
         failed(Fleeting::worker(&pool).run_until_empty(|_, _| Ok(()))),
         failed(Fleeting::expire_locks(&pool)),
     ] {
-        assert!(matches!(error, Error::Misconfigured { .. }), "{error:?}");
+        assert_err!(error, Misconfigured);
         let message = error.to_string();
         assert!(
             message.contains("LOCK_EXPIRE") && message.contains("Fleeting"),
@@ -112,7 +112,7 @@ fn a_job_may_wait_for_ever() {
     for id in 1..=4 {
         assert_eq!(seen(&db, id), (Status::Failed, false, 1));
         let early = Eternal::start(&pool, id).unwrap_err();
-        assert!(matches!(early, Error::NotReady { .. }), "{early:?}");
+        assert_err!(early, NotReady);
     }
 }
 
@@ -174,7 +174,7 @@ fn more_threads_than_a_machine_has_are_refused() {
         .run(|_, _| Ok(()))
         .unwrap_err();
 
-    assert!(matches!(error, Error::Misconfigured { .. }), "{error:?}");
+    assert_err!(error, Misconfigured);
     assert!(error.to_string().contains("10000 threads"), "{error}");
     assert_eq!(row(&db, "0"), before);
 }

@@ -2,7 +2,7 @@
 //! is the job's own failure, whatever it says.
 
 use diesel::prelude::*;
-use diesel_status_tracker::{BoxError, Error, StatusTracked};
+use diesel_status_tracker::{BoxError, StatusTracked};
 use serde_json::json;
 
 use super::backend::refusal;
@@ -68,7 +68,7 @@ fn a_trigger_that_refuses_the_mark_and_speaks_of_locks_is_not_waited_for() {
 
             let error = Job::run_job(&pool, "a", |_, _| Ok(())).unwrap_err();
 
-            assert!(matches!(error, Error::Database { .. }), "{error:?}");
+            assert_err!(error, Database);
             assert_names(&error, "a");
             assert!(error.to_string().contains(text), "{error}");
             let refused = |event: &Event| matches!(event, Event::Failed(said) if said == text);

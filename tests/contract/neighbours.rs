@@ -6,7 +6,7 @@ use std::time::Duration;
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel_status_tracker::clock::ago;
-use diesel_status_tracker::{Error, Retry, StatusTracked};
+use diesel_status_tracker::{Retry, StatusTracked};
 
 use super::backend::UNREADABLE_TIME;
 use super::database::{TestConnection, TestDb, TestPool};
@@ -84,7 +84,7 @@ fn a_start_of_a_row_that_cannot_be_claimed_says_why() {
     let (db, pool) = with_a_bad_one(refuse, CLAIM_OF_BAD, 0);
     let before = row(&db, "bad");
     let error = Job::start(&pool, "bad").unwrap_err();
-    assert!(matches!(error, Error::Database { .. }), "{error:?}");
+    assert_err!(error, Database);
     assert_names(&error, "bad");
     assert!(error.to_string().contains("not to be had"), "{error}");
     assert_eq!(row(&db, "bad"), before);
@@ -92,7 +92,7 @@ fn a_start_of_a_row_that_cannot_be_claimed_says_why() {
     let (db, pool) = with_a_bad_one(drop_updates, CLAIM_OF_BAD, 0);
     let before = row(&db, "bad");
     let error = Job::start(&pool, "bad").unwrap_err();
-    assert!(matches!(error, Error::UpdateDropped { .. }), "{error:?}");
+    assert_err!(error, UpdateDropped);
     assert_names(&error, "bad");
     assert!(error.to_string().contains("trigger"), "{error}");
     assert_eq!(row(&db, "bad"), before);

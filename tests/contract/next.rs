@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use diesel::prelude::*;
 use diesel_status_tracker::clock::{ago, from_now};
-use diesel_status_tracker::{Error, KeyOf, StatusTracked};
+use diesel_status_tracker::{KeyOf, StatusTracked};
 
 use super::database::{TestDb, TestPool};
 use super::jobs::{Job, JobUpdates, Status, history, jobs, row, set_status};
@@ -87,7 +87,7 @@ fn a_failed_job_is_claimed_again_until_it_is_ignored() {
 
     for attempt in 1..=3 {
         let ended = Job::run_next(&pool, |_, _| Err::<(), _>("no paper".into()));
-        assert!(matches!(ended, Err(Error::Failed { .. })), "{ended:?}");
+        assert_err!(ended.unwrap_err(), Failed);
         assert_eq!(row(&db, "a").retry, attempt);
     }
 
@@ -161,15 +161,12 @@ mod own_order {
         // The third has none, and is due.
         assert_eq!(drain::<Task>(|| next_task(&pool)), [2, 3]);
         let early = Task::start(&pool, 1).unwrap_err();
-        assert!(
-            matches!(
-                early,
-                Error::NotReady {
-                    run_at: Some(_),
-                    ..
-                }
-            ),
-            "{early:?}"
+        assert_err!(
+            early,
+            NotReady {
+                run_at: Some(_),
+                ..
+            }
         );
         assert!(early.to_string().contains("tasks 1"), "{early}");
         assert_eq!(seen(&db, 1), (Status::Pending, false, 0));
@@ -187,7 +184,7 @@ mod own_order {
         let start = Task::start(&pool, 1).unwrap_err();
 
         for error in [next, start] {
-            assert!(matches!(error, Error::Database { .. }), "{error:?}");
+            assert_err!(error, Database);
             assert!(error.to_string().contains("tasks 1"), "{error}");
         }
         assert_eq!(seen(&db, 1), (Status::Failed, false, 2));
@@ -210,7 +207,7 @@ mod own_order {
         };
 
         assert_eq!(done, [4, 5, 7, 8, 9]);
-        assert!(matches!(last, Err(Error::Database { .. })), "{last:?}");
+        assert_err!(last.unwrap_err(), Database);
         for id in 1..=9 {
             let status = if done.contains(&id) {
                 Status::Succeeded

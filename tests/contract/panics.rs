@@ -14,14 +14,13 @@ use diesel::expression::AsExpression;
 use diesel::prelude::*;
 use diesel::serialize::{self, Output, ToSql};
 use diesel::sql_types::{Integer, Text};
-use diesel_status_tracker::clock::ago;
 use diesel_status_tracker::{BoxError, Error, Event, StatusTracked};
 use serde_json::Value;
 
 use super::database::{TestDb, TestPool};
 use super::jobs::Status;
 use super::process::Worker;
-use super::tasks::{Task, seen, tasks, with_tasks};
+use super::tasks::{Task, die, seen, tasks, with_tasks};
 use super::worker::summary;
 
 /// What of an error panics, or has no end.
@@ -201,15 +200,6 @@ static SCHEDULE: [Duration; 1] = [Duration::ZERO];
 const TOO_SHORT: &str = "`RETRY_DELAY` panicked, so the job is ready at once: \
     panic: index out of bounds: the len is 1 but the index is 1";
 
-/// Leaves the job as a worker does that is killed.
-fn die(db: &TestDb, pool: &TestPool) {
-    std::mem::forget(Short::start(pool, 1).unwrap());
-    diesel::update(tasks::table.find(1))
-        .set(tasks::lock_at.eq(ago(Duration::from_secs(60 * 60))))
-        .execute(&mut *db.conn())
-        .unwrap();
-}
-
 /// Every way in which an attempt fails, and what is recorded of it.
 const FAILURES: [(fn(&TestDb, &TestPool), &str); 8] = [
     (
@@ -248,14 +238,14 @@ const FAILURES: [(fn(&TestDb, &TestPool), &str); 8] = [
     ),
     (
         |db, pool| {
-            die(db, pool);
+            die::<Short>(db, pool, 1);
             assert_eq!(Short::expire_locks(pool).unwrap(), 1);
         },
         EXPIRED,
     ),
     (
         |db, pool| {
-            die(db, pool);
+            die::<Short>(db, pool, 1);
             // It takes the lock over, and is dropped.
             Short::start(pool, 1).unwrap().succeed().unwrap();
             db.sql("UPDATE tasks SET status = 30, retry = 1");
@@ -288,7 +278,7 @@ fn a_worker_goes_on_where_delays_panic() {
     for threads in [1, 3] {
         let (db, _) = with_tasks(1..=20);
         let pool = db.pool(2);
-        die(&db, &pool);
+        die::<Short>(&db, &pool, 1);
         let done = in_time(&pool, move |pool| {
             let worker = Short::worker(&pool).threads(threads).batch(4);
             worker.run_until_empty(|task, _| match task.id {
@@ -599,7 +589,7 @@ fn rows_that_panic_when_they_are_read_are_passed_over() {
 fn an_observer_whose_panics_panic_does_no_harm() {
     let (db, _) = with_tasks(1..=6);
     let pool = db.pool(2);
-    die(&db, &pool);
+    die::<Short>(&db, &pool, 1);
 
     let done = in_time(&pool, |pool| {
         let worker = Task::worker(&pool).threads(2).batch(2);

@@ -153,7 +153,7 @@ fn on_a_connection_of_the_callers_the_first_error_is_the_answer() {
 
             let error = ended.unwrap_err();
             let error = error.downcast_ref::<Error>().unwrap();
-            assert!(matches!(error, Error::Database { .. }), "{error:?}");
+            assert_err!(error, Database);
             assert_names(error, "a");
             assert_eq!(updates(&scene.log), 1);
             assert_eq!(row(&scene.db, "a"), before);
@@ -230,7 +230,7 @@ mod checked {
         });
 
         let error = ended.unwrap_err();
-        assert!(matches!(error, Error::Database { .. }), "{error:?}");
+        assert_err!(error, Database);
         assert!(error.to_string().contains("shipments 7"), "{error}");
         assert_eq!((runs, updates(&log)), (1, 2), "the claim and one try");
         let held = find();

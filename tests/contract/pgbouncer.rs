@@ -66,7 +66,7 @@ fn without_prepared_statements_every_call_works() {
         }
     });
     let failed = Job::run_job(&pool, "4", |_, _| Err::<(), _>("no paper".into()));
-    assert!(matches!(failed, Err(Error::Failed { .. })), "{failed:?}");
+    assert_err!(failed.unwrap_err(), Failed);
     Job::run_next(&pool, |_, _| Ok(())).unwrap().unwrap();
     for attempt in Job::claim_next(&pool, 2).unwrap() {
         attempt.succeed().unwrap();

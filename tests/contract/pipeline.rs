@@ -196,15 +196,12 @@ fn a_row_that_another_steps_attempt_holds_is_locked() {
     for _ in 0..2 {
         let held = photo(&db);
         let error = go_on::<Resize>(&pool, "resized").unwrap_err();
-        assert!(
-            matches!(
-                error,
-                Error::Locked {
-                    expires_at: None,
-                    ..
-                }
-            ),
-            "{error:?}"
+        assert_err!(
+            error,
+            Locked {
+                expires_at: None,
+                ..
+            }
         );
         assert!(error.to_string().contains("photos 1"), "{error}");
         // Nor is it told to wait: it would be refused all the same.

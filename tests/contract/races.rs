@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use diesel_status_tracker::{Error, StatusTracked};
+use diesel_status_tracker::StatusTracked;
 
 use super::database::{TestDb, TestPool};
 use super::jobs::{Job, JobUpdates, Status, age_lock, history, row};
@@ -152,7 +152,7 @@ fn one_of_two_claims_gets_an_expired_job_and_the_expiry_counts_once() {
     let error = Job::start(&scene.pool, "a").unwrap_err();
 
     scene.assert_done();
-    assert!(matches!(error, Error::Locked { .. }), "{error:?}");
+    assert_err!(error, Locked);
     let job = row(&scene.db, "a");
     let taken = taken.lock().unwrap().take().unwrap();
     assert_eq!(job.lock.as_deref(), Some(taken.token()));

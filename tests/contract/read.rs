@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use diesel::prelude::*;
 use diesel_status_tracker::clock::ago;
-use diesel_status_tracker::{Error, Order, StatusTracked};
+use diesel_status_tracker::{Order, StatusTracked};
 
 use super::database::{TestDb, TestPool};
 use super::jobs::{Job, JobUpdates, Status, age_lock, assert_names, jobs, row, set_status};
@@ -130,6 +130,6 @@ fn a_job_is_locked_while_somebody_holds_it() {
 fn is_locked_of_a_missing_job_is_an_error() {
     let (_db, pool) = three_jobs();
     let error = Job::is_locked(&pool, "d").unwrap_err();
-    assert!(matches!(error, Error::NotFound { .. }), "{error:?}");
+    assert_err!(error, NotFound);
     assert_names(&error, "d");
 }

@@ -5,8 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use diesel_status_tracker::{BoxError, Error, Failure, StatusTracked};
 use serde_json::json;
 
-use super::database::{TestDb, TestPool};
-use super::jobs::{Job, JobUpdates, Status, age_lock, history, row};
+use super::database::TestDb;
+use super::jobs::{Job, Status, age_lock, history, one_job, row};
 
 const SECRET: &str = "sk_4f9a";
 
@@ -29,13 +29,6 @@ step! { Once on Job {
         Discreet::redact(failure);
     }
 } }
-
-fn one_job() -> (TestDb, TestPool) {
-    let db = TestDb::new();
-    let pool = db.pool(1);
-    Job::create_and_save(&pool, "a", JobUpdates::default()).unwrap();
-    (db, pool)
-}
 
 fn refused() -> BoxError {
     format!("the key {SECRET} is not valid").into()

@@ -3,22 +3,14 @@
 use std::time::Duration;
 
 use diesel::prelude::*;
+use diesel_status_tracker::StatusTracked;
 use diesel_status_tracker::clock::{from_now, now};
-use diesel_status_tracker::{Error, StatusTracked};
-use serde_json::json;
 
 use super::database::{TestDb, TestPool};
 use super::jobs::{
-    Job, JobUpdates, Status, age_lock, assert_names, data, history, jobs, row, set_status,
+    Job, JobUpdates, Status, age_lock, assert_names, history, jobs, one_job, row, set_status,
 };
 use super::sessions::{CHANGES_ARE_UNDONE, drop_updates};
-
-fn one_job() -> (TestDb, TestPool) {
-    let db = TestDb::new();
-    let pool = db.pool(1);
-    Job::create_and_save(&pool, "a", data(json!("old"))).unwrap();
-    (db, pool)
-}
 
 /// Holds that the job is as new, and can be had.
 fn assert_fresh(db: &TestDb, pool: &TestPool, before: Job) {
@@ -77,15 +69,12 @@ fn a_held_job_is_not_reset_until_its_lock_expires() {
     let held = row(&db, "a");
 
     let error = Job::reset(&pool, "a").unwrap_err();
-    assert!(
-        matches!(
-            error,
-            Error::Locked {
-                expires_at: Some(_),
-                ..
-            }
-        ),
-        "{error:?}"
+    assert_err!(
+        error,
+        Locked {
+            expires_at: Some(_),
+            ..
+        }
     );
     assert_names(&error, "a");
     assert_eq!(row(&db, "a"), held);
@@ -108,15 +97,12 @@ fn a_refused_reset_says_when_it_will_work() {
     let error = Job::reset(&pool, "a").unwrap_err();
 
     // Locked by hand, and reset once that is as old as a dead attempt.
-    assert!(
-        matches!(
-            error,
-            Error::Locked {
-                expires_at: Some(_),
-                ..
-            }
-        ),
-        "{error:?}"
+    assert_err!(
+        error,
+        Locked {
+            expires_at: Some(_),
+            ..
+        }
     );
 }
 
@@ -128,7 +114,7 @@ fn a_job_of_another_step_is_not_reset() {
 
     let error = Job::reset(&pool, "a").unwrap_err();
 
-    assert!(matches!(error, Error::NotReady { .. }), "{error:?}");
+    assert_err!(error, NotReady);
     assert_names(&error, "a");
     assert_eq!(row(&db, "a"), before);
 }
@@ -137,7 +123,7 @@ fn a_job_of_another_step_is_not_reset() {
 fn a_missing_job_is_not_reset() {
     let (_db, pool) = one_job();
     let error = Job::reset(&pool, "b").unwrap_err();
-    assert!(matches!(error, Error::NotFound { .. }), "{error:?}");
+    assert_err!(error, NotFound);
     assert_names(&error, "b");
 }
 
@@ -160,7 +146,7 @@ fn a_reset_that_the_database_drops_is_a_clear_error() {
             continue;
         }
         let error = done.unwrap_err();
-        assert!(matches!(error, Error::UpdateDropped { .. }), "{error:?}");
+        assert_err!(error, UpdateDropped);
         assert_names(&error, "a");
         assert!(error.to_string().contains("trigger"), "{error}");
     }
@@ -250,15 +236,12 @@ mod due {
         )
         .unwrap();
         let early = Task::start(&pool, 1).unwrap_err();
-        assert!(
-            matches!(
-                early,
-                Error::NotReady {
-                    run_at: Some(_),
-                    ..
-                }
-            ),
-            "{early:?}"
+        assert_err!(
+            early,
+            NotReady {
+                run_at: Some(_),
+                ..
+            }
         );
 
         Task::reset(&pool, 1).unwrap();

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::database::{TestDb, TestPool};
 use super::jobs::{Job, JobUpdates, Status, history, jobs, row};
-use super::tasks::{Task, seen, tasks, with_tasks};
+use super::tasks::{Task, die, seen, tasks, with_tasks};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -110,15 +110,12 @@ fn let_come_due(db: &TestDb) {
 
 fn assert_waits_for_its_time<S: StatusTracked<Job = Task>>(pool: &TestPool, id: i32) {
     let early = S::start(pool, id).unwrap_err();
-    assert!(
-        matches!(
-            early,
-            Error::NotReady {
-                run_at: Some(_),
-                ..
-            }
-        ),
-        "{early:?}"
+    assert_err!(
+        early,
+        NotReady {
+            run_at: Some(_),
+            ..
+        }
     );
 }
 
@@ -268,15 +265,6 @@ fn without_a_run_at_column_a_job_is_ready_at_once() {
     Job::run_job(&pool, "a", |_, _| Ok(())).unwrap();
 }
 
-/// Leaves the job as a worker does that is killed.
-fn die(db: &TestDb, pool: &TestPool, id: i32) {
-    std::mem::forget(Slow::start(pool, id).unwrap());
-    diesel::update(tasks::table.find(id))
-        .set(tasks::lock_at.eq(ago(HOUR)))
-        .execute(&mut *db.conn())
-        .unwrap();
-}
-
 /// Every way in which an attempt fails.
 const FAILURES: [fn(&TestDb, &TestPool, i32); 6] = [
     |_, pool, id| {
@@ -290,11 +278,11 @@ const FAILURES: [fn(&TestDb, &TestPool, i32); 6] = [
     |_, pool, id| Slow::start(pool, id).unwrap().fail("no paper").unwrap(),
     |_, pool, id| drop(Slow::start(pool, id).unwrap()),
     |db, pool, id| {
-        die(db, pool, id);
+        die::<Slow>(db, pool, id);
         assert_eq!(Slow::expire_locks(pool).unwrap(), 1);
     },
     |db, pool, id| {
-        die(db, pool, id);
+        die::<Slow>(db, pool, id);
         // It takes the lock over, and finds a job that waits, or is ignored.
         let refused = Slow::start(pool, id).unwrap_err();
         assert!(

@@ -7,18 +7,10 @@ use std::time::Duration;
 use diesel_status_tracker::{BoxError, Error, StatusTracked};
 use serde_json::{Value, json};
 
-use super::database::{TestDb, TestPool};
+use super::database::TestPool;
 use super::jobs::{
-    Job, JobUpdates, Status, age_lock, assert_names, data, history, row, set_status,
+    Job, JobUpdates, Status, age_lock, assert_names, data, history, one_job, row, set_status,
 };
-
-/// A database with the job "a", of which nothing has run.
-fn one_job() -> (TestDb, TestPool) {
-    let db = TestDb::new();
-    let pool = db.pool(1);
-    Job::create_and_save(&pool, "a", data(json!("old"))).unwrap();
-    (db, pool)
-}
 
 fn fail(pool: &TestPool, message: &str) -> Error {
     Job::run_job(pool, "a", |_, _| Err::<(), _>(message.into())).unwrap_err()
@@ -62,7 +54,7 @@ fn a_failed_job_does_not_write_its_updates() {
     });
 
     let error = ended.unwrap_err();
-    assert!(matches!(error, Error::Failed { .. }), "{error:?}");
+    assert_err!(error, Failed);
     assert_names(&error, "a");
     let after = row(&db, "a");
     let at = after.errors["at"].as_str().unwrap();
@@ -99,10 +91,7 @@ fn the_third_failure_of_three_is_ignored() {
 
     let before = row(&db, "a");
     let error = Job::run_job(&pool, "a", |_, _| -> Result<(), _> { panic!("it ran") }).unwrap_err();
-    assert!(
-        matches!(error, Error::Ignored { retry: 3, .. }),
-        "{error:?}"
-    );
+    assert_err!(error, Ignored { retry: 3, .. });
     assert_names(&error, "a");
     assert_eq!(row(&db, "a"), before);
 }
@@ -130,7 +119,7 @@ fn the_history_holds_the_last_ten_failures_newest_first() {
 
     for n in 1..=12 {
         let ended = Patient::run_job(&pool, "a", |_, _| Err::<(), _>(format!("no {n}").into()));
-        assert!(matches!(ended, Err(Error::Failed { .. })));
+        assert_err!(ended.unwrap_err(), Failed);
     }
 
     let job = row(&db, "a");
@@ -150,16 +139,13 @@ fn a_start_that_is_refused_says_why_and_changes_nothing() {
     };
 
     let missing = refused("b");
-    assert!(matches!(missing, Error::NotFound { .. }), "{missing:?}");
+    assert_err!(missing, NotFound);
     assert_names(&missing, "b");
 
     set_status(&db, "a", Status::Succeeded);
     let before = row(&db, "a");
     let succeeded = refused("a");
-    assert!(
-        matches!(succeeded, Error::AlreadySucceeded { .. }),
-        "{succeeded:?}"
-    );
+    assert_err!(succeeded, AlreadySucceeded);
     assert_names(&succeeded, "a");
     assert_eq!(row(&db, "a"), before);
 
@@ -262,7 +248,7 @@ fn any_error_type_works_with_a_question_mark() {
         (3, "a text"),
     ] {
         let ended = Patient::run_job(&pool, "a", |_, _| work(kind));
-        assert!(matches!(ended, Err(Error::Failed { .. })), "{ended:?}");
+        assert_err!(ended.unwrap_err(), Failed);
         let errors = row(&db, "a").errors;
         assert!(errors["error"].as_str().unwrap().contains(part), "{errors}");
     }
@@ -317,7 +303,7 @@ fn a_success_or_failure_that_comes_too_late_is_lock_lost() {
         });
 
         let error = ended.unwrap_err();
-        assert!(matches!(error, Error::LockLost { .. }), "{error:?}");
+        assert_err!(error, LockLost);
         assert_names(&error, "a");
         assert_eq!(Some(row(&db, "a")), expired);
     }

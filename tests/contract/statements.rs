@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use diesel_status_tracker::{Error, StatusTracked};
+use diesel_status_tracker::StatusTracked;
 use serde_json::json;
 
 use super::database::{TestDb, TestPool};
@@ -36,7 +36,7 @@ fn assert_ran(log: &Log, statements: &[&[&str]]) {
 
 fn fail(pool: &TestPool, id: &str) {
     let ended = Job::run_job(pool, id, |_, _| Err::<(), _>("no paper".into()));
-    assert!(matches!(ended, Err(Error::Failed { .. })), "{ended:?}");
+    assert_err!(ended.unwrap_err(), Failed);
 }
 
 #[test]

@@ -1,8 +1,11 @@
 //! Jobs with an order of their own, a `run_at`, and a struct that cannot hold
 //! what the database allows.
 
+use std::time::Duration;
+
 use diesel::prelude::*;
 use diesel_status_tracker::StatusTracked;
+use diesel_status_tracker::clock::ago;
 
 use super::database::{TestDb, TestPool};
 use super::jobs::Status;
@@ -50,6 +53,15 @@ pub fn with_tasks(ids: impl IntoIterator<Item = i32>) -> (TestDb, TestPool) {
     let rows = ids.into_iter().map(|id| (id, TaskUpdates::default()));
     Task::create_many(&pool, rows).unwrap();
     (db, pool)
+}
+
+/// Leaves a task as a worker of this step does that dies; its lock has expired.
+pub fn die<S: StatusTracked<Job = Task>>(db: &TestDb, pool: &TestPool, id: i32) {
+    std::mem::forget(S::start(pool, id).unwrap());
+    diesel::update(tasks::table.find(id))
+        .set(tasks::lock_at.eq(ago(Duration::from_secs(60 * 60))))
+        .execute(&mut *db.conn())
+        .unwrap();
 }
 
 /// Status, whether it is locked, and `retry`.

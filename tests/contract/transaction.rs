@@ -18,7 +18,9 @@ use serde_json::json;
 
 use super::backend;
 use super::database::{TestConnection, TestDb, TestPool};
-use super::jobs::{Job, JobUpdates, Status, age_lock, assert_names, data, history, jobs, row};
+use super::jobs::{
+    Job, JobUpdates, Status, age_lock, assert_names, data, history, jobs, one_job_in, row,
+};
 use super::own_statements::{CLAIM, TRANSACTION};
 use super::pools::{Log, pool_with};
 use super::process::Worker;
@@ -34,12 +36,9 @@ diesel::table! {
 pub struct Tireless;
 step! { Tireless on Job { const MAX_RETRY: i32 = i32::MAX; } }
 
-/// A database with the job "a", of which nothing has run.
+/// A database with the job "a", of which nothing has run, and a ledger.
 pub fn one_job() -> (TestDb, TestPool) {
-    let db = TestDb::with_table(LEDGER);
-    let pool = db.pool(1);
-    Job::create_and_save(&pool, "a", data(json!("old"))).unwrap();
-    (db, pool)
+    one_job_in(TestDb::with_table(LEDGER))
 }
 
 /// The business write.
@@ -123,7 +122,7 @@ fn the_work_commits_with_the_updates_and_the_success_mark_and_returns_its_value(
     assert_eq!(after, expected);
     assert_eq!(bookings(&db, "a"), [1]);
     let again = Job::run_job_in_transaction(&pool, "a", never).unwrap_err();
-    assert!(matches!(again, Error::AlreadySucceeded { .. }), "{again:?}");
+    assert_err!(again, AlreadySucceeded);
 }
 
 #[test]
@@ -255,7 +254,7 @@ fn a_retry_has_its_effect() {
     assert_released(&db, end_by(Retry::release));
 
     let ended = end_by(Retry::never);
-    assert!(matches!(ended, Err(Error::Failed { .. })), "{ended:?}");
+    assert_err!(ended.unwrap_err(), Failed);
     let job = row(&db, "a");
     assert_eq!((job.status, job.retry), (Status::Ignored, 1));
     assert_eq!((job.lock, job.data), (None, Some(json!("old"))));
@@ -283,7 +282,7 @@ fn a_conflict_that_is_passed_on_is_no_failed_attempt_unless_a_retry_says_so() {
     assert!(error.is::<DieselError>(), "{error:?}");
 
     let ended = end_by(|| Retry::never().because(serialization_failure()).into());
-    assert!(matches!(ended, Err(Error::Failed { .. })), "{ended:?}");
+    assert_err!(ended.unwrap_err(), Failed);
     assert_eq!(row(&db, "a").status, Status::Ignored);
 }
 
@@ -298,7 +297,7 @@ fn a_release_after_a_failure_keeps_the_count() {
         Err::<(), _>(serialization_failure().into())
     });
 
-    assert!(matches!(ended, Err(Error::Released { .. })), "{ended:?}");
+    assert_err!(ended.unwrap_err(), Released);
     let job = row(&db, "a");
     assert_eq!((job.status, job.retry), (Status::Failed, 1));
     assert_eq!((job.lock, job.errors), (None, failed.errors));
@@ -341,7 +340,7 @@ fn an_attempt_that_has_lost_its_lock_writes_nothing() {
             });
 
             let error = ended.unwrap_err();
-            assert!(matches!(error, Error::LockLost { .. }), "{error:?}");
+            assert_err!(error, LockLost);
             assert_names(&error, "a");
             assert_eq!((row(&db, "a"), bookings(&db, "a")), (left, booked));
             let updates = log.statements();
@@ -404,7 +403,7 @@ fn a_transaction_that_cannot_begin_is_no_failed_attempt() {
         attempt.run_in_transaction(never).unwrap_err()
     });
 
-    assert!(matches!(error, Error::Pool { .. }), "{error:?}");
+    assert_err!(error, Pool);
     assert_eq!(row(&db, "a"), before, "it recovers by expiry");
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use std::{fmt, thread};
 
 use diesel::prelude::*;
-use diesel_status_tracker::{Error, Retry, StatusTracked, Summary};
+use diesel_status_tracker::{Retry, StatusTracked, Summary};
 use serde_json::json;
 
 use super::database::{TestDb, TestPool, UNREACHABLE, pool_at};
@@ -278,17 +278,17 @@ fn the_first_error_is_the_callers_and_nothing_runs() {
     let (db, pool) = drainable(1);
     db.sql("ALTER TABLE jobs DROP COLUMN data");
     let error = work(&pool);
-    assert!(matches!(error, Error::Database { .. }), "{error:?}");
+    assert_err!(error, Database);
     assert!(
         error.to_string().starts_with("the database failed on jobs"),
         "{error}"
     );
     db.sql("DROP TABLE jobs");
     let error = work(&pool);
-    assert!(matches!(error, Error::Database { .. }), "{error:?}");
+    assert_err!(error, Database);
     for url in UNREACHABLE {
         let error = work(&pool_at(url, 1, Duration::from_millis(200)));
-        assert!(matches!(error, Error::Pool { .. }), "{error:?}");
+        assert_err!(error, Pool);
     }
     assert_eq!(runs.into_inner(), 0);
 }
@@ -309,6 +309,6 @@ fn a_step_that_contradicts_itself_does_not_work() {
     let (db, pool) = drainable(1);
     let before = row(&db, "0");
     let error = Clashing::worker(&pool).run(|_, _| Ok(())).unwrap_err();
-    assert!(matches!(error, Error::Misconfigured { .. }), "{error:?}");
+    assert_err!(error, Misconfigured);
     assert_eq!(row(&db, "0"), before);
 }

@@ -23,7 +23,7 @@ fn a_key_that_was_taken_after_the_transaction_began_is_a_taken_key() {
         let absent = Job::create_if_absent(&mut *conn, "a", data(json!("mine")));
         assert_eq!(absent.unwrap(), None);
         let error = Job::create_and_save(&mut *conn, "a", data(json!("mine"))).unwrap_err();
-        assert!(matches!(error, Error::AlreadyExists { .. }), "{error:?}");
+        assert_err!(error, AlreadyExists);
         let rows = [("a", data(json!("mine"))), ("b", data(json!("mine")))];
         assert_eq!(Job::create_many(conn, rows).unwrap(), 1);
         Ok(())
@@ -56,7 +56,7 @@ fn a_reset_in_a_transaction_that_sees_the_old_row_ends() {
 
         let error = Job::reset(&mut *conn, "a").unwrap_err();
 
-        assert!(matches!(error, Error::Locked { .. }), "{error:?}");
+        assert_err!(error, Locked);
         assert_names(&error, "a");
         // What comes next in it is not refused.
         assert!(!Job::is_locked(&mut *conn, "a").unwrap());
@@ -83,7 +83,7 @@ fn a_claimed_job_that_cannot_be_read_is_released() {
     ];
     for claim in claims {
         let error = claim(&pool).unwrap_err();
-        assert!(matches!(error, Error::Database { .. }), "{error:?}");
+        assert_err!(error, Database);
         let seen: (Status, Option<String>) = jobs::table
             .select((jobs::status, jobs::lock))
             .get_result(&mut *db.conn())

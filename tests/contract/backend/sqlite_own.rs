@@ -26,7 +26,7 @@ fn a_file_that_is_no_database_is_a_clear_error() {
     let pool = pool_at(url, 1, Duration::from_millis(200));
     let error = Job::start(&pool, "a").unwrap_err();
 
-    assert!(matches!(error, Error::Pool { .. }), "{error:?}");
+    assert_err!(error, Pool);
     assert!(
         error.to_string().contains("file is not a database"),
         "{error}"
@@ -52,7 +52,7 @@ fn a_file_that_cannot_be_written_can_be_read() {
         Job::run_next(&read_only, |_, _| Ok(())).unwrap_err(),
         Job::create_and_save(&read_only, "b", JobUpdates::default()).unwrap_err(),
     ] {
-        assert!(matches!(error, Error::Database { .. }), "{error:?}");
+        assert_err!(error, Database);
         assert!(error.to_string().contains("readonly database"), "{error}");
     }
     let job = Job::find(&read_only, "a").unwrap().unwrap();
@@ -162,12 +162,12 @@ fn errors_that_are_no_json_are_named_and_do_not_block_others() {
         Job::start(&pool, "a").unwrap_err(),
         Job::find(&pool, "a").unwrap_err(),
     ] {
-        assert!(matches!(error, Error::Database { .. }), "{error:?}");
+        assert_err!(error, Database);
         assert_names(&error, "a");
     }
     Job::reset(&pool, "a").unwrap();
     let error = Job::start(&pool, "a").unwrap_err();
-    assert!(matches!(error, Error::Database { .. }), "{error:?}");
+    assert_err!(error, Database);
     let error = Job::run_job(&pool, "b", |_, _| Ok(()));
     error.unwrap();
     assert_names(&Job::run_next(&pool, |_, _| Ok(())).unwrap_err(), "a");

@@ -1,7 +1,7 @@
 //! Where `errors` is text, it holds anything.
 
 use diesel::prelude::*;
-use diesel_status_tracker::{Error, StatusTracked};
+use diesel_status_tracker::StatusTracked;
 use serde_json::{Value, json};
 
 use super::super::database::TestDb;
@@ -98,7 +98,7 @@ fn a_count_that_is_too_large_is_limited() {
 
         let ended = Task::run_job(&pool, 1, |_, _| Err::<(), _>("too late".into()));
 
-        assert!(matches!(ended, Err(Error::Failed { .. })), "{ended:?}");
+        assert_err!(ended.unwrap_err(), Failed);
         let row = Task::find(&pool, 1).unwrap().unwrap();
         assert_eq!(row.status, status);
     }

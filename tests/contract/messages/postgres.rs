@@ -223,7 +223,7 @@ fn an_error_that_only_an_unknown_language_explains_gets_three_tries() {
 
         let error = Job::run_job(&pool, "a", |_, _| Ok(())).unwrap_err();
 
-        assert!(matches!(error, Error::Database { .. }), "{error:?}");
+        assert_err!(error, Database);
         let refused = |event: &Event| matches!(event, Event::Failed(said) if said == text);
         assert_eq!(log.take().into_iter().filter(refused).count(), tries);
     }

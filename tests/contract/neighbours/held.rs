@@ -14,7 +14,7 @@ use diesel_status_tracker::{Error, StatusTracked, Summary};
 use serde_json::json;
 
 use super::database::{TestConnection, TestDb, TestPool};
-use super::jobs::{Job, JobUpdates, Status, age_lock, assert_names, data, jobs, row};
+use super::jobs::{Job, JobUpdates, Status, age_lock, assert_names, data, die, jobs, row};
 use super::pools::{Event, Log, pool_with};
 use super::sessions::{lock_wait, number, wait_seven_seconds, waits};
 use super::worker::{NEVER, Runs, drainable, rows, summary, until};
@@ -47,14 +47,6 @@ impl Holder {
 fn time(conn: &mut TestConnection) -> NaiveDateTime {
     let now = diesel::select(now::<diesel::sql_types::Timestamp>());
     now.get_result(conn).unwrap()
-}
-
-/// Leaves the jobs as a worker does that dies; their locks have expired.
-fn die(db: &TestDb, pool: &TestPool, ids: &[&str]) {
-    for id in ids {
-        std::mem::forget(Brief::start(pool, *id).unwrap());
-        age_lock(db, id);
-    }
 }
 
 /// Has `call` wait for the job "a", which another transaction has changed, and
@@ -119,10 +111,7 @@ fn a_start_waits_for_a_while_and_says_that_the_row_is_held() {
 
     let error = Job::start(&pool, "0").unwrap_err();
 
-    assert!(
-        matches!(error, Error::Locked { lock_at: None, .. }),
-        "{error:?}"
-    );
+    assert_err!(error, Locked { lock_at: None, .. });
     assert_names(&error, "0");
     assert!(error.to_string().contains("transaction"), "{error}");
     holder.let_go();
@@ -162,7 +151,9 @@ fn the_next_job_is_one_that_nobody_holds() {
 #[test]
 fn dead_attempts_whose_rows_are_held_are_passed_over() {
     let (db, pool) = drainable(6);
-    die(&db, &pool, &["0", "1", "2", "3", "4", "5"]);
+    for id in ["0", "1", "2", "3", "4", "5"] {
+        die::<Brief>(&db, &pool, id);
+    }
     let before = row(&db, "2");
     let holder = Holder::of(&db, &["2"]);
 
@@ -174,7 +165,7 @@ fn dead_attempts_whose_rows_are_held_are_passed_over() {
         .transaction(|conn| QueryResult::Ok(Brief::expire_locks(&mut *conn).unwrap()));
     assert_eq!(expired, Ok(0));
     let error = Brief::start(&pool, "2").unwrap_err();
-    assert!(matches!(error, Error::Locked { .. }), "{error:?}");
+    assert_err!(error, Locked);
 
     holder.let_go();
     assert_eq!(row(&db, "2"), before);
@@ -184,7 +175,7 @@ fn dead_attempts_whose_rows_are_held_are_passed_over() {
 #[test]
 fn a_worker_begins_and_renews_although_the_row_of_a_dead_attempt_is_held() {
     let (db, pool) = drainable(3);
-    die(&db, &pool, &["0"]);
+    die::<Brief>(&db, &pool, "0");
     let dead = row(&db, "0");
     let holder = Holder::of(&db, &["0"]);
     let told = Told::default();
@@ -375,7 +366,7 @@ fn held_rows_do_not_block_others_from_being_reset_or_pruned() {
     let holder = Holder::of(&db, &["7"]);
 
     let error = Job::reset_many(&pool, (0..700).map(|n| n.to_string())).unwrap_err();
-    assert!(matches!(error, Error::Locked { .. }), "{error:?}");
+    assert_err!(error, Locked);
     assert_names(&error, "7");
     let fresh = jobs::table.filter(jobs::status.eq(Status::Pending)).count();
     assert_eq!(fresh.get_result(&mut *db.conn()), Ok(699_i64));
@@ -405,7 +396,9 @@ fn a_call_in_a_transaction_leaves_it_its_own_limit_on_waits() {
         |conn| Brief::expire_locks(conn).unwrap() == 2,
     ];
     let (db, pool) = drainable(4);
-    die(&db, &pool, &["0", "1"]);
+    for id in ["0", "1"] {
+        die::<Brief>(&db, &pool, id);
+    }
     db.sql("UPDATE jobs SET status = 50, retry = 3 WHERE id > '1'");
     for set in [|_: &mut TestConnection| {}, wait_seven_seconds] {
         let mut conn = TestConnection::establish(db.url()).unwrap();
@@ -508,7 +501,7 @@ fn a_worker_in_transactions_says_that_it_needs_two_connections() {
     let error = Job::worker(&pool)
         .run_in_transaction_until_empty(|_, _, _| Ok(()))
         .unwrap_err();
-    assert!(matches!(error, Error::Misconfigured { .. }), "{error:?}");
+    assert_err!(error, Misconfigured);
     assert!(error.to_string().contains("max_size"), "{error}");
     assert_eq!(row(&db, "0").status, Status::Pending);
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use diesel_status_tracker::{Error, Retry, StatusTracked};
+use diesel_status_tracker::{Retry, StatusTracked};
 use serde_json::json;
 
 use super::database::{TestDb, TestPool};
@@ -51,7 +51,7 @@ fn a_call_for_one_job_waits_for_a_moment() {
         |pool| drop(Job::start(pool, "0").unwrap()),
         |pool| {
             let released = Job::run_job(pool, "0", |_, _| Err::<(), _>(Retry::release().into()));
-            assert!(matches!(released, Err(Error::Released { .. })));
+            assert_err!(released.unwrap_err(), Released);
         },
         |pool| Job::run_job_in_transaction(pool, "0", |_, _, _| Ok(())).unwrap(),
     ];

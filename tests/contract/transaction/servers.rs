@@ -267,7 +267,7 @@ fn an_attempt_that_is_expired_during_its_transaction_writes_nothing() {
             });
 
             let error = ended.unwrap_err();
-            assert!(matches!(error, Error::LockLost { .. }), "{error:?}");
+            assert_err!(error, LockLost);
             assert_eq!(Some((row(&db, "a"), bookings(&db, "a"))), left);
         }
     }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use diesel_status_tracker::{BoxError, Error, StatusTracked};
+use diesel_status_tracker::{BoxError, StatusTracked};
 use serde_json::json;
 
 use super::database::{TestConnection, TestDb};
@@ -105,7 +105,7 @@ fn an_attempt_that_has_lost_its_lock_does_not_begin_its_transaction() {
     let ended = attempt.run_in_transaction(|_, _, _| -> Result<(), _> { panic!("it ran") });
 
     let error = ended.unwrap_err();
-    assert!(matches!(error, Error::LockLost { .. }), "{error:?}");
+    assert_err!(error, LockLost);
     assert_eq!(row(&db, "a"), expired);
 }
 

@@ -279,8 +279,8 @@ fn a_job_that_lost_its_lock_can_see_that_and_its_outcome_is_dropped() {
     }
 }
 
-/// Leaves the job as a worker does that dies; it is expired once this is `aged`.
-fn die(db: &TestDb, pool: &TestPool, id: &str) {
+/// Leaves the job as a worker does that dies; it is not expired before its lock is aged.
+fn die_unnoticed(db: &TestDb, pool: &TestPool, id: &str) {
     std::mem::forget(Brief::start(pool, id).unwrap());
     diesel::update(jobs::table.find(id))
         .set(jobs::lock_at.eq(from_now(NEVER)))
@@ -291,7 +291,7 @@ fn die(db: &TestDb, pool: &TestPool, id: &str) {
 #[test]
 fn dead_attempts_of_others_are_expired_at_the_start() {
     let (db, pool) = drainable(2);
-    die(&db, &pool, "1");
+    die_unnoticed(&db, &pool, "1");
     age_lock(&db, "1");
     let told = Told::default();
 
@@ -343,7 +343,7 @@ fn a_worker_does_not_end_its_own_attempts_however_old_their_locks_are() {
 #[test]
 fn dead_attempts_of_others_are_expired_while_jobs_run() {
     let (db, pool) = drainable(2);
-    die(&db, &pool, "1");
+    die_unnoticed(&db, &pool, "1");
     let told = Told::default();
 
     let worker = Brief::worker(&pool).threads(1).observer(told.clone());
@@ -369,7 +369,7 @@ fn an_expiry_wakes_a_waiting_worker() {
     let watched = log.clone();
     let pool = pool_with(db.url(), 2, move |conn| watched.watch(conn));
     create(&pool, 1);
-    die(&db, &pool, "0");
+    die_unnoticed(&db, &pool, "0");
     log.take();
 
     let worker = Brief::worker(&pool).threads(1).poll_every(NEVER);
