@@ -13,7 +13,6 @@ use diesel::deserialize::{FromSqlRow, Queryable};
 use diesel::expression::AsExpression;
 use diesel::prelude::*;
 use diesel::query_builder::AsChangeset;
-use diesel::sql_types::is_nullable::NotNull;
 use diesel::sql_types::{Nullable, SingleValue, SqlType, Text};
 
 use crate::sql::columns::{ErrorsColumn, RetryColumn, TimeColumn};
@@ -52,27 +51,15 @@ impl<C> Missing for Existence<C> {}
 
 /// See the message.
 #[diagnostic::on_unimplemented(
-    message = "column `{C}` must be a `Timestamp`, not NULL (or `Timestamptz`; on MySQL `Datetime`), but it is `{Self}`",
+    message = "column `{C}` must be a `Timestamp` or `Nullable<Timestamp>` (or `Timestamptz`; on MySQL `Datetime`), but it is `{Self}`",
     label = "a column of this table does not fit"
 )]
 pub trait FitsTime<C> {}
 #[diagnostic::do_not_recommend]
-impl<ST: TimeColumn + SqlType<IsNull = NotNull>, C> FitsTime<C> for ST {}
-
-/// The column holds a time, never NULL.
-pub const fn time<C: Expression<SqlType: FitsTime<C>>>() {}
-
-/// See the message.
-#[diagnostic::on_unimplemented(
-    message = "column `{C}` must be a `Timestamp` or `Nullable<Timestamp>` (or `Timestamptz`; on MySQL `Datetime`), but it is `{Self}`",
-    label = "a column of this table does not fit"
-)]
-pub trait FitsNullableTime<C> {}
-#[diagnostic::do_not_recommend]
-impl<ST: TimeColumn, C> FitsNullableTime<C> for ST {}
+impl<ST: TimeColumn, C> FitsTime<C> for ST {}
 
 /// The column holds a time or NULL.
-pub const fn nullable_time<C: Expression<SqlType: FitsNullableTime<C>>>() {}
+pub const fn time<C: Expression<SqlType: FitsTime<C>>>() {}
 
 /// See the message.
 #[diagnostic::on_unimplemented(

@@ -41,6 +41,9 @@ pub struct Dialect {
     /// A time long ago, for a `lock_at` that may not be NULL: a day after the
     /// epoch, which is a valid time in every time zone of a session.
     pub(super) long_ago: fn(bool) -> &'static str,
+    /// The order from the oldest time to the newest, and the other way, where NULL
+    /// is before all times.
+    pub(super) null_before_all: [&'static str; 2],
     /// The `errors` of a new row.
     pub(super) empty_document: fn(Document) -> &'static str,
     /// Has an insert pass over a key that exists. On the key alone: a conflict on

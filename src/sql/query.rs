@@ -60,8 +60,8 @@ impl<DB: Binds> Query<'_, DB> {
     /// A value that the call gives and the statement does not take.
     pub(super) fn unused(&self) -> Option<&'static str> {
         use Slot::{
-            Any, AnyGiven, Changes, Count, Document, Is, Limit, LimitText, NewKey, NewStatus, Past,
-            SetValues, Since, Statuses, Token, Tokens,
+            Any, AnyGiven, ChangedSince, Changes, Count, Document, Is, Limit, LimitText, NewKey,
+            NewStatus, Past, SetValues, Statuses, Token, Tokens,
         };
         let pieces = self.statement.pieces(self.dialect);
         let takes = |slots: &[Slot]| {
@@ -93,7 +93,7 @@ impl<DB: Binds> Query<'_, DB> {
             (!plain.tokens.is_empty(), takes(&[Token, Tokens]), "tokens"),
             (plain.count.is_some(), takes(&[Count]), "count"),
             (plain.document.is_some(), takes(&[Document]), "document"),
-            (plain.since.is_some(), takes(&[Since]), "since"),
+            (plain.since.is_some(), takes(&[ChangedSince]), "since"),
             (plain.limit.is_some(), takes(&[Limit, LimitText]), "limit"),
             (
                 self.fragments.changes.is_some(),
@@ -272,8 +272,12 @@ impl<DB: Binds> Query<'_, DB> {
             Slot::Order => match self.fragments.order {
                 Some(order) => order.walk_ast(out.reborrow()),
                 None => {
-                    out.push_sql(&self.names().columns[Role::UpdateAt as usize].alone);
-                    out.push_sql(" ASC");
+                    let name = &self.names().columns[Role::UpdateAt as usize].alone;
+                    out.push_sql(name);
+                    out.push_sql(match self.info.is_nullable(Role::UpdateAt) {
+                        true => self.dialect.null_before_all[0],
+                        false => " ASC",
+                    });
                     Ok(())
                 }
             },

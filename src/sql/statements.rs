@@ -21,8 +21,9 @@
 //!   `:empty_document`, and the columns that the user sets, `:set_columns` and
 //!   `:set_values`; `:unless_exists` has the database pass over a key that exists;
 //! - **what else a call gives**: `:token`, `:tokens`, `:count`, `:document`,
-//!   `:changes` (the user's columns), `:since`, `:limit` (bound), `:limit_text`
-//!   (a number in the text), `:order`;
+//!   `:changes` (the user's columns), `:limit` (bound), `:limit_text` (a number in
+//!   the text), `:order`, `:changed_since`; `:oldest_first` and `:newest_first`
+//!   order by the last change, where NULL is before all times;
 //! - `:wait`, how long the statement waits for a row that another transaction
 //!   holds, and `:lock_rows`, which locks the rows that are read;
 //! - `:fields`, what the statement reads: its list of [`Field`]s.
@@ -147,7 +148,7 @@ statements! {
     /// would rather read the whole table, finished rows too, than look up each:
     /// a key of one column is given to it as an array, which it looks up.
     CLAIM_NEXT = "WITH tracker_picked (:key, tracker_since) AS MATERIALIZED (\
-         SELECT :key, :update_at FROM :table WHERE :ready[ AND :update_at >= :since][ AND NOT (:past)] \
+         SELECT :key, :update_at FROM :table WHERE :ready[ AND :changed_since][ AND NOT (:past)] \
          ORDER BY :order LIMIT :limit_text FOR UPDATE SKIP LOCKED) \
          UPDATE :table SET :claim FROM \
          (SELECT row_number() OVER () AS tracker_place, tracker_picked.* FROM tracker_picked) AS tracker_picked \
@@ -155,7 +156,7 @@ statements! {
         reads &[Row, Key, LockAt, Retry, Errors, Place, Since];
 
     /// The first ready rows, in order, read without locks.
-    READY_ROWS = "SELECT :fields FROM :table WHERE :ready[ AND :update_at >= :since] ORDER BY :order LIMIT :limit",
+    READY_ROWS = "SELECT :fields FROM :table WHERE :ready[ AND :changed_since] ORDER BY :order LIMIT :limit",
         reads &[Key, UpdateAt];
 
     /// The same for MySQL, which reads the first rows of one status off an index,
@@ -164,7 +165,7 @@ statements! {
     /// limit directly under IN.
     READY_ROWS_BY_STATUS = "SELECT :fields FROM :table WHERE (:key) IN (SELECT * FROM (\
          {(SELECT :key FROM :table WHERE :lock IS NULL AND :status IN (:code)\
-         [ AND (:run_at IS NULL OR :run_at <= :now)][ AND :update_at >= :since] ORDER BY :order LIMIT :limit_text)\
+         [ AND (:run_at IS NULL OR :run_at <= :now)][ AND :changed_since] ORDER BY :order LIMIT :limit_text)\
          | UNION ALL }) AS tracker_first) ORDER BY :order LIMIT :limit_text",
         reads &[Key, UpdateAt];
 
@@ -265,10 +266,10 @@ statements! {
     ROW_KEY = "SELECT :fields FROM :table WHERE :is",
         reads &[Key];
 
-    OLDEST_ROWS = "SELECT :fields FROM :table WHERE :status IN (:statuses) ORDER BY :update_at ASC LIMIT :limit",
+    OLDEST_ROWS = "SELECT :fields FROM :table WHERE :status IN (:statuses) ORDER BY :oldest_first LIMIT :limit",
         reads &[Row];
 
-    NEWEST_ROWS = "SELECT :fields FROM :table WHERE :status IN (:statuses) ORDER BY :update_at DESC LIMIT :limit",
+    NEWEST_ROWS = "SELECT :fields FROM :table WHERE :status IN (:statuses) ORDER BY :newest_first LIMIT :limit",
         reads &[Row];
 
     STATUS_COUNTS = "SELECT :fields FROM :table GROUP BY :status",

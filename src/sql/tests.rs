@@ -188,7 +188,7 @@ fn full_call<'a, J: Tracked>(
             document: has("document").then(|| Document::of(json!({}), J::info())),
             ago: has("ago").then(|| -micros(Duration::from_secs(1))),
             later: has("later").then(|| micros(Duration::from_secs(1))),
-            since: has("since").then(|| DateTime::UNIX_EPOCH.into()),
+            since: has("changed_since").then(|| DateTime::UNIX_EPOCH.into()),
             limit: (has("limit") || has("limit_text")).then_some(10),
             wait: LockWait::Briefly,
         },

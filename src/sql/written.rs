@@ -170,6 +170,18 @@ impl<'a> Writer<'a> {
             Slot::AnyGiven => self.any(Keys::These, false),
             Slot::Past => self.any(Keys::Past, self.dialect.has_arrays),
             Slot::Fields => self.fields(),
+            Slot::ChangedSince => {
+                let name = &self.name(Role::UpdateAt).alone;
+                let is_nullable = self.info.is_nullable(Role::UpdateAt);
+                self.text(&match is_nullable {
+                    true => format!("({name} IS NULL OR {name} >= "),
+                    false => format!("{name} >= "),
+                });
+                self.parts.push(Part::Slot(Slot::Since));
+                self.text(if is_nullable { ")" } else { "" });
+            }
+            Slot::OldestFirst => self.by_last_change(0),
+            Slot::NewestFirst => self.by_last_change(1),
             Slot::NewKey => self.list(0..key.len(), |to, column| to.parts.push(Part::Key(column))),
             Slot::NewCreateAt => self.text(&self.name(Role::CreateAt).alone),
             Slot::Created => self.time(Reading::Now, Role::CreateAt),
@@ -182,6 +194,15 @@ impl<'a> Writer<'a> {
             Slot::Wait => self.text((self.dialect.wait)(self.wait).condition),
             other => self.parts.push(Part::Slot(other)),
         }
+    }
+
+    fn by_last_change(&mut self, direction: usize) {
+        let name = self.name(Role::UpdateAt);
+        self.text(&name.alone);
+        self.text(match self.info.is_nullable(Role::UpdateAt) {
+            true => self.dialect.null_before_all[direction],
+            false => [" ASC", " DESC"][direction],
+        });
     }
 
     fn any(&mut self, keys: Keys, has_arrays: bool) {

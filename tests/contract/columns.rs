@@ -10,6 +10,7 @@ use super::database::{TestConnection, TestDb};
 
 pub mod own_names;
 mod own_types;
+mod partitioned;
 
 /// What is seen of the one row of a table by plain Diesel: status, the lock,
 /// failures in a row, and the errors.

@@ -108,7 +108,7 @@ macro_rules! __job_table_has_columns {
                     $crate::__private::check::time::<CreateAt>();
                     $crate::__private::check::time::<UpdateAt>();
                     $crate::__private::check::lock::<Lock>();
-                    $crate::__private::check::nullable_time::<LockAt>();
+                    $crate::__private::check::time::<LockAt>();
                     $crate::__private::check::retry::<Retry>();
                     $crate::__private::check::errors::<Errors>();
                     $crate::__job_table_or_unit!(@check RunAt $($run_at)?);
@@ -185,7 +185,7 @@ macro_rules! __job_table_or_unit {
     (@type $table:tt) => { $crate::__private::NoColumn };
     (@check $Column:ident) => { () };
     (@type [$($table:tt)+] $column:ident) => { $crate::__job_table_column!(run_at $column, $($table)+) };
-    (@check $Column:ident $column:ident) => { $crate::__private::check::nullable_time::<$Column>() };
+    (@check $Column:ident $column:ident) => { $crate::__private::check::time::<$Column>() };
 }
 
 /// Diesel's type of the table.

@@ -13,6 +13,7 @@ pub(crate) static MYSQL: Dialect = Dialect {
     lock_rows: "FOR UPDATE",
     time,
     long_ago: |_| "'1970-01-02 00:00:00'",
+    null_before_all: [" ASC", " DESC"],
     empty_document: |_| "'{}'",
     // IGNORE would hide other errors, and ON DUPLICATE KEY tells nothing, since
     // Diesel counts matched rows: so a plain insert, and a look at a duplicate.

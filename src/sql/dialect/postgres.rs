@@ -21,6 +21,7 @@ pub(crate) static POSTGRES: Dialect = Dialect {
         true => "'1970-01-02 00:00:00+00'",
         false => "'1970-01-02 00:00:00'",
     },
+    null_before_all: [" ASC NULLS FIRST", " DESC NULLS LAST"],
     empty_document: |_| "'{}'",
     unless_exists: " ON CONFLICT (:key) DO NOTHING",
     wait,

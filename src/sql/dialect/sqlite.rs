@@ -18,6 +18,7 @@ pub(crate) static SQLITE: Dialect = Dialect {
         true => "'1970-01-02 00:00:00+00:00'",
         false => "'1970-01-02 00:00:00'",
     },
+    null_before_all: [" ASC", " DESC"],
     empty_document: |kind| match kind {
         Document::Jsonb => "jsonb('{}')",
         Document::Json | Document::Text => "'{}'",
