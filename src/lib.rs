@@ -50,7 +50,7 @@ pub mod __private {
     };
     pub use crate::sql::dialect::Dialect;
     pub use crate::sql::record::Record;
-    pub use crate::sql::run::{Sends, execute, read, sets_nothing};
+    pub use crate::sql::run::{Sends, default_sets_nothing, execute, read, sets_nothing};
     pub use crate::sql::template::Statement;
     pub use crate::sql::texts::TableTexts;
     pub use crate::sql::typed::{

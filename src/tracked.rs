@@ -7,7 +7,7 @@ use r2d2::{ManageConnection, Pool};
 use crate::attempt::claim;
 use crate::attempt::expiry;
 use crate::attempt::running::RunningJob;
-use crate::attempt::step::JobStep;
+use crate::attempt::step::{JobStep, updates_are_checked};
 use crate::db::connection::TrackerConnection;
 use crate::db::database::Database;
 use crate::db::pool::AnyPool;
@@ -207,13 +207,19 @@ pub trait StatusTracked: Sized + 'static {
         Self::Job: JobStore<D::Connection>,
     {
         let key = key.into();
-        create::one(db, &key, &updates, &step::<Self>()?, |maybe_applied| {
-            if maybe_applied {
-                Err(Fault::RowChanged)
-            } else {
-                Ok(())
-            }
-        })?
+        create::one(
+            db,
+            &key,
+            &updates,
+            &step_over::<Self, D::Connection>()?,
+            |maybe_applied| {
+                if maybe_applied {
+                    Err(Fault::RowChanged)
+                } else {
+                    Ok(())
+                }
+            },
+        )?
         .ok_or_else(|| Error::AlreadyExists {
             job: JobName::<Self::Job>(&key).to_string(),
         })
@@ -232,7 +238,13 @@ pub trait StatusTracked: Sized + 'static {
     where
         Self::Job: JobStore<D::Connection>,
     {
-        create::one(db, &key.into(), &updates, &step::<Self>()?, |_| Ok(()))
+        create::one(
+            db,
+            &key.into(),
+            &updates,
+            &step_over::<Self, D::Connection>()?,
+            |_| Ok(()),
+        )
     }
 
     /// Inserts `PENDING` rows in few statements and one transaction, and returns how
@@ -254,7 +266,7 @@ pub trait StatusTracked: Sized + 'static {
         Self::Job: JobStore<D::Connection>,
     {
         let rows = rows.into_iter().map(|(key, updates)| (key.into(), updates));
-        create::many::<D, Self::Job>(db, rows, &step::<Self>()?)
+        create::many::<D, Self::Job>(db, rows, &step_over::<Self, D::Connection>()?)
     }
 
     /// Claims the job and returns the guard of the attempt.
@@ -271,7 +283,11 @@ pub trait StatusTracked: Sized + 'static {
     where
         Self::Job: JobStore<M::Connection>,
     {
-        claim::by_key::<Self, _, _>(&AnyPool::of(pool), &key.into(), step::<Self>()?)
+        claim::by_key::<Self, _, _>(
+            &AnyPool::of(pool),
+            &key.into(),
+            step_over::<Self, M::Connection>()?,
+        )
     }
 
     /// Claims the job, runs `work`, and records success together with the updates
@@ -345,7 +361,7 @@ pub trait StatusTracked: Sized + 'static {
     where
         Self::Job: JobStore<M::Connection>,
     {
-        let step = step::<Self>()?;
+        let step = step_over::<Self, M::Connection>()?;
         if n == 0 {
             return Ok(Vec::new());
         }
@@ -657,6 +673,16 @@ impl<S: StatusTracked> JobStep for S {
     fn step() -> Result<Step<StatusOf<S>>> {
         step::<S>()
     }
+}
+
+/// The same as [`step`], where the updates are checked too.
+fn step_over<S: StatusTracked, C>() -> Result<Step<StatusOf<S>>>
+where
+    S::Job: JobStore<C>,
+{
+    let step = step::<S>()?;
+    updates_are_checked::<S::Job, C>()?;
+    Ok(step)
 }
 
 /// The constants of `S` as values, checked.

@@ -16,7 +16,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::attempt::running::{AttemptError, RunningJob};
-use crate::attempt::step::JobStep;
+use crate::attempt::step::{JobStep, updates_are_checked};
 use crate::attempt::transaction::TransactionResult;
 use crate::db::connection::TrackerConnection;
 use crate::db::pool::AnyPool;
@@ -238,6 +238,7 @@ where
         run: impl Fn(Box<RunningJob<S::Job, C>>) -> RunResult<S::Job, C> + Sync,
     ) -> Result<Summary> {
         let step = S::step()?;
+        updates_are_checked::<S::Job, C>()?;
         let threads = self.settings.threads;
         if threads > MOST_THREADS {
             return Err(Error::Misconfigured {

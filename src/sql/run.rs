@@ -157,6 +157,18 @@ pub(super) fn with_query<J: TableOn<DB>, DB: Binds>(
     })
 }
 
+/// Whether updates that nobody has touched would not set any column: asked once.
+pub fn default_sets_nothing<J: TableOn<DB>, DB: Binds>() -> QueryResult<bool> {
+    let known = &J::texts().default_sets_nothing;
+    match known.get() {
+        Some(sets_nothing) => Ok(*sets_nothing),
+        None => {
+            let sets_nothing = sets_nothing::<J, DB>(&J::Updates::default())?;
+            Ok(*known.get_or_init(|| sets_nothing))
+        }
+    }
+}
+
 /// Whether `updates` would not set any column.
 pub fn sets_nothing<J: TableOn<DB>, DB: Binds>(updates: &J::Updates) -> QueryResult<bool> {
     let mut sets_nothing = true;

@@ -416,6 +416,9 @@ pub trait JobStore<C>: Tracked {
 
     /// Whether `updates` would not set any column.
     fn sets_nothing(updates: &Self::Updates) -> Query<bool>;
+    /// Whether updates that nobody has touched would not set any column.
+    #[doc(hidden)]
+    fn default_sets_nothing() -> Query<bool>;
 
     fn fail_row(
         conn: &mut C,

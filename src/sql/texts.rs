@@ -129,6 +129,7 @@ pub struct TableTexts {
     /// The statements as they are written for the table, by their number and by
     /// how they wait.
     written: [[OnceLock<Vec<Part>>; 2]; STATEMENTS],
+    pub(super) default_sets_nothing: OnceLock<bool>,
 }
 
 impl TableTexts {
@@ -142,6 +143,7 @@ impl TableTexts {
             saves: Texts::new(),
             limits: Texts::new(),
             written: [const { [const { OnceLock::new() }; 2] }; STATEMENTS],
+            default_sets_nothing: OnceLock::new(),
         }
     }
 

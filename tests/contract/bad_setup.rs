@@ -220,3 +220,40 @@ mod tracked_column_in_updates {
         assert!(Job::find(&pool, "b").unwrap().is_none());
     }
 }
+
+mod updates_that_write_null {
+    use super::*;
+
+    #[derive(Debug, Default, Insertable, AsChangeset)]
+    #[diesel(table_name = jobs, treat_none_as_null = true)]
+    pub struct EagerUpdates {
+        data: Option<Value>,
+    }
+
+    #[derive(Debug, Queryable, Selectable)]
+    #[diesel(table_name = jobs)]
+    pub struct Eager {
+        pub status: Status,
+    }
+
+    step! { Eager on Eager {} }
+    tracked! { Eager in jobs { key: (id: String), status: Status, updates: EagerUpdates } }
+
+    #[test]
+    fn is_refused_on_first_use() {
+        let (db, pool) = one_job();
+        let before = row(&db, "a");
+
+        let started = Eager::run_job(&pool, "a", |_, _| Ok(())).unwrap_err();
+        let worked = Eager::worker(&pool)
+            .run_until_empty(|_, _| Ok(()))
+            .unwrap_err();
+
+        for error in [started, worked] {
+            assert_err!(error, Misconfigured);
+            let message = error.to_string();
+            assert!(message.contains("treat_none_as_null"), "{message}");
+        }
+        assert_eq!(row(&db, "a"), before);
+    }
+}

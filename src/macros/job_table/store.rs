@@ -97,6 +97,9 @@ macro_rules! __job_table_store {
                 fn read(conn_: &mut Connection, statement_: &'static Statement, call_: &Call<'_, Self>) -> QueryResult<Vec<Record<Self>>> {
                     __private::read(conn_, statement_, call_)
                 }
+                fn default_sets_nothing() -> QueryResult<bool> {
+                    __private::default_sets_nothing::<Self, Backend>()
+                }
                 fn sets_nothing(updates_: &Updates) -> QueryResult<bool> {
                     __private::sets_nothing::<Self, Backend>(updates_)
                 }
