@@ -22,6 +22,7 @@ pub use attempt::running::RunningJob;
 pub use attempt::step::JobStep;
 pub use attempt::transition::Transition;
 pub use db::connection::TrackerConnection;
+pub use db::connection_enum::{ConnectionEnum, InnerConnection};
 pub use db::database::Database;
 #[cfg(feature = "postgres")]
 pub use db::postgres;
@@ -53,7 +54,7 @@ pub mod __private {
     pub use crate::sql::dialect::{Dialect, LockWait};
     pub use crate::sql::insert::{after_insert, insert_each, insert_new_rows, kept};
     pub use crate::sql::record::Record;
-    pub use crate::sql::run::{Sends, execute, read, sets_nothing};
+    pub use crate::sql::run::{Sends, dialect_of, execute, not_listed, read, sets_nothing};
     pub use crate::sql::store::{Batch, Claimed, DeadAttempt, Obstacle, Ready, Renewed, Search};
     pub use crate::sql::template::Statement;
     pub use crate::sql::texts::TableTexts;
