@@ -2,6 +2,7 @@
 //! by themselves.
 
 pub(crate) mod connection;
+pub(crate) mod connection_enum;
 pub(crate) mod database;
 pub(crate) mod database_error;
 pub(crate) mod pool;

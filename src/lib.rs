@@ -22,6 +22,7 @@ pub use attempt::running::RunningJob;
 pub use attempt::step::JobStep;
 pub use attempt::transition::Transition;
 pub use db::connection::TrackerConnection;
+pub use db::connection_enum::{ConnectionEnum, InnerConnection};
 pub use db::database::Database;
 #[cfg(feature = "postgres")]
 pub use db::postgres;
@@ -50,7 +51,9 @@ pub mod __private {
     };
     pub use crate::sql::dialect::Dialect;
     pub use crate::sql::record::Record;
-    pub use crate::sql::run::{Sends, default_sets_nothing, execute, read, sets_nothing};
+    pub use crate::sql::run::{
+        Sends, default_sets_nothing, dialect_of, execute, not_listed, read, sets_nothing,
+    };
     pub use crate::sql::template::Statement;
     pub use crate::sql::texts::TableTexts;
     pub use crate::sql::typed::{

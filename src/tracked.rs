@@ -531,7 +531,7 @@ pub trait StatusTracked: Sized + 'static {
                     }
                 }
             }
-            let obstacle = if D::Connection::READS_OLD_ROWS && conn.depth()? > 0 {
+            let obstacle = if conn.facts().reads_old_rows && conn.depth()? > 0 {
                 Obstacle::Held
             } else {
                 Obstacle::Dropped

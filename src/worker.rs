@@ -71,7 +71,8 @@ where
                 poll_every: Duration::from_secs(1),
                 finish_within: Duration::from_millis(10),
                 until_empty: false,
-                writers: C::WRITERS,
+                // Known when the worker begins: its database has to tell.
+                writers: usize::MAX,
             },
             observer: None,
             handle: WorkerHandle::default(),
@@ -208,7 +209,7 @@ where
         mut self,
         work: impl Fn(&mut C, &S::Job, &mut <S::Job as Tracked>::Updates) -> Result<(), BoxError> + Sync,
     ) -> Result<Summary> {
-        let (kept, takes_row) = if C::WRITERS == 1 {
+        let (kept, takes_row) = if retry::facts(&*self.pool)?.writers == 1 {
             // One transaction excludes all others, and renewals too.
             self.settings.threads = 1;
             (Kept::none(), true)
@@ -233,7 +234,7 @@ where
     }
 
     fn work(
-        self,
+        mut self,
         kept: Kept<C>,
         run: impl Fn(Box<RunningJob<S::Job, C>>) -> RunResult<S::Job, C> + Sync,
     ) -> Result<Summary> {
@@ -254,6 +255,8 @@ where
             step = std::any::type_name::<S>().rsplit("::").next(),
         );
         let _entered = span.enter();
+        let facts = retry::facts(&*self.pool)?;
+        self.settings.writers = facts.writers;
         let runtime = Arc::new(Runtime::new(self.pool, step, self.settings, self.observer));
         let running = self.handle.begin({
             let runtime = Arc::clone(&runtime);
@@ -263,7 +266,7 @@ where
             runtime.shut_down();
         }
         tracing::info!("working");
-        runtime.claim_first::<S>()?;
+        runtime.claim_first::<S>(facts)?;
         runtime::work::<S, _, _>(&runtime, kept, &run).map_err(|source| {
             Error::ThreadNotStarted {
                 job: S::Job::TABLE.into(),

@@ -112,14 +112,14 @@ macro_rules! assert_err {
     }};
 }
 
-/// `job_table!` over one connection. Each database has a `tracked!` of this, since
+/// `job_table!` over these connections. Each module has a `tracked!` of this, since
 /// `job_table!` knows connections by their names and sees through no alias.
 macro_rules! tracked_over {
-    ($Connection:ident $Job:ident in $table:ident {
+    ([$($Connection:ident),+] $Job:ident in $table:ident {
         key: $key:tt, status: $Status:ty, updates: $Updates:ty $(, $($more:tt)*)?
     }) => {
         diesel_status_tracker::job_table! {
-            $Job in $table { key: $key, status: $Status, updates: $Updates, connections: [$Connection] $(, $($more)*)? }
+            $Job in $table { key: $key, status: $Status, updates: $Updates, connections: [$($Connection),+] $(, $($more)*)? }
         }
     };
 }
@@ -128,7 +128,7 @@ macro_rules! tracked_over {
 // that name the database.
 
 #[cfg(feature = "sqlite")]
-macro_rules! tracked { ($($table:tt)+) => { tracked_over! { SqliteConnection $($table)+ } } }
+macro_rules! tracked { ($($table:tt)+) => { tracked_over! { [SqliteConnection] $($table)+ } } }
 #[cfg(feature = "sqlite")]
 macro_rules! only {
     ([sqlite $($more:ident)*] $($family:item)+) => { $($family)+ };
@@ -140,7 +140,7 @@ macro_rules! only {
 mod sqlite;
 
 #[cfg(feature = "postgres")]
-macro_rules! tracked { ($($table:tt)+) => { tracked_over! { PgConnection $($table)+ } } }
+macro_rules! tracked { ($($table:tt)+) => { tracked_over! { [PgConnection] $($table)+ } } }
 #[cfg(feature = "postgres")]
 macro_rules! only {
     ([postgres $($more:ident)*] $($family:item)+) => { $($family)+ };
@@ -152,7 +152,7 @@ macro_rules! only {
 mod postgres;
 
 #[cfg(feature = "mysql")]
-macro_rules! tracked { ($($table:tt)+) => { tracked_over! { MysqlConnection $($table)+ } } }
+macro_rules! tracked { ($($table:tt)+) => { tracked_over! { [MysqlConnection] $($table)+ } } }
 #[cfg(feature = "mysql")]
 macro_rules! only {
     ([mysql $($more:ident)*] $($family:item)+) => { $($family)+ };
@@ -186,4 +186,103 @@ fn each_promise_names_a_test() {
             "no test is called {name}"
         );
     }
+}
+
+#[path = "contract/any.rs"]
+mod any;
+
+/// Families over an enum of connections.
+#[cfg(feature = "sqlite")]
+#[path = "contract"]
+#[allow(dead_code, unused_imports, reason = "the other families use them")]
+mod any_sqlite {
+    macro_rules! tracked { ($($table:tt)+) => {
+        const _: () = {
+            use crate::any::DbConnection;
+            tracked_over! { [SqliteConnection, DbConnection] $($table)+ }
+        };
+    } }
+    #[cfg(all(feature = "sqlite", feature = "postgres"))]
+    macro_rules! tracked_elsewhere { ($($table:tt)+) => {
+        const _: () = {
+            use crate::any::DbConnection;
+            tracked_over! { [PgConnection, DbConnection] $($table)+ }
+        };
+    } }
+
+    #[path = "backend/sqlite.rs"]
+    mod backend;
+    #[path = "any/database.rs"]
+    mod database;
+    mod jobs;
+    #[path = "any/own.rs"]
+    mod own;
+    #[path = "database.rs"]
+    mod plain;
+    mod run;
+    mod worker;
+}
+
+/// Families over an enum of connections.
+#[cfg(feature = "postgres")]
+#[path = "contract"]
+#[allow(dead_code, unused_imports, reason = "the other families use them")]
+mod any_postgres {
+    macro_rules! tracked { ($($table:tt)+) => {
+        const _: () = {
+            use crate::any::DbConnection;
+            tracked_over! { [PgConnection, DbConnection] $($table)+ }
+        };
+    } }
+    #[cfg(all(feature = "sqlite", feature = "postgres"))]
+    macro_rules! tracked_elsewhere { ($($table:tt)+) => {
+        const _: () = {
+            use crate::any::DbConnection;
+            tracked_over! { [SqliteConnection, DbConnection] $($table)+ }
+        };
+    } }
+
+    #[path = "backend/postgres.rs"]
+    mod backend;
+    #[path = "any/database.rs"]
+    mod database;
+    mod jobs;
+    #[path = "any/own.rs"]
+    mod own;
+    #[path = "database.rs"]
+    mod plain;
+    mod run;
+    mod worker;
+}
+
+/// Families over an enum of connections.
+#[cfg(feature = "mysql")]
+#[path = "contract"]
+#[allow(dead_code, unused_imports, reason = "the other families use them")]
+mod any_mysql {
+    macro_rules! tracked { ($($table:tt)+) => {
+        const _: () = {
+            use crate::any::DbConnection;
+            tracked_over! { [MysqlConnection, DbConnection] $($table)+ }
+        };
+    } }
+    #[cfg(all(feature = "sqlite", feature = "postgres"))]
+    macro_rules! tracked_elsewhere { ($($table:tt)+) => {
+        const _: () = {
+            use crate::any::DbConnection;
+            tracked_over! { [SqliteConnection, DbConnection] $($table)+ }
+        };
+    } }
+
+    #[path = "backend/mysql.rs"]
+    mod backend;
+    #[path = "any/database.rs"]
+    mod database;
+    mod jobs;
+    #[path = "any/own.rs"]
+    mod own;
+    #[path = "database.rs"]
+    mod plain;
+    mod run;
+    mod worker;
 }

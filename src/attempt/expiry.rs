@@ -83,8 +83,8 @@ pub(crate) fn expire_all<D: Database, J: JobStore<D::Connection>>(
                 }
                 !past.contains(key)
             });
-            let chunk =
-                expire_some::<_, J>(conn, keys, step, Mode::of_try::<D::Connection>(tries))?;
+            let mode = Mode::of_try(conn, tries);
+            let chunk = expire_some::<_, J>(conn, keys, step, mode)?;
             Ok((chunk, are_all))
         })?;
         for (key, changed) in chunk {

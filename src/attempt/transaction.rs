@@ -107,7 +107,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         mut self,
         work: impl FnOnce(&mut C, &J, &mut J::Updates) -> Result<T, BoxError>,
     ) -> Result<T> {
-        match self.transact(C::WRITERS == 1, work) {
+        match self.transact(false, work) {
             TransactionResult::Committed(value) => Ok(value),
             TransactionResult::LockLost => Err(self.lock_lost()),
             TransactionResult::Failed(attempt_error) => {
@@ -140,7 +140,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
 
     /// Runs the transaction. It records a success, and nothing else.
     /// `takes_row`: it locks the job's row first, so that nobody can change
-    /// the row before the transaction ends.
+    /// the row before the transaction ends. With one writer it does so anyway.
     pub(crate) fn transact<T>(
         &mut self,
         takes_row: bool,
@@ -187,6 +187,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         // Taken once a transaction has begun: the work never runs twice.
         let mut work = Some((work, updates));
         retry::run(&*self.pool, &JobName::<J>(&self.lease.key), |conn, _| {
+            let takes_row = takes_row || conn.facts().writers == 1;
             let stage = Cell::new(Stage::Beginning);
             // Kept out here: where the rollback fails, Diesel returns that error alone.
             let (mut attempt_error, mut value) = (None, None);

@@ -1,7 +1,7 @@
 //! Diesel's three connections, and what differs between them.
 
 use diesel::QueryResult;
-use diesel::connection::{AnsiTransactionManager, Connection, TransactionManager};
+use diesel::connection::TransactionManager;
 use diesel::r2d2::R2D2Connection;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
@@ -19,20 +19,49 @@ impl MaybeDatabaseError for DieselError {
     }
 }
 
-/// One of Diesel's three connections, and what is special to it.
-pub trait TrackerConnection:
-    R2D2Connection + Connection<TransactionManager = AnsiTransactionManager> + Send + 'static
-{
+/// What is known of a database without asking it.
+#[derive(Debug)]
+pub struct Facts {
+    /// How many connections can write at the same time without waiting for each
+    /// other.
+    pub(crate) writers: usize,
+    /// Whether a transaction goes on after an error within a savepoint. MySQL ends it
+    /// after a deadlock, and with some settings after a lock timeout.
+    pub(crate) savepoints_hold: bool,
+    /// Whether a transaction may read an old version of a row while its updates see
+    /// the new version, without an error.
+    pub(crate) reads_old_rows: bool,
+    /// Whether a transaction refuses all statements after an error.
+    refuses_after_error: bool,
+    /// Whether the database may end a transaction at an error, and then commits each
+    /// statement that follows at once.
+    commits_after_error: bool,
     /// The cause of an error for which Diesel's kind is `Unknown`, as far as the
     /// error itself shows it.
-    fn cause_in(error: &Information) -> Cause;
+    cause_in: fn(&Information) -> Cause,
+}
 
-    /// The same. Call it right after the error: it may ask the database.
+/// One of Diesel's three connections, or an enum of them (see
+/// [`ConnectionEnum`](crate::ConnectionEnum)), and what is special to it.
+pub trait TrackerConnection: R2D2Connection + Send + 'static {
+    /// What is known of the database. `None` if only a connection tells which
+    /// database it is.
+    #[doc(hidden)]
+    const FACTS: Option<&'static Facts>;
+
+    /// What is known of the database of this connection.
+    #[doc(hidden)]
+    fn facts(&mut self) -> &'static Facts;
+
+    /// The cause of an error for which Diesel's kind is `Unknown`. Call it right
+    /// after the error: it may ask the database.
+    #[doc(hidden)]
     fn cause(&mut self, error: &Information) -> Cause {
-        Self::cause_in(error)
+        (self.facts().cause_in)(error)
     }
 
-    /// Whether [`cause_in`](Self::cause_in) knows the language of the messages.
+    /// Whether [`cause`](Self::cause) knows the language of the messages.
+    #[doc(hidden)]
     fn knows_language(&mut self) -> bool {
         true
     }
@@ -40,6 +69,7 @@ pub trait TrackerConnection:
     /// Learns the texts of transient errors in the database's language, by causing
     /// some. `other` is a connection to the same database. Returns whether the
     /// language is known now.
+    #[doc(hidden)]
     fn learn_language(&mut self, other: &mut Self) -> QueryResult<bool> {
         let _ = other;
         Ok(false)
@@ -47,107 +77,181 @@ pub trait TrackerConnection:
 
     /// Whether the database may refuse a row to a transaction of this session because
     /// the row has changed since the transaction began.
+    #[doc(hidden)]
     fn keeps_snapshots(&mut self) -> QueryResult<bool> {
         Ok(false)
     }
 
     /// Whether `error` says only that an earlier error has broken the transaction.
+    #[doc(hidden)]
     fn is_refusal(&mut self, error: &DieselError) -> bool {
         let _ = error;
         false
     }
 
-    /// How many connections can write at the same time without waiting for each
-    /// other.
-    const WRITERS: usize = usize::MAX;
+    /// Begins a transaction that writes; a savepoint if one is open.
+    #[doc(hidden)]
+    fn begin_write(&mut self) -> QueryResult<()> {
+        Self::TransactionManager::begin_transaction(self)
+    }
 
-    /// Whether a transaction goes on after an error within a savepoint. MySQL ends it
-    /// after a deadlock, and with some settings after a lock timeout.
-    const SAVEPOINTS_HOLD: bool = true;
+    /// The caller's own limit of the wait for a row, if a statement of this crate
+    /// changes it for the rest of the open transaction.
+    #[doc(hidden)]
+    fn own_lock_wait(&mut self) -> QueryResult<Option<String>> {
+        Ok(None)
+    }
 
-    /// Whether a transaction may read an old version of a row while its updates see
-    /// the new version, without an error.
-    const READS_OLD_ROWS: bool = false;
+    /// Restores what [`own_lock_wait`](Self::own_lock_wait) has returned.
+    #[doc(hidden)]
+    fn restore_lock_wait(&mut self, own: String) -> QueryResult<()> {
+        let _ = own;
+        Ok(())
+    }
 
     /// Runs `work`, whose statements limit how long they wait for a row. In a
     /// transaction of the caller, the caller's limit is restored afterwards.
+    #[doc(hidden)]
     fn keeping_lock_wait<T, E: MaybeDatabaseError>(
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<T, E>,
     ) -> Result<T, E> {
-        work(self)
+        // Without a transaction, the limit ends with the statement.
+        let own = match self.depth()? {
+            0 => None,
+            _ => self.own_lock_wait()?,
+        };
+        let done = work(self);
+        match own.map(|own| self.restore_lock_wait(own)) {
+            Some(Err(error)) if done.is_ok() => Err(error.into()),
+            // If the transaction is broken, its rollback restores the limit.
+            _ => done,
+        }
     }
 
     /// Makes the pool drop this connection instead of using it again. With
     /// `test_on_check_out(false)` a pool would keep a dead connection.
+    #[doc(hidden)]
     fn evict(&mut self) {
-        AnsiTransactionManager::transaction_manager_status_mut(self).set_in_error();
+        Self::TransactionManager::transaction_manager_status_mut(self).set_in_error();
     }
 
     /// How many transactions are open, nested in each other.
+    #[doc(hidden)]
     fn depth(&mut self) -> QueryResult<u32> {
-        let status = AnsiTransactionManager::transaction_manager_status_mut(self);
+        let status = Self::TransactionManager::transaction_manager_status_mut(self);
         Ok(status.transaction_depth()?.map_or(0, u32::from))
     }
 
     /// Runs `work` in a transaction that writes; in a savepoint if one is open.
+    #[doc(hidden)]
     fn write_transaction<T, E: MaybeDatabaseError>(
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<T, E>,
     ) -> Result<T, E> {
-        self.transaction(work)
+        self.begin_write()?;
+        let error = match work(self) {
+            Ok(value) => {
+                Self::TransactionManager::commit_transaction(self)?;
+                return Ok(value);
+            }
+            Err(error) => error,
+        };
+        // Before the rollback: after it MySQL does not know the code any more.
+        if let Some(error) = error.database_error() {
+            cause_of(self, error);
+        }
+        match Self::TransactionManager::rollback_transaction(self) {
+            // The first error is the one that tells what happened.
+            Ok(()) | Err(DieselError::BrokenTransactionManager) => Err(error),
+            Err(rollback) => Err(rollback.into()),
+        }
     }
 
     /// Runs `work`, then `mark`, in one transaction that commits both or neither.
     /// This holds also if `work` ignored an error at which the database ended the
     /// transaction.
+    #[doc(hidden)]
     fn both_or_neither<W, E: MaybeDatabaseError>(
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<W, E>,
         mark: impl FnOnce(&mut Self, W) -> Result<(), E>,
     ) -> Result<(), E> {
-        // After such an error PostgreSQL refuses all statements, `mark` too.
-        self.write_transaction(|conn| {
-            let done = work(conn)?;
+        let facts = self.facts();
+        if facts.refuses_after_error {
+            // After such an error the database refuses `mark` too.
+            return self.write_transaction(|conn| {
+                let done = work(conn)?;
+                mark(conn, done)
+            });
+        }
+        if facts.commits_after_error {
+            // Otherwise, what `work` writes after a deadlock would be committed at once.
+            self.batch_execute("SET autocommit = 0")?;
+        }
+        // If the database has ended the transaction meanwhile, the savepoint is gone,
+        // and its release fails. SQLite and MySQL report that only for the statement
+        // that caused it.
+        let done = self.write_transaction(|conn| {
+            let done = conn.transaction(work)?;
             mark(conn, done)
-        })
+        });
+        // Switching it on would commit what is still open.
+        if facts.commits_after_error
+            && (self.depth() != Ok(0) || self.batch_execute("SET autocommit = 1").is_err())
+        {
+            self.evict();
+        }
+        done
     }
 }
 
 #[cfg(feature = "sqlite")]
-impl TrackerConnection for diesel::SqliteConnection {
-    const WRITERS: usize = 1;
+static SQLITE: Facts = Facts {
+    writers: 1,
+    savepoints_hold: true,
+    reads_old_rows: false,
+    refuses_after_error: false,
+    commits_after_error: false,
+    cause_in: |error| told::sqlite::cause(error.message()),
+};
 
-    fn cause_in(error: &Information) -> Cause {
-        told::sqlite::cause(error.message())
+#[cfg(feature = "sqlite")]
+impl TrackerConnection for diesel::SqliteConnection {
+    const FACTS: Option<&'static Facts> = Some(&SQLITE);
+
+    fn facts(&mut self) -> &'static Facts {
+        &SQLITE
     }
 
-    fn write_transaction<T, E: MaybeDatabaseError>(
-        &mut self,
-        work: impl FnOnce(&mut Self) -> Result<T, E>,
-    ) -> Result<T, E> {
+    fn begin_write(&mut self) -> QueryResult<()> {
+        use diesel::connection::AnsiTransactionManager;
         // SQLite refuses a transaction that reads first and writes later at once,
         // without waiting, if another has written in between.
         if self.depth() == Ok(0) {
-            self.immediate_transaction(work)
+            AnsiTransactionManager::begin_transaction_sql(self, "BEGIN IMMEDIATE")
         } else {
-            self.transaction(work)
+            AnsiTransactionManager::begin_transaction(self)
         }
-    }
-
-    fn both_or_neither<W, E: MaybeDatabaseError>(
-        &mut self,
-        work: impl FnOnce(&mut Self) -> Result<W, E>,
-        mark: impl FnOnce(&mut Self, W) -> Result<(), E>,
-    ) -> Result<(), E> {
-        savepoint_then_mark(self, work, mark)
     }
 }
 
 #[cfg(feature = "postgres")]
+static POSTGRES: Facts = Facts {
+    writers: usize::MAX,
+    savepoints_hold: true,
+    reads_old_rows: false,
+    refuses_after_error: true,
+    commits_after_error: false,
+    cause_in: |error| told::postgres::cause(error),
+};
+
+#[cfg(feature = "postgres")]
 impl TrackerConnection for diesel::PgConnection {
-    fn cause_in(error: &Information) -> Cause {
-        told::postgres::cause(error)
+    const FACTS: Option<&'static Facts> = Some(&POSTGRES);
+
+    fn facts(&mut self) -> &'static Facts {
+        &POSTGRES
     }
 
     fn knows_language(&mut self) -> bool {
@@ -169,37 +273,40 @@ impl TrackerConnection for diesel::PgConnection {
         told::postgres::is_refusal(self, error)
     }
 
-    fn keeping_lock_wait<T, E: MaybeDatabaseError>(
-        &mut self,
-        work: impl FnOnce(&mut Self) -> Result<T, E>,
-    ) -> Result<T, E> {
+    fn own_lock_wait(&mut self) -> QueryResult<Option<String>> {
         use diesel::RunQueryDsl as _;
         use diesel::dsl::sql;
         use diesel::sql_types::Text;
-        // Without a transaction, the limit ends with the statement.
-        if self.depth()? == 0 {
-            return work(self);
-        }
         let own = diesel::select(sql::<Text>("current_setting('lock_timeout')"));
-        let own: String = own.get_result(self)?;
-        let done = work(self);
+        own.get_result(self).map(Some)
+    }
+
+    fn restore_lock_wait(&mut self, own: String) -> QueryResult<()> {
+        use diesel::RunQueryDsl as _;
+        use diesel::dsl::sql;
+        use diesel::sql_types::Text;
         let put_back = sql::<Text>("set_config('lock_timeout', ").bind::<Text, _>(own);
-        let put_back = diesel::select(put_back.sql(", true)")).execute(self);
-        match (done, put_back) {
-            (Ok(_), Err(error)) => Err(error.into()),
-            // If the transaction is broken, its rollback restores the limit.
-            (done, _) => done,
-        }
+        diesel::select(put_back.sql(", true)")).execute(self)?;
+        Ok(())
     }
 }
 
 #[cfg(feature = "mysql")]
-impl TrackerConnection for diesel::MysqlConnection {
-    const SAVEPOINTS_HOLD: bool = false;
-    const READS_OLD_ROWS: bool = true;
+static MYSQL: Facts = Facts {
+    writers: usize::MAX,
+    savepoints_hold: false,
+    reads_old_rows: true,
+    refuses_after_error: false,
+    commits_after_error: true,
+    cause_in: |error| told::mysql::cause_in(error),
+};
 
-    fn cause_in(error: &Information) -> Cause {
-        told::mysql::cause_in(error)
+#[cfg(feature = "mysql")]
+impl TrackerConnection for diesel::MysqlConnection {
+    const FACTS: Option<&'static Facts> = Some(&MYSQL);
+
+    fn facts(&mut self) -> &'static Facts {
+        &MYSQL
     }
 
     fn cause(&mut self, error: &Information) -> Cause {
@@ -217,36 +324,6 @@ impl TrackerConnection for diesel::MysqlConnection {
         let setting: Vec<Variable> = diesel::sql_query(setting).load(self)?;
         Ok(setting.iter().any(|setting| setting.value == "ON"))
     }
-
-    fn write_transaction<T, E: MaybeDatabaseError>(
-        &mut self,
-        work: impl FnOnce(&mut Self) -> Result<T, E>,
-    ) -> Result<T, E> {
-        self.transaction(|conn| {
-            work(conn).inspect_err(|error| {
-                // Before the rollback: after it MySQL does not know the code any more.
-                if let Some(error) = error.database_error() {
-                    cause_of(conn, error);
-                }
-            })
-        })
-    }
-
-    fn both_or_neither<W, E: MaybeDatabaseError>(
-        &mut self,
-        work: impl FnOnce(&mut Self) -> Result<W, E>,
-        mark: impl FnOnce(&mut Self, W) -> Result<(), E>,
-    ) -> Result<(), E> {
-        use diesel::connection::SimpleConnection;
-        // Otherwise, what `work` writes after a deadlock would be committed at once.
-        self.batch_execute("SET autocommit = 0")?;
-        let done = savepoint_then_mark(self, work, mark);
-        // Switching it on would commit what is still open.
-        if self.depth() != Ok(0) || self.batch_execute("SET autocommit = 1").is_err() {
-            self.evict();
-        }
-        done
-    }
 }
 
 /// What MySQL shows of a variable.
@@ -257,29 +334,14 @@ struct Variable {
     value: String,
 }
 
-/// Runs `work` in a savepoint, then `mark` in the same transaction. If the database
-/// has ended the transaction meanwhile, the savepoint is gone, and its release
-/// fails. SQLite and MySQL report that only for the statement that caused it.
-#[cfg(any(feature = "sqlite", feature = "mysql"))]
-fn savepoint_then_mark<C: TrackerConnection, W, E: MaybeDatabaseError>(
-    conn: &mut C,
-    work: impl FnOnce(&mut C) -> Result<W, E>,
-    mark: impl FnOnce(&mut C, W) -> Result<(), E>,
-) -> Result<(), E> {
-    conn.write_transaction(|conn| {
-        let done = conn.transaction(work)?;
-        mark(conn, done)
-    })
-}
-
 /// Why `conn` has just failed with `error`.
 pub(crate) fn cause_of<C: TrackerConnection>(conn: &mut C, error: &DieselError) -> Cause {
     cause_by(error, |information| conn.cause(information))
 }
 
 /// The same, as far as the error itself shows it.
-pub(crate) fn cause_in<C: TrackerConnection>(error: &DieselError) -> Cause {
-    cause_by(error, C::cause_in)
+pub(crate) fn cause_in(facts: &Facts, error: &DieselError) -> Cause {
+    cause_by(error, facts.cause_in)
 }
 
 fn cause_by(error: &DieselError, unknown: impl FnOnce(&Information) -> Cause) -> Cause {

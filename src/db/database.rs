@@ -67,24 +67,29 @@ impl<C: TrackerConnection> Database for &AnyPool<C> {
     }
 }
 
-/// A borrowed connection: one try, since a failed statement may have broken
-/// the caller's transaction.
-macro_rules! borrowed_connection {
-    ([$($generics:tt)*] $type:ty, $connection:ty) => {
-        impl $($generics)* Database for &mut $type {
-            type Connection = $connection;
+// A borrowed connection gets one try, since a failed statement may have broken the
+// caller's transaction.
 
-            fn run<T>(&mut self, job: &dyn Display, mut work: impl FnMut(&mut $connection, bool) -> Result<T, Fault>) -> Result<T> {
-                work(self, false).map_err(|fault| fault.into_error(job))
-            }
-        }
-    };
+impl<C: TrackerConnection> Database for &mut C {
+    type Connection = C;
+
+    fn run<T>(
+        &mut self,
+        job: &dyn Display,
+        mut work: impl FnMut(&mut C, bool) -> Result<T, Fault>,
+    ) -> Result<T> {
+        work(self, false).map_err(|fault| fault.into_error(job))
+    }
 }
 
-#[cfg(feature = "sqlite")]
-borrowed_connection!([] diesel::SqliteConnection, diesel::SqliteConnection);
-#[cfg(feature = "postgres")]
-borrowed_connection!([] diesel::PgConnection, diesel::PgConnection);
-#[cfg(feature = "mysql")]
-borrowed_connection!([] diesel::MysqlConnection, diesel::MysqlConnection);
-borrowed_connection!([<M: ManageConnection<Connection: TrackerConnection>>] PooledConnection<M>, M::Connection);
+impl<M: ManageConnection<Connection: TrackerConnection>> Database for &mut PooledConnection<M> {
+    type Connection = M::Connection;
+
+    fn run<T>(
+        &mut self,
+        job: &dyn Display,
+        work: impl FnMut(&mut M::Connection, bool) -> Result<T, Fault>,
+    ) -> Result<T> {
+        (&mut ***self).run(job, work)
+    }
+}

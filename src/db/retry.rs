@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
-use crate::db::connection::{MaybeDatabaseError, TrackerConnection, cause_in, cause_of};
+use crate::db::connection::{Facts, MaybeDatabaseError, TrackerConnection, cause_in, cause_of};
+use crate::db::connection_enum::NotListed;
 use crate::db::database_error::Cause;
 use crate::db::pool::{Lends, Lent};
 use crate::error::{BoxError, Error, PoolTimeout, Result};
@@ -70,7 +71,12 @@ impl Fault {
 /// An error of the database as one of `job`.
 pub(crate) fn database_error(job: &dyn Display, source: DieselError) -> Error {
     let job = job.to_string();
-    if is_of_shared_session(&source) {
+    if let Some(not_listed) = NotListed::among(&source) {
+        Error::Misconfigured {
+            job: not_listed.table.into(),
+            problem: not_listed.to_string(),
+        }
+    } else if is_of_shared_session(&source) {
         Error::SharedSession { job, source }
     } else {
         Error::Database { job, source }
@@ -210,6 +216,17 @@ pub(crate) fn run_on<C: TrackerConnection, T>(
     }
 }
 
+/// What is known of the pool's database. It takes a connection only if the type of
+/// the connections does not tell which database it is.
+pub(crate) fn facts<C: TrackerConnection>(pool: &dyn Lends<C>) -> Result<&'static Facts> {
+    match C::FACTS {
+        Some(facts) => Ok(facts),
+        None => checkout(pool, pool.connection_timeout())
+            .map(|mut conn| conn.facts())
+            .map_err(|source| Error::Pool { source }),
+    }
+}
+
 /// A connection, or what the pool said after `timeout`.
 pub(crate) fn checkout<C: TrackerConnection>(
     pool: &dyn Lends<C>,
@@ -265,9 +282,9 @@ pub(crate) fn learn_language<C: TrackerConnection>(pool: &dyn Lends<C>, conn: &m
 }
 
 /// Whether the error is transient. [`judge`] must have seen it.
-pub(crate) fn is_transient<C: TrackerConnection>(error: &DieselError) -> bool {
+pub(crate) fn is_transient(facts: &Facts, error: &DieselError) -> bool {
     matches!(
-        cause_in::<C>(error),
+        cause_in(facts, error),
         Cause::Held | Cause::Conflict | Cause::Stopped
     )
 }

@@ -15,6 +15,7 @@ use diesel::prelude::*;
 use diesel::query_builder::AsChangeset;
 use diesel::sql_types::{Nullable, SingleValue, SqlType, Text};
 
+use crate::db::connection_enum::ConnectionEnum;
 use crate::sql::columns::{ErrorsColumn, RetryColumn, TimeColumn};
 
 /// Guards that hold: `Passed<{ guard(); true }>`. Where one does not, the
@@ -144,6 +145,9 @@ pub const fn selects<J: SelectsRow<DB>, DB>() {}
 
 /// `J` can be read from its table.
 pub const fn reads<J: ReadsRow<DB>, DB>() {}
+
+/// `C` is an enum of connections.
+pub const fn connections<C: ConnectionEnum>() {}
 
 /// See the message.
 #[diagnostic::on_unimplemented(

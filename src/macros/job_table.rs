@@ -40,7 +40,7 @@ mod tracked;
 ///         key: (tenant: i64, number: String),       // one column or several, with their Rust types
 ///         status: State,                            // the type of the status codes
 ///         updates: InvoiceUpdates,                  // the columns that the user sets
-///         connections: [SqliteConnection],          // PgConnection, MysqlConnection; each may have a #[cfg(…)]
+///         connections: [SqliteConnection],          // PgConnection, MysqlConnection, enums of them; each may have a #[cfg(…)]
 ///         // All that follows is optional, in this order:
 ///         columns: {                                // own names; run_at only if the table has one
 ///             status: state, create_at: created, update_at: changed, lock: lease, lock_at: lease_at,
@@ -72,6 +72,12 @@ mod tracked;
 /// `AsChangeset`, and must not set a tracked column other than `run_at`. A
 /// status type that converts into `i64` stands as a number in the SQL, which
 /// lets the database use a partial index.
+///
+/// # Connections
+///
+/// `connections` takes Diesel's three by their names. Any other name is that of an enum
+/// of them, see [`ConnectionEnum`](crate::ConnectionEnum); those that it may hold stand
+/// beside it.
 ///
 /// # What it expands to
 ///

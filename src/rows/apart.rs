@@ -31,8 +31,8 @@ pub(crate) enum Mode {
 impl Mode {
     /// The mode of this try; the first is 1. With one writer, a transient error is
     /// never the fault of one row.
-    pub fn of_try<C: TrackerConnection>(number: u32) -> Self {
-        if C::WRITERS > 1 && number > TRIES_TOGETHER {
+    pub fn of_try<C: TrackerConnection>(conn: &mut C, number: u32) -> Self {
+        if conn.facts().writers > 1 && number > TRIES_TOGETHER {
             Self::Alone
         } else {
             Self::Together
@@ -93,7 +93,7 @@ pub(crate) fn alone<C: TrackerConnection, T>(
             Err(error) => error,
         };
         // With one writer, the error does not depend on the row.
-        let may_be_transient = C::WRITERS > 1
+        let may_be_transient = conn.facts().writers > 1
             && !retry::is_held(conn, &error)
             && matches!(
                 retry::judge(conn, &error),
@@ -126,7 +126,7 @@ fn each<C: TrackerConnection, K, T>(
         .collect()
     };
     // One transaction waits for the disk once.
-    if C::SAVEPOINTS_HOLD {
+    if conn.facts().savepoints_hold {
         conn.write_transaction(each)
     } else {
         each(conn)
@@ -161,7 +161,7 @@ pub(crate) fn free<C: TrackerConnection, J: JobStore<C>>(
     keys: &[J::Key],
 ) -> QueryResult<KeySet<J::Key>> {
     let mut free = KeySet::default();
-    if C::WRITERS == 1 {
+    if conn.facts().writers == 1 {
         free.extend(keys.iter().cloned());
         return Ok(free);
     }

@@ -99,7 +99,7 @@ fn reset_chunk<D: Database, J: JobStore<D::Connection>>(
         let mut tried = 0;
         let reset = db.run(&J::TABLE, |conn, _| {
             tried += 1;
-            let mode = Mode::of_try::<D::Connection>(tried);
+            let mode = Mode::of_try(conn, tried);
             Ok(change(conn, mode, &keys, |conn, keys, wait| {
                 J::reset_rows(conn, keys, step, wait)
             })?)
@@ -142,7 +142,7 @@ pub(crate) fn prune<D: Database, J: JobStore<D::Connection>>(
         let mut tries = 0;
         let (keys, dropped, pruned, are_all) = db.run(&J::TABLE, |conn, _| {
             tries += 1;
-            let mode = Mode::of_try::<D::Connection>(tries);
+            let mode = Mode::of_try(conn, tries);
             let reach = CHUNK + past.len();
             let mut keys = J::stale_keys(conn, reach, statuses, unchanged_for)?;
             let are_all = keys.len() < reach;

@@ -6,7 +6,7 @@
 use diesel::QueryResult;
 use diesel::connection::{Connection, DefaultLoadingMode, LoadConnection};
 use diesel::deserialize;
-use diesel::result::Error::DeserializationError;
+use diesel::result::Error::{self, DeserializationError};
 
 use super::backend::Binds;
 use super::call::{Call, TypedCall};
@@ -15,6 +15,8 @@ use super::query::Query;
 use super::record::{Plain, Record};
 use super::template::Statement;
 use super::typed::{Fragments, TableOn};
+use crate::db::connection_enum::{ConnectionEnum, InnerConnection, NotListed, on_inner};
+use crate::sql::store::Tracked;
 
 /// A row as a connection returns it.
 type RowOf<'c, 'q, C> = <C as LoadConnection>::Row<'c, 'q>;
@@ -73,6 +75,16 @@ sends!(diesel::SqliteConnection, super::dialect::SQLITE);
 sends!(diesel::PgConnection, super::dialect::POSTGRES);
 #[cfg(feature = "mysql")]
 sends!(diesel::MysqlConnection, super::dialect::MYSQL);
+
+/// What the connection in an enum speaks.
+pub fn dialect_of<C: ConnectionEnum>(conn: &mut C) -> &'static Dialect {
+    on_inner!(conn.inner(), conn => conn.dialect())
+}
+
+/// The error where an enum holds a connection that `connections` does not list.
+pub fn not_listed<J: Tracked>(inner: &InnerConnection<'_>) -> Error {
+    NotListed::error(J::TABLE, inner)
+}
 
 /// Sends a statement with the values of `call`, and tells how many rows it changed.
 pub fn execute<J: TableOn<C::Backend>, C: Sends>(

@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use diesel::result::Error::QueryBuilderError;
 use serde_json::Value;
 
+use crate::db::retry::database_error;
 use crate::error::Error;
 use crate::keys::KeySet;
 use crate::sql::call::{Call, Document, Plain, micros};
@@ -170,7 +171,7 @@ impl Obstacle {
                 lock_at: None,
                 expires_at: None,
             },
-            Self::Unreadable(source) | Self::Refused(source) => Error::Database { job, source },
+            Self::Unreadable(source) | Self::Refused(source) => database_error(&job, source),
             Self::Dropped => Error::UpdateDropped { job },
         }
     }
@@ -208,7 +209,7 @@ type Query<T> = diesel::QueryResult<T>;
 pub trait JobStore<C>: Tracked {
     /// What the connection speaks.
     #[doc(hidden)]
-    fn dialect(conn: &C) -> &'static Dialect;
+    fn dialect(conn: &mut C) -> &'static Dialect;
     /// Sends a statement, and tells how many rows it changed.
     #[doc(hidden)]
     fn execute(conn: &mut C, statement: &'static Statement, call: &Call<'_, Self>) -> Query<usize>;

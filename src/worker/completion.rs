@@ -193,16 +193,16 @@ fn write_alone<J: JobStore<C>, C: TrackerConnection>(
     } else {
         LockWait::Briefly
     };
-    let (maybe_applied, mut is_broken) = (completion.maybe_applied, false);
+    let (maybe_applied, mut verdict) = (completion.maybe_applied, None);
     // The user's code that binds the updates may panic.
     let write = || {
         retry::run(&*job.pool, &job.name(), |conn, again| {
-            is_broken = false;
+            verdict = None;
             match outcome.write_once(conn, &job.lease, step, maybe_applied || again, wait) {
                 Err(Fault::Database(error)) if retry::is_held(conn, &error) => Ok(None),
                 Err(Fault::Database(error)) => {
-                    is_broken = retry::judge(conn, &error) == Verdict::Broken;
-                    completion.maybe_applied |= is_broken;
+                    verdict = Some(retry::judge(conn, &error));
+                    completion.maybe_applied |= verdict == Some(Verdict::Broken);
                     Err(Fault::Database(error))
                 }
                 other => other.map(Some),
@@ -231,9 +231,10 @@ fn write_alone<J: JobStore<C>, C: TrackerConnection>(
         Err(error) => error,
     };
     match error {
-        Error::Database { source, .. } if !is_broken => {
+        Error::Database { source, .. } if verdict != Some(Verdict::Broken) => {
             tracing::warn!(job = job.name(), error = %source, "the outcome of an attempt is not recorded");
-            return not_written(completion, source, progress);
+            let is_transient = verdict == Some(Verdict::Transient);
+            return not_written(completion, source, is_transient, progress);
         }
         error @ (Error::Database { .. } | Error::Pool { .. }) => {
             tracing::warn!(%error, "the outcome of an attempt is not recorded");
@@ -258,9 +259,9 @@ fn write_alone<J: JobStore<C>, C: TrackerConnection>(
 fn not_written<J: JobStore<C>, C: TrackerConnection>(
     completion: &mut Completion<J, C>,
     source: DieselError,
+    is_transient: bool,
     progress: &mut Progress,
 ) -> Option<DieselError> {
-    let is_transient = retry::is_transient::<C>(&source);
     match completion.job.renew() {
         Ok(()) => {
             progress.has_written = true;

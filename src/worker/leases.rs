@@ -87,7 +87,7 @@ pub(super) fn renew<J: JobStore<C>, C: TrackerConnection>(
         let renewed = retry::run_on(&**pool, kept, &J::TABLE, |conn: &mut C, _| {
             asked_at = Instant::now();
             tries += 1;
-            let mode = Mode::of_try::<C>(tries);
+            let mode = Mode::of_try(conn, tries);
             let all = |conn: &mut C| renew_free::<J, C>(conn, chunk);
             let renewed = all_or_each(conn, mode, 0..chunk.len(), all, |conn, n| {
                 renew_some::<J, C>(conn, &chunk[*n..=*n]).map(|mut renewed| renewed.pop())
@@ -131,7 +131,7 @@ fn renew_free<J: JobStore<C>, C: TrackerConnection>(
     conn: &mut C,
     leases: &[Arc<Lease<J::Key>>],
 ) -> QueryResult<Results<J::Key>> {
-    if C::WRITERS == 1 {
+    if conn.facts().writers == 1 {
         let times = Times::of(renew_some::<J, C>(conn, leases)?);
         let result = leases.iter().map(|lease| Ok(times.of_lease(lease)));
         return Ok(result.enumerate().collect());

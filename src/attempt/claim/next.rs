@@ -101,7 +101,8 @@ pub(super) fn claim<S: 'static, J: JobStore<C>, C: TrackerConnection>(
             token = new_token();
         }
         asked_at = Instant::now();
-        Ok(work(conn, &token, Mode::of_try::<C>(tries))?)
+        let mode = Mode::of_try(conn, tries);
+        Ok(work(conn, &token, mode)?)
     })?;
     let hold =
         |claimed| RunningJob::hold::<S>(pool.clone(), step, token.clone(), claimed, asked_at);

@@ -1,20 +1,119 @@
 //! The connections.
 
+/// A store for each connection.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __job_table_backends {
+    ([$([$($only:tt)*] $Connection:ident)+] $all:tt $model:tt) => {
+        $(
+            $($only)*
+            $crate::__job_table_backend! { $Connection $all $model }
+        )+
+    };
+}
+
 /// The store over one connection type. A connection whose cargo feature is
-/// off, and any other type, is a compile error.
+/// off is a compile error. What is none of Diesel's three is taken for an enum
+/// of them.
 ///
 /// Each macro that depends on a feature is defined here, twice: a `cfg` in
 /// the body of an exported macro would read the user's features.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __job_table_backend {
-    (SqliteConnection $model:tt) => { $crate::__job_table_sqlite! { $model } };
-    (PgConnection $model:tt) => { $crate::__job_table_postgres! { $model } };
-    (MysqlConnection $model:tt) => { $crate::__job_table_mysql! { $model } };
-    ($other:ident $model:tt) => {
+    (SqliteConnection $all:tt $model:tt) => {
+        $crate::__job_table_sqlite! { $model }
+    };
+    (PgConnection $all:tt $model:tt) => {
+        $crate::__job_table_postgres! { $model }
+    };
+    (MysqlConnection $all:tt $model:tt) => {
+        $crate::__job_table_mysql! { $model }
+    };
+    ($Enum:ident $all:tt $model:tt) => {
+        $crate::__job_table_enum! { $Enum [] $all }
+    };
+}
+
+/// `JobStore` over an enum of connections: each statement is sent by the store
+/// over the connection that the enum holds, if that is one of those listed.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __job_table_enum {
+    // First the connections are collected, each with the name that it has in
+    // `InnerConnection`.
+    ($Enum:ident [$($found:tt)*] [$only:tt SqliteConnection $($rest:tt)*]) => {
+        $crate::__job_table_enum! { $Enum [$($found)* $only Sqlite SqliteConnection;] [$($rest)*] }
+    };
+    ($Enum:ident [$($found:tt)*] [$only:tt PgConnection $($rest:tt)*]) => {
+        $crate::__job_table_enum! { $Enum [$($found)* $only Postgres PgConnection;] [$($rest)*] }
+    };
+    ($Enum:ident [$($found:tt)*] [$only:tt MysqlConnection $($rest:tt)*]) => {
+        $crate::__job_table_enum! { $Enum [$($found)* $only Mysql MysqlConnection;] [$($rest)*] }
+    };
+    ($Enum:ident $found:tt [$only:tt $other:ident $($rest:tt)*]) => {
+        $crate::__job_table_enum! { $Enum $found [$($rest)*] }
+    };
+    ($Enum:ident [] []) => {
         ::core::compile_error! { ::core::concat!(
-            "job_table!: `", ::core::stringify!($other), "` cannot be tracked over; `connections` takes SqliteConnection, PgConnection and MysqlConnection, by these names"
+            "job_table!: `", ::core::stringify!($Enum), "` stands alone; `connections` takes SqliteConnection, PgConnection and MysqlConnection, by these names, and enums of them: where this is an enum, list what it may hold, too"
         ) }
+    };
+    ($Enum:ident [$([$($only:tt)*] $Inner:ident $Connection:ident;)*] []) => {
+        const _: () = {
+            use $crate::__private::diesel::{self, QueryResult};
+            use $crate::__private::{self as __private, Call, Dialect, Record, Statement, check};
+            use $crate::{ConnectionEnum, InnerConnection, Tracked};
+            use ::core::primitive::{bool, usize};
+            use ::core::result::Result::{Err, Ok};
+            use ::std::vec::Vec;
+
+            type Connection = <check::Passed<{ check::connections::<$Enum>(); true }> as check::Checked<$Enum>>::Type;
+            type Updates = <JobTableRow as Tracked>::Updates;
+
+            macro_rules! on_inner {
+                ($conn_:ident => $method_:ident $arguments_:tt) => {
+                    match ConnectionEnum::inner($conn_) {
+                        $(
+                            $($only)*
+                            InnerConnection::$Inner($conn_) => {
+                                <Self as $crate::JobStore<diesel::$Connection>>::$method_ $arguments_
+                            }
+                        )*
+                        other_ => Err(__private::not_listed::<Self>(&other_)),
+                    }
+                };
+            }
+
+            impl $crate::JobStore<$Enum> for JobTableRow {
+                fn dialect(conn_: &mut Connection) -> &'static Dialect {
+                    __private::dialect_of(conn_)
+                }
+                fn execute(conn_: &mut Connection, statement_: &'static Statement, call_: &Call<'_, Self>) -> QueryResult<usize> {
+                    on_inner!(conn_ => execute(conn_, statement_, call_))
+                }
+                fn read(conn_: &mut Connection, statement_: &'static Statement, call_: &Call<'_, Self>) -> QueryResult<Vec<Record<Self>>> {
+                    on_inner!(conn_ => read(conn_, statement_, call_))
+                }
+                // The same on each of them.
+                #[allow(unreachable_code, unused_variables)]
+                fn sets_nothing(updates_: &Updates) -> QueryResult<bool> {
+                    $(
+                        $($only)*
+                        { return <Self as $crate::JobStore<diesel::$Connection>>::sets_nothing(updates_); }
+                    )*
+                    Ok(false)
+                }
+                #[allow(unreachable_code)]
+                fn default_sets_nothing() -> QueryResult<bool> {
+                    $(
+                        $($only)*
+                        { return <Self as $crate::JobStore<diesel::$Connection>>::default_sets_nothing(); }
+                    )*
+                    Ok(false)
+                }
+            }
+        };
     };
 }
 

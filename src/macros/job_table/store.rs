@@ -88,7 +88,7 @@ macro_rules! __job_table_store {
             }
 
             impl $crate::JobStore<$Connection> for JobTableRow {
-                fn dialect(conn_: &Connection) -> &'static Dialect {
+                fn dialect(conn_: &mut Connection) -> &'static Dialect {
                     __private::Sends::dialect(conn_)
                 }
                 fn execute(conn_: &mut Connection, statement_: &'static Statement, call_: &Call<'_, Self>) -> QueryResult<usize> {

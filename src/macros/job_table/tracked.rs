@@ -11,7 +11,7 @@
 macro_rules! __job_table_tracked {
     (
         $roles:tt $run_at:tt
-        { $Job:ident $table:tt $key:tt [$Status:ty] [$Updates:ty] [$([$($only:tt)*] $Connection:ident)+] $order_by:tt $field:tt }
+        { $Job:ident $table:tt $key:tt [$Status:ty] [$Updates:ty] $connections:tt $order_by:tt $field:tt }
     ) => {
         const _: () = {
             type JobTableRow = $Job;
@@ -62,12 +62,7 @@ macro_rules! __job_table_tracked {
             $crate::__job_table_has_key_columns! { $table $key }
             $crate::__job_table_status! { $roles $field }
 
-            $(
-                $($only)*
-                $crate::__job_table_backend! {
-                    $Connection { $table $key $order_by }
-                }
-            )+
+            $crate::__job_table_backends! { $connections $connections { $table $key $order_by } }
         };
     };
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::{FIRST_PAUSE, JobScheduler, LONGEST_PAUSE, Runtime, lock, release};
 use crate::attempt::claim::{self, Next};
-use crate::db::connection::TrackerConnection;
+use crate::db::connection::{Facts, TrackerConnection};
 use crate::db::retry;
 use crate::error::{Error, Result};
 use crate::keys::KeySet;
@@ -23,13 +23,13 @@ const LONGEST_PAUSE_FOR_HELD: Duration = Duration::from_secs(1);
 impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
     /// The first claim. Its error goes to the caller unless it is transient, so
     /// that a missing table or an unreachable database ends the worker at once.
-    pub fn claim_first<S: 'static>(&self) -> Result<()> {
+    pub fn claim_first<S: 'static>(&self, facts: &Facts) -> Result<()> {
         let task = self.scheduler().next(Role::WorkerThread, Instant::now());
         let Task::Claim { quiet } = task else {
             return Ok(());
         };
         match self.try_claim::<S>(quiet) {
-            Err(Error::Database { source, .. }) if retry::is_transient::<C>(&source) => {
+            Err(Error::Database { source, .. }) if retry::is_transient(facts, &source) => {
                 self.fail_claim(&source);
                 Ok(())
             }
