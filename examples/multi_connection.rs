@@ -14,7 +14,6 @@
     reason = "Diesel's derive, where one database's feature is on"
 )]
 
-use std::error::Error;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use diesel::prelude::*;
@@ -150,7 +149,7 @@ impl CustomizeConnection<DbConnection, r2d2::Error> for Prepare {
     }
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), BoxError> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("jobs.db");
     let url = match std::env::args().nth(1) {
