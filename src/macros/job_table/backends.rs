@@ -56,7 +56,7 @@ macro_rules! __job_table_enum {
     };
     ($Enum:ident [] []) => {
         ::core::compile_error! { ::core::concat!(
-            "job_table!: `", ::core::stringify!($Enum), "` stands alone; `connections` takes SqliteConnection, PgConnection and MysqlConnection, by these names, and enums of them: where this is an enum, list what it may hold, too"
+            "job_table!: `", ::core::stringify!($Enum), "` cannot be tracked over; `connections` takes SqliteConnection, PgConnection and MysqlConnection, by these names, and enums of them beside those that they may hold"
         ) }
     };
     ($Enum:ident [$([$($only:tt)*] $Inner:ident $Connection:ident;)*] []) => {
