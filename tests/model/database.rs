@@ -1,5 +1,5 @@
 //! The table, and the statements on it. A database executes each in one step. The
-//! conditions are those of `src/job_table/store.rs`.
+//! conditions are those of `src/sql/statements.rs`.
 
 use std::time::Duration;
 

@@ -3,8 +3,8 @@
 //! statement at a time, and answers or does not.
 //!
 //! The model has what a database does (`database.rs`, the conditions of
-//! `src/job_table/store.rs`) and the order in which a worker sends statements
-//! (`moves.rs`, as in `src/claim.rs`, `src/expiry.rs` and `src/outcome.rs`). It
+//! `src/sql/statements.rs`) and the order in which a worker sends statements
+//! (`moves.rs`, as in `src/attempt/claim.rs`, `src/attempt/expiry.rs` and `src/attempt/outcome.rs`). It
 //! makes no decisions: for these it asks `Step` of `status_protocol`.
 //!
 //! A property that no run can break shows little. So each rule of the protocol is
