@@ -108,8 +108,7 @@ fn fail(pool: &DbPool) {
 #[test]
 fn an_attempt_that_succeeds_logs_its_start_and_its_end() {
     let lines = logged(|pool| Job::run_job(pool, "job-1", |_, _| Ok(())).unwrap());
-    let span =
-        r#"attempt{table="jobs" key="job-1" step="Job" attempt=1}: diesel_status_tracker::running"#;
+    let span = r#"attempt{table="jobs" key="job-1" step="Job" attempt=1}: diesel_status_tracker::attempt::running"#;
     assert_eq!(
         lines,
         [
@@ -256,7 +255,7 @@ fn an_error_that_panics_is_logged_without_its_secrets() {
         [
             format!("ERROR {span}panics: the `Display` of an error panicked"),
             format!(
-                r#"WARN {span}running: failed error="(its `Display` panicked: the key *** is not valid)" retry=1"#
+                r#"WARN {span}attempt::running: failed error="(its `Display` panicked: the key *** is not valid)" retry=1"#
             ),
         ]
     );

@@ -60,7 +60,7 @@ mod tracked;
 /// |---|---|
 /// | key | any type and number of columns, unique together; two are the same where the database says so |
 /// | `status` | any type that is `Copy + PartialEq + Debug` and maps to its column |
-/// | `create_at`, `update_at` | `Timestamp` or `Timestamptz`; on MySQL `DATETIME(6)`, or times lose their digits |
+/// | `create_at`, `update_at` | `Timestamp` or `Timestamptz`, nullable or not: NULL is before all times; on MySQL `DATETIME(6)`, or times lose their digits. `create_at` may be part of the key |
 /// | `lock` | `Nullable<Text>`, room for 32 characters |
 /// | `lock_at` | as `create_at`, nullable or not |
 /// | `retry` | any integer |
