@@ -13,11 +13,13 @@ pub mod dialect;
 pub mod insert;
 pub mod query;
 pub mod record;
+pub mod results;
 pub mod run;
 pub mod statements;
 pub mod store;
 pub mod template;
 pub mod texts;
+pub mod tracked_table;
 pub mod typed;
 mod written;
 

@@ -22,7 +22,8 @@ use crate::db::connection::TrackerConnection;
 use crate::db::pool::AnyPool;
 use crate::db::retry::{self, Kept};
 use crate::error::{BoxError, Error, Result};
-use crate::sql::store::{JobStore, Tracked};
+use crate::sql::store::JobStore;
+use crate::sql::tracked_table::Tracked;
 use runtime::{RunResult, Runtime};
 use scheduler::Settings;
 

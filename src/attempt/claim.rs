@@ -17,7 +17,9 @@ use crate::db::pool::AnyPool;
 use crate::db::retry;
 use crate::error::{Error, Result};
 use crate::sql::dialect::LockWait;
-use crate::sql::store::{Claimed, JobName, JobStore, Obstacle, Tracked};
+use crate::sql::results::{Claimed, Obstacle};
+use crate::sql::store::JobStore;
+use crate::sql::tracked_table::{JobName, Tracked};
 use status_protocol::panics::caught;
 use status_protocol::{Refusal, Start, Step};
 

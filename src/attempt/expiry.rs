@@ -7,7 +7,9 @@ use crate::db::database::Database;
 use crate::error::Result;
 use crate::keys::KeySet;
 use crate::rows::apart::{self, Mode, all_or_each};
-use crate::sql::store::{DeadAttempt, JobName, JobStore, Obstacle, Tracked};
+use crate::sql::results::{DeadAttempt, Obstacle};
+use crate::sql::store::JobStore;
+use crate::sql::tracked_table::{JobName, Tracked};
 use status_protocol::Failure;
 use status_protocol::{FailedAttempt, FailureOutcome, Step};
 

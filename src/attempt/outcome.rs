@@ -6,7 +6,8 @@ use crate::db::connection::TrackerConnection;
 use crate::db::retry::Fault;
 use crate::panics::Discarded;
 use crate::sql::dialect::LockWait;
-use crate::sql::store::{JobStore, Tracked};
+use crate::sql::store::JobStore;
+use crate::sql::tracked_table::Tracked;
 use status_protocol::{FailedAttempt, LostAnswer, Step};
 
 /// What an attempt leaves in the row.

@@ -4,7 +4,8 @@ use status_protocol::Step;
 use status_protocol::panics::caught;
 
 use crate::error::{Error, Result};
-use crate::sql::store::{JobStore, Tracked};
+use crate::sql::store::JobStore;
+use crate::sql::tracked_table::Tracked;
 
 /// A step of a table's jobs. Every [`StatusTracked`](crate::StatusTracked) is one.
 pub trait JobStep: 'static {

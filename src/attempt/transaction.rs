@@ -16,7 +16,8 @@ use crate::db::retry::{self, Fault, Verdict};
 use crate::error::{BoxError, Error, Result};
 use crate::panics::Discarded;
 use crate::sql::dialect::LockWait;
-use crate::sql::store::{JobName, JobStore};
+use crate::sql::store::JobStore;
+use crate::sql::tracked_table::JobName;
 use status_protocol::causes::causes;
 use status_protocol::directive_of;
 

@@ -7,7 +7,8 @@ use diesel::result::Error::{self as DieselError, DeserializationError as Undecod
 use crate::db::connection::TrackerConnection;
 use crate::db::retry::{self, Verdict};
 use crate::keys::KeySet;
-use crate::sql::store::{JobStore, Obstacle};
+use crate::sql::results::Obstacle;
+use crate::sql::store::JobStore;
 
 /// How often several rows are tried together after a transient error. Then each is
 /// tried alone, because a trigger may raise the error for one row each time. This

@@ -11,7 +11,9 @@ use crate::error::{Error, Result};
 use crate::keys::KeySet;
 use crate::rows::apart::{Mode, all_or_each};
 use crate::sql::dialect::LockWait;
-use crate::sql::store::{JobName, JobStore, Obstacle};
+use crate::sql::results::Obstacle;
+use crate::sql::store::JobStore;
+use crate::sql::tracked_table::JobName;
 use status_protocol::Step;
 use status_protocol::backoff;
 

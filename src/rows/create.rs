@@ -4,7 +4,8 @@ use crate::db::connection::TrackerConnection;
 use crate::db::database::Database;
 use crate::db::retry::Fault;
 use crate::error::Result;
-use crate::sql::store::{JobName, JobStore};
+use crate::sql::store::JobStore;
+use crate::sql::tracked_table::JobName;
 use status_protocol::Step;
 
 /// Rows of one insert. With up to 131 columns that is below the number of

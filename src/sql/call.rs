@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::backend::Binds;
 use super::dialect::{Dialect, LockWait};
 use super::typed::TableOn;
-use crate::sql::store::Tracked;
+use crate::sql::tracked_table::Tracked;
 use crate::table_info::{self, TableInfo};
 use status_protocol::Step;
 

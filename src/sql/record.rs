@@ -7,7 +7,7 @@ use diesel::row::Row;
 use serde_json::Value;
 
 use super::typed::TableOn;
-use crate::sql::store::Tracked;
+use crate::sql::tracked_table::Tracked;
 use crate::table_info::{Role, TableInfo};
 
 /// What can be read of a row.

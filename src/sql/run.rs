@@ -16,7 +16,7 @@ use super::record::{Plain, Record};
 use super::template::Statement;
 use super::typed::{Fragments, TableOn};
 use crate::db::connection_enum::{ConnectionEnum, InnerConnection, NotListed, on_inner};
-use crate::sql::store::Tracked;
+use crate::sql::tracked_table::Tracked;
 
 /// A row as a connection returns it.
 type RowOf<'c, 'q, C> = <C as LoadConnection>::Row<'c, 'q>;

@@ -1,7 +1,6 @@
 //! The seam between the calls and the SQL: one method a statement, which says
 //! what goes in and what comes out.
 
-use std::fmt::{self, Debug, Display};
 use std::slice::from_ref;
 use std::time::Duration;
 
@@ -9,193 +8,14 @@ use chrono::{DateTime, Utc};
 use diesel::result::Error::QueryBuilderError;
 use serde_json::Value;
 
-use crate::db::retry::database_error;
-use crate::error::Error;
-use crate::keys::KeySet;
 use crate::sql::call::{Call, Document, Plain, micros};
 use crate::sql::dialect::{Dialect, LockWait};
 use crate::sql::insert;
 use crate::sql::record::Record;
+use crate::sql::results::{Batch, Claimed, DeadAttempt, Order, Ready, Renewed, Search};
 use crate::sql::statements::{self, Statement};
-use crate::table_info::TableInfo;
+use crate::sql::tracked_table::Tracked;
 use status_protocol::{FailureOutcome, RowState, Step};
-
-/// A row type whose table is tracked; implemented by `job_table!` alone.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` is not tracked: its `job_table! {{ {Self} in <table> {{ … }} }}` is missing",
-    label = "no `job_table!` names this type",
-    note = "write `job_table! {{ {Self} in <table> {{ key: (…), status: …, updates: …, connections: […] }} }}` beside its `impl StatusTracked`"
-)]
-pub trait Tracked: Sized {
-    /// The key, as the calls take it.
-    type Key: Clone + PartialEq + Debug + Send + Sync + 'static;
-    /// The type of the status codes.
-    type Status: Copy + PartialEq + Debug + Send + Sync + 'static;
-    /// The columns that the user sets.
-    type Updates: Default;
-    /// The table's name, for people.
-    const TABLE: &'static str;
-    /// What is known of the table.
-    fn info() -> &'static TableInfo;
-    /// A status code as a number, where the column holds numbers.
-    #[doc(hidden)]
-    fn number(status: Self::Status) -> Option<i64>;
-    /// Whether `job_table!` names a `run_at` column, which makes a job wait.
-    const HAS_RUN_AT: bool;
-    /// Whether the job that has not changed for the longest time is the next,
-    /// since `job_table!` gives no other order.
-    const OLDEST_FIRST: bool;
-    /// A tracked column that `Updates` sets, if there is one.
-    fn tracked_column_in_updates() -> Option<&'static str>;
-}
-
-/// A row type that shows its status; implemented by `job_table!`.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` does not hold its status: `job_table!` says `status_field: none`"
-)]
-pub trait ShowsStatus: Tracked {
-    /// The status of this row when it was read.
-    fn status(&self) -> Self::Status;
-}
-
-/// A job as messages name it: table and key.
-pub(crate) struct JobName<'a, J: Tracked>(pub(crate) &'a J::Key);
-
-impl<J: Tracked> Display for JobName<'_, J> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {:?}", J::TABLE, self.0)
-    }
-}
-
-impl<J: Tracked> JobName<'_, J> {
-    pub(crate) fn not_found(&self) -> Error {
-        Error::NotFound {
-            job: self.to_string(),
-        }
-    }
-}
-
-/// The order in which [`query_by_status`](crate::StatusTracked::query_by_status) lists jobs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Order {
-    /// The job that has not changed for the longest time first.
-    #[default]
-    OldestFirst,
-    /// The job that changed last first.
-    NewestFirst,
-}
-
-/// A claimed job: the row, and what the user's struct need not hold of it.
-#[derive(Debug, Clone)]
-#[allow(missing_docs)]
-pub struct Claimed<J: Tracked> {
-    pub key: J::Key,
-    pub job: J,
-    pub lock_at: Option<DateTime<Utc>>,
-    pub retry: i32,
-    pub errors: Value,
-}
-
-/// Which of the ready rows are looked for.
-#[derive(Debug, Clone)]
-#[allow(missing_docs)]
-pub struct Search<K> {
-    /// Not these.
-    pub past: KeySet<K>,
-    /// Only those that have not changed before. It is of use where the one that
-    /// has not changed for the longest time is the first.
-    pub since: Option<DateTime<Utc>>,
-}
-
-impl<K> Default for Search<K> {
-    fn default() -> Self {
-        Self {
-            past: KeySet::default(),
-            since: None,
-        }
-    }
-}
-
-/// A ready row.
-#[derive(Debug, Clone)]
-#[allow(missing_docs)]
-pub struct Ready<K> {
-    pub key: K,
-    /// When it last changed.
-    pub update_at: Option<DateTime<Utc>>,
-}
-
-/// What a claim of the next jobs got.
-#[derive(Debug)]
-#[allow(missing_docs)]
-pub struct Batch<J: Tracked> {
-    pub claimed: Vec<Claimed<J>>,
-    /// Rows that would have been claimed, and are as they were.
-    pub passed_over: Vec<(J::Key, Obstacle)>,
-    /// It is known that no row was ready.
-    pub none_is_ready: bool,
-    /// When that of the claimed rows had changed which had done so last.
-    pub reached: Option<DateTime<Utc>>,
-}
-
-impl<J: Tracked> Default for Batch<J> {
-    fn default() -> Self {
-        Self {
-            claimed: Vec::new(),
-            passed_over: Vec::new(),
-            none_is_ready: false,
-            reached: None,
-        }
-    }
-}
-
-/// Why one row cannot be changed, while others can.
-#[derive(Debug)]
-pub enum Obstacle {
-    /// Another transaction holds it.
-    Held,
-    /// The program cannot read it.
-    Unreadable(diesel::result::Error),
-    /// The database refuses the change: a constraint, a trigger.
-    Refused(diesel::result::Error),
-    /// The database accepts the change and does nothing: a trigger, a rule.
-    Dropped,
-}
-
-impl Obstacle {
-    /// As an error of `job`.
-    pub(crate) fn into_error(self, job: String) -> Error {
-        match self {
-            Self::Held => Error::Locked {
-                job,
-                lock_at: None,
-                expires_at: None,
-            },
-            Self::Unreadable(source) | Self::Refused(source) => database_error(&job, source),
-            Self::Dropped => Error::UpdateDropped { job },
-        }
-    }
-}
-
-/// A lock that has expired.
-#[derive(Debug, Clone)]
-#[allow(missing_docs)]
-pub struct DeadAttempt<J: Tracked> {
-    pub key: J::Key,
-    pub lock: String,
-    pub retry: i32,
-    pub errors: Value,
-    pub now: DateTime<Utc>,
-}
-
-/// A lock that was renewed.
-#[derive(Debug, Clone)]
-#[allow(missing_docs)]
-pub struct Renewed<K> {
-    pub key: K,
-    pub lock: String,
-    pub lock_at: Option<DateTime<Utc>>,
-}
 
 type Query<T> = diesel::QueryResult<T>;
 

@@ -14,7 +14,7 @@ use diesel::serialize::{self, Output};
 use std::marker::PhantomData;
 
 use super::texts::TableTexts;
-use crate::sql::store::Tracked;
+use crate::sql::tracked_table::Tracked;
 
 /// A tracked table on one backend: how its key, its status and its rows are
 /// bound and read. Implemented by `job_table!` alone.

@@ -16,7 +16,8 @@ use crate::error::{BoxError, Error};
 use crate::panics::discard;
 use crate::rows::apart::{Mode, all_or_each};
 use crate::sql::dialect::LockWait;
-use crate::sql::store::{JobStore, Obstacle};
+use crate::sql::results::Obstacle;
+use crate::sql::store::JobStore;
 use status_protocol::Step;
 use status_protocol::panics::caught;
 

@@ -16,7 +16,9 @@ use crate::keys::{KeyMap, KeySet};
 use crate::rows::apart::{Mode, all_or_each};
 use crate::rows::bulk;
 use crate::sql::dialect::LockWait;
-use crate::sql::store::{JobName, JobStore, Obstacle, Renewed};
+use crate::sql::results::{Obstacle, Renewed};
+use crate::sql::store::JobStore;
+use crate::sql::tracked_table::JobName;
 
 /// The leases of all claimed jobs, claim by claim.
 pub(super) struct Leases<K>(Mutex<Vec<Vec<Weak<Lease<K>>>>>);

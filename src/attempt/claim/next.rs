@@ -16,7 +16,8 @@ use crate::db::retry::{self, Verdict};
 use crate::error::Result;
 use crate::rows::apart::Mode;
 use crate::sql::dialect::{LockWait, Several};
-use crate::sql::store::{Batch, Claimed, JobStore, Obstacle, Ready, Search};
+use crate::sql::results::{Batch, Claimed, Obstacle, Ready, Search};
+use crate::sql::store::JobStore;
 use crate::sql::texts::round_up;
 use status_protocol::Step;
 

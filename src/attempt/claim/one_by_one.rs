@@ -8,7 +8,8 @@ use super::next::candidates;
 use crate::db::connection::TrackerConnection;
 use crate::rows::apart;
 use crate::sql::dialect::LockWait;
-use crate::sql::store::{Batch, Claimed, JobStore, Obstacle, Ready, Search};
+use crate::sql::results::{Batch, Claimed, Obstacle, Ready, Search};
+use crate::sql::store::JobStore;
 use status_protocol::{Start, Step};
 
 /// Rows that are read at a time.
