@@ -35,7 +35,7 @@ pub type UpdatesOf<S> = <<S as StatusTracked>::Job as Tracked>::Updates;
 ///
 /// A plain table has one step, implemented on the row type itself; a pipeline
 /// has several, each a type of its own with the same [`Job`](Self::Job). The
-/// row type needs a [`job_table!`](crate::macros::job_table).
+/// row type needs a [`job_table!`](crate::job_table).
 ///
 /// The five codes must differ; integers and fieldless enums are compared at
 /// compile time where `job_table!` lists the step in `steps`, all others on
@@ -72,7 +72,7 @@ pub type UpdatesOf<S> = <<S as StatusTracked>::Job as Tracked>::Updates;
 /// # fn main() {}
 /// ```
 pub trait StatusTracked: Sized + 'static {
-    /// The row type, named in a [`job_table!`](crate::macros::job_table).
+    /// The row type, named in a [`job_table!`](crate::job_table).
     type Job: Tracked;
 
     /// A new job, and one that was reset.

@@ -34,7 +34,7 @@ use crate::db::database_error::{Cause, Information};
 /// # fn main() {}
 /// ```
 ///
-/// In `connections` of [`job_table!`](crate::macros::job_table) the enum stands beside the
+/// In `connections` of [`job_table!`](crate::job_table) the enum stands beside the
 /// connections that it may hold: `connections: [SqliteConnection, PgConnection,
 /// DbConnection]`. Each call then does on the connection in the enum what it does on
 /// that connection alone. A call on a connection that `connections` does not list

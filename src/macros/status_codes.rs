@@ -129,7 +129,7 @@ macro_rules! __status_codes {
 }
 
 /// A number that is none of the codes of an enum made by
-/// [`status_codes!`](crate::macros::status_codes).
+/// [`status_codes!`](crate::status_codes).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{code} is no code of `{of}`, which knows {}", list(known))]
 #[non_exhaustive]
