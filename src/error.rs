@@ -1,9 +1,11 @@
 //! The error type. Its messages are for people.
 
+use std::fmt::Debug;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use status_protocol::Refusal;
 use status_protocol::causes::chain;
 
 pub use status_protocol::BoxError;
@@ -184,6 +186,41 @@ pub enum Error {
         /// What is wrong, and how to correct it.
         problem: String,
     },
+}
+
+impl Error {
+    /// A refusal, for the caller.
+    pub(crate) fn refused<S: Debug>(refusal: Refusal<S>, job: String) -> Self {
+        match refusal {
+            Refusal::NotReady { status, run_at } => Self::NotReady {
+                job,
+                status: format!("{status:?}"),
+                run_at,
+            },
+            Refusal::Locked {
+                lock_at,
+                expires_at,
+            } => Self::Locked {
+                job,
+                lock_at,
+                expires_at,
+            },
+            Refusal::AlreadySucceeded => Self::AlreadySucceeded { job },
+            Refusal::Ignored { retry } => Self::Ignored { job, retry },
+        }
+    }
+
+    /// The same, of a status that people know as `shown`.
+    pub(crate) fn refused_as<S: Debug>(refusal: Refusal<S>, job: String, shown: String) -> Self {
+        match refusal {
+            Refusal::NotReady { run_at, .. } => Self::NotReady {
+                job,
+                status: shown,
+                run_at,
+            },
+            other => Self::refused(other, job),
+        }
+    }
 }
 
 /// The pool gave no connection within its time.

@@ -34,7 +34,10 @@ pub use sql::clock;
 pub use sql::results::Order;
 pub use sql::store::JobStore;
 pub use sql::tracked_table::{ShowsStatus, Tracked};
-pub use table_info::{Role, TableInfo};
+pub use table_info::{
+    Document as ErrorsType, Integer as RetryType, Role, StatusCode, StepCodes, StepInfo,
+    TableBuilder, TableInfo,
+};
 pub use tracked::{KeyOf, StatusOf, StatusTracked, UpdatesOf};
 pub use worker::{Event, Observer, Summary, Worker, WorkerHandle};
 

@@ -3,3 +3,4 @@
 pub(crate) mod apart;
 pub(crate) mod bulk;
 pub(crate) mod create;
+pub(crate) mod reset;

@@ -17,6 +17,7 @@ pub mod results;
 pub mod run;
 pub mod statements;
 pub mod store;
+pub mod table_rows;
 pub mod template;
 pub mod texts;
 pub mod tracked_table;

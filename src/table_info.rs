@@ -3,6 +3,15 @@
 
 use std::fmt::{self, Display};
 
+mod builder;
+mod step;
+
+pub use builder::TableBuilder;
+pub(crate) use step::{Phase, SHORTEST_LOCK};
+pub use step::{StatusCode, StepCodes, StepInfo};
+
+use crate::error::{Error, Result};
+
 /// A tracked table: its name, its key, and its columns by role.
 ///
 /// ```
@@ -38,11 +47,16 @@ pub struct TableInfo {
     columns: Vec<TrackedColumn>,
     retry: Integer,
     errors: Document,
+    steps: Vec<StepInfo>,
+    /// Columns that are never read to be shown.
+    hidden: Vec<String>,
+    /// Whether keys and statuses are given and read as text.
+    is_described: bool,
     quoted: [Names; 2],
 }
 
 /// What a tracked column is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Role {
     /// The status code.
@@ -102,9 +116,10 @@ struct TrackedColumn {
 
 /// An integer type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub struct Integer {
+    /// Its size: 8, 16, 32 or 64.
     pub bits: u8,
+    /// Whether it holds numbers below 0.
     pub is_signed: bool,
 }
 
@@ -123,10 +138,12 @@ impl Integer {
 
 /// A type that holds a JSON document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub enum Document {
+    /// `JSON`, and on SQLite text.
     Json,
+    /// `JSONB`, which PostgreSQL and SQLite have.
     Jsonb,
+    /// Text, whatever the database.
     Text,
 }
 
@@ -183,10 +200,93 @@ impl TableInfo {
                 .collect(),
             retry,
             errors,
+            steps: Vec::new(),
+            hidden: Vec::new(),
+            is_described: false,
             quoted: Default::default(),
         };
-        info.quoted = ['"', '`'].map(|quote| info.names(quote));
+        info.quote();
         info
+    }
+
+    /// Begins the description of a table by names, for a program that has no row
+    /// type for it.
+    ///
+    /// ```
+    /// use diesel_status_tracker::{Role, StepCodes, StepInfo, TableInfo};
+    ///
+    /// # fn main() -> Result<(), diesel_status_tracker::Error> {
+    /// let codes = StepCodes {
+    ///     pending: 10.into(), in_progress: 20.into(), failed: 30.into(), succeeded: 40.into(), ignored: 50.into(),
+    /// };
+    /// let info = TableInfo::named("invoices")
+    ///     .schema("billing")
+    ///     .key(["tenant", "number"])
+    ///     .column(Role::Lock, "lease")
+    ///     .usual_columns()
+    ///     .step(StepInfo::new("send", codes))
+    ///     .build()?;
+    /// assert_eq!(info.to_string(), "billing.invoices");
+    ///
+    /// let wrong = TableInfo::named("invoices").usual_columns().build();
+    /// assert!(wrong.unwrap_err().to_string().contains("its key has no column"));
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn named(name: impl Into<String>) -> TableBuilder {
+        TableBuilder::new(name.into())
+    }
+
+    /// The same table with these steps. What `job_table!` tells of a table knows
+    /// no steps.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Misconfigured`] where the codes of a step are not distinct, or two
+    /// steps have one name.
+    pub fn with_steps(mut self, steps: impl IntoIterator<Item = StepInfo>) -> Result<Self> {
+        self.steps = steps.into_iter().collect();
+        match self.steps_problem() {
+            None => Ok(self),
+            Some(problem) => Err(Error::Misconfigured {
+                job: self.to_string(),
+                problem,
+            }),
+        }
+    }
+
+    /// The same table without these columns where a row is shown.
+    #[must_use]
+    pub fn with_hidden<N: Into<String>>(mut self, columns: impl IntoIterator<Item = N>) -> Self {
+        self.hidden.extend(columns.into_iter().map(Into::into));
+        self
+    }
+
+    /// The same, whose keys and statuses are text.
+    pub(crate) fn described(mut self) -> Self {
+        self.is_described = true;
+        self
+    }
+
+    /// Whether keys and statuses are given and read as text.
+    pub(crate) fn is_described(&self) -> bool {
+        self.is_described
+    }
+
+    fn quote(&mut self) {
+        self.quoted = ['"', '`'].map(|quote| self.names(quote));
+    }
+
+    /// Its steps, as far as the description has them.
+    #[must_use]
+    pub fn steps(&self) -> &[StepInfo] {
+        &self.steps
+    }
+
+    /// The columns that are never read to be shown.
+    #[must_use]
+    pub fn hidden(&self) -> &[String] {
+        &self.hidden
     }
 
     /// The schema, where the table is not in the default one.
@@ -221,12 +321,14 @@ impl TableInfo {
     }
 
     /// Whether the column with this role holds times with a time zone.
-    pub(crate) fn is_zoned(&self, role: Role) -> bool {
+    #[must_use]
+    pub fn is_zoned(&self, role: Role) -> bool {
         self.tracked(role).is_some_and(|column| column.is_zoned)
     }
 
     /// Whether the column with this role may hold NULL.
-    pub(crate) fn is_nullable(&self, role: Role) -> bool {
+    #[must_use]
+    pub fn is_nullable(&self, role: Role) -> bool {
         self.tracked(role).is_some_and(|column| column.is_nullable)
     }
 
@@ -237,11 +339,15 @@ impl TableInfo {
             .any(|key| Some(key) == self.column(Role::CreateAt))
     }
 
-    pub(crate) fn retry(&self) -> Integer {
+    /// The type of `retry`.
+    #[must_use]
+    pub fn retry(&self) -> Integer {
         self.retry
     }
 
-    pub(crate) fn errors(&self) -> Document {
+    /// How `errors` holds its document.
+    #[must_use]
+    pub fn errors(&self) -> Document {
         self.errors
     }
 

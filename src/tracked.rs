@@ -15,10 +15,12 @@ use crate::db::retry::Fault;
 use crate::error::{BoxError, Error, Result};
 use crate::rows::bulk;
 use crate::rows::create;
-use crate::sql::dialect::LockWait;
+use crate::rows::reset;
 use crate::sql::results::{Obstacle, Order, Search};
 use crate::sql::store::JobStore;
+use crate::sql::table_rows::Typed;
 use crate::sql::tracked_table::{JobName, ShowsStatus, Tracked};
+use crate::table_info::SHORTEST_LOCK;
 use crate::worker::Worker;
 use status_protocol::Failure;
 use status_protocol::Step;
@@ -510,39 +512,16 @@ pub trait StatusTracked: Sized + 'static {
     /// In a transaction of yours on MySQL or MariaDB, [`Error::Locked`] may
     /// also mean that the row has changed since the transaction began to read: the
     /// transaction still sees the old row. End it, then call again.
-    fn reset<D: Database>(mut db: D, key: impl Into<KeyOf<Self>>) -> Result<()>
+    fn reset<D: Database>(db: D, key: impl Into<KeyOf<Self>>) -> Result<()>
     where
         Self::Job: JobStore<D::Connection>,
     {
-        let (key, step) = (key.into(), step::<Self>()?);
-        let name = JobName::<Self::Job>(&key);
-        let reset = |conn: &mut D::Connection| -> Result<Result<()>, Fault> {
-            for _ in 0..claim::LOOKS {
-                let keys = std::slice::from_ref(&key);
-                if Self::Job::reset_rows(conn, keys, &step, LockWait::Briefly)? > 0 {
-                    return Ok(Ok(()));
-                }
-                match Self::Job::row_state(conn, &key)? {
-                    None => return Ok(Err(name.not_found())),
-                    // The attempt that held it may have ended between the two
-                    // statements.
-                    Some(row) if step.may_reset(&row) => {}
-                    Some(row) => {
-                        let why = step.why_not_reset(&row);
-                        return Ok(Err(claim::refused(why, name.to_string())));
-                    }
-                }
-            }
-            let obstacle = if conn.facts().reads_old_rows && conn.depth()? > 0 {
-                Obstacle::Held
-            } else {
-                Obstacle::Dropped
-            };
-            Ok(Err(obstacle.into_error(name.to_string())))
-        };
-        db.run(&name, |conn, _| conn.keeping_lock_wait(reset))??;
-        tracing::info!(job = %name, "reset");
-        Ok(())
+        reset::one(
+            db,
+            &Typed::<Self::Job>::new(),
+            &key.into(),
+            &step::<Self>()?,
+        )
     }
 
     /// [`reset`](Self::reset)s the jobs with these keys, and returns how many it has
@@ -562,7 +541,8 @@ pub trait StatusTracked: Sized + 'static {
         K: Into<KeyOf<Self>>,
         Self::Job: JobStore<D::Connection>,
     {
-        bulk::reset::<D, Self::Job>(db, keys.into_iter().map(Into::into), &step::<Self>()?)
+        let keys = keys.into_iter().map(Into::into);
+        reset::many(db, &Typed::<Self::Job>::new(), keys, &step::<Self>()?)
     }
 
     /// Deletes the rows that have one of `statuses`, that nobody holds, and that have
@@ -588,7 +568,7 @@ pub trait StatusTracked: Sized + 'static {
         Self::Job: JobStore<D::Connection>,
     {
         step::<Self>()?;
-        bulk::prune::<D, Self::Job>(db, statuses, unchanged_for)
+        bulk::prune(db, &Typed::<Self::Job>::new(), statuses, unchanged_for)
     }
 
     /// Ends the attempts of this step whose lock has expired, and returns how many.
@@ -603,7 +583,8 @@ pub trait StatusTracked: Sized + 'static {
     where
         Self::Job: JobStore<D::Connection>,
     {
-        expiry::expire_all::<D, Self::Job>(db, &step::<Self>()?, &mut expiry::Once)
+        let table = Typed::<Self::Job>::new();
+        expiry::expire_all(db, &table, &step::<Self>()?, &mut expiry::Once(&table))
     }
 
     /// Whether the row was `PENDING` when it was read.
@@ -665,9 +646,6 @@ pub trait StatusTracked: Sized + 'static {
         }
     }
 }
-
-/// The resolution of SQLite's clock.
-const SHORTEST_LOCK: Duration = Duration::from_millis(1);
 
 impl<S: StatusTracked> JobStep for S {
     type Job = <S as StatusTracked>::Job;

@@ -3,7 +3,6 @@
 mod next;
 mod one_by_one;
 
-use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,19 +15,16 @@ use crate::db::connection::TrackerConnection;
 use crate::db::pool::AnyPool;
 use crate::db::retry;
 use crate::error::{Error, Result};
+use crate::rows::reset::LOOKS;
 use crate::sql::dialect::LockWait;
 use crate::sql::results::{Claimed, Obstacle};
 use crate::sql::store::JobStore;
+use crate::sql::table_rows::Typed;
 use crate::sql::tracked_table::{JobName, Tracked};
 use status_protocol::panics::caught;
 use status_protocol::{Refusal, Start, Step};
 
 pub(crate) use next::{Next, next};
-
-/// How often a claim or a reset looks at a row that keeps changing. This limit is
-/// reached only where the database and this crate read the row differently, as
-/// with a time in a text format that SQLite does not compare correctly.
-pub(crate) const LOOKS: u32 = 100;
 
 /// How often a claim waits for a transaction that holds its row.
 const WAITS: u32 = 3;
@@ -101,9 +97,9 @@ pub(crate) fn by_key<S: 'static, J: JobStore<C>, C: TrackerConnection>(
                     lock_at: row.lock_at,
                     expires_at: None,
                 }),
-                Start::Expired => match expiry::expire::<J, C>(conn, key, &step) {
+                Start::Expired => match expiry::expire(conn, &Typed::<J>::new(), key, &step) {
                     Ok(Some(outcome)) => {
-                        expiry::log::<J>(key, &outcome, &step);
+                        expiry::log(&Typed::<J>::new(), key, &outcome, &step);
                         Decision::Again
                     }
                     Err(error) if retry::is_held(conn, &error) => Decision::Not(Obstacle::Held),
@@ -125,7 +121,7 @@ pub(crate) fn by_key<S: 'static, J: JobStore<C>, C: TrackerConnection>(
             Decision::Again => {}
             Decision::NotFound => return Err(name.not_found()),
             Decision::Refused(refusal) => {
-                let error = refused(refusal, name.to_string());
+                let error = Error::refused(refusal, name.to_string());
                 tracing::debug!(job = %name, %error, "refused");
                 return Err(error);
             }
@@ -180,27 +176,6 @@ fn release_unread<C, J: JobStore<C>>(
         status,
         LockWait::Never,
     )
-}
-
-/// A refusal as an error for the caller.
-pub(crate) fn refused<S: Debug>(refusal: Refusal<S>, job: String) -> Error {
-    match refusal {
-        Refusal::Locked {
-            lock_at,
-            expires_at,
-        } => Error::Locked {
-            job,
-            lock_at,
-            expires_at,
-        },
-        Refusal::AlreadySucceeded => Error::AlreadySucceeded { job },
-        Refusal::Ignored { retry } => Error::Ignored { job, retry },
-        Refusal::NotReady { status, run_at } => Error::NotReady {
-            job,
-            status: format!("{status:?}"),
-            run_at,
-        },
-    }
 }
 
 /// A new fencing token: 32 random hexadecimal digits.

@@ -8,42 +8,45 @@ use crate::error::Result;
 use crate::keys::KeySet;
 use crate::rows::apart::{self, Mode, all_or_each};
 use crate::sql::results::{DeadAttempt, Obstacle};
-use crate::sql::store::JobStore;
-use crate::sql::tracked_table::{JobName, Tracked};
+use crate::sql::table_rows::{RowStore, TableRows};
 use status_protocol::Failure;
 use status_protocol::{FailedAttempt, FailureOutcome, Step};
 
 /// Dead attempts that are expired in one transaction.
 const CHUNK: usize = 100;
 
+/// What is recorded of an attempt whose lock has expired.
+const EXPIRED: &str =
+    "the lock expired: the worker died, or ran for longer than LOCK_EXPIRE without renewing";
+
 /// The caller of an expiry, which is told of each attempt.
-pub(crate) trait Expires<J: Tracked> {
+pub(crate) trait Expires<K> {
     /// Whether to skip this row.
-    fn is_past(&mut self, key: &J::Key) -> bool;
+    fn is_past(&mut self, key: &K) -> bool;
     /// An attempt was expired. `retry`: failures in a row of its job.
-    fn expired(&mut self, key: &J::Key, retry: i32);
+    fn expired(&mut self, key: &K, retry: i32);
     /// An attempt could not be expired.
-    fn passed_over(&mut self, key: &J::Key, obstacle: Obstacle);
+    fn passed_over(&mut self, key: &K, obstacle: Obstacle);
 }
 
 /// Expires all dead attempts, and logs those that it could not.
-pub(crate) struct Once;
+pub(crate) struct Once<'a, T>(pub &'a T);
 
-impl<J: Tracked> Expires<J> for Once {
-    fn is_past(&mut self, _: &J::Key) -> bool {
+impl<T: TableRows> Expires<T::Key> for Once<'_, T> {
+    fn is_past(&mut self, _: &T::Key) -> bool {
         false
     }
 
-    fn expired(&mut self, _: &J::Key, _: i32) {}
+    fn expired(&mut self, _: &T::Key, _: i32) {}
 
-    fn passed_over(&mut self, key: &J::Key, obstacle: Obstacle) {
-        passed_over::<J>(key, &obstacle);
+    fn passed_over(&mut self, key: &T::Key, obstacle: Obstacle) {
+        passed_over(self.0, key, &obstacle);
     }
 }
 
 /// Logs that a dead attempt could not be expired.
-pub(crate) fn passed_over<J: Tracked>(key: &J::Key, obstacle: &Obstacle) {
-    let job = JobName::<J>(key);
+pub(crate) fn passed_over<T: TableRows>(table: &T, key: &T::Key, obstacle: &Obstacle) {
+    let job = table.job(key);
     if matches!(obstacle, Obstacle::Held) {
         tracing::warn!(%job, "lock expired, but another transaction holds the row: passed over");
     } else {
@@ -53,17 +56,18 @@ pub(crate) fn passed_over<J: Tracked>(key: &J::Key, obstacle: &Obstacle) {
 
 /// The result for each row: what the expiry left in it, `None` if there was
 /// nothing to expire.
-type Changed<J> = Vec<(
-    <J as Tracked>::Key,
-    std::result::Result<Option<FailureOutcome<<J as Tracked>::Status>>, Obstacle>,
+type Changed<T> = Vec<(
+    <T as TableRows>::Key,
+    std::result::Result<Option<FailureOutcome<<T as TableRows>::Status>>, Obstacle>,
 )>;
 
 /// Expires all attempts of the step whose lock is too old, and counts them. A row
 /// that cannot be changed, or that another transaction holds, is passed over.
-pub(crate) fn expire_all<D: Database, J: JobStore<D::Connection>>(
+pub(crate) fn expire_all<D: Database, T: RowStore<D::Connection>>(
     mut db: D,
-    step: &Step<J::Status>,
-    who: &mut impl Expires<J>,
+    table: &T,
+    step: &Step<T::Status>,
+    who: &mut impl Expires<T::Key>,
 ) -> Result<usize> {
     let mut expired = 0;
     let (mut past, mut done) = (KeySet::default(), KeySet::default());
@@ -72,11 +76,11 @@ pub(crate) fn expire_all<D: Database, J: JobStore<D::Connection>>(
     let mut unchanged = KeySet::default();
     loop {
         let mut tries = 0;
-        let (chunk, mut is_over) = db.run(&J::TABLE, |conn, _| {
+        let (chunk, mut is_over) = db.run(&table.table(), |conn, _| {
             tries += 1;
             // Those that are passed over are found again.
             let reach = CHUNK + past.len();
-            let mut keys = J::dead_keys(conn, reach, step)?;
+            let mut keys = table.dead_keys(conn, reach, step)?;
             let are_all = keys.len() < reach;
             keys.retain(|key| {
                 // A row that is still dead after its expiry: a trigger has changed it back.
@@ -86,7 +90,7 @@ pub(crate) fn expire_all<D: Database, J: JobStore<D::Connection>>(
                 !past.contains(key)
             });
             let mode = Mode::of_try(conn, tries);
-            let chunk = expire_some::<_, J>(conn, keys, step, mode)?;
+            let chunk = expire_some(conn, table, keys, step, mode)?;
             Ok((chunk, are_all))
         })?;
         for (key, changed) in chunk {
@@ -96,7 +100,7 @@ pub(crate) fn expire_all<D: Database, J: JobStore<D::Connection>>(
             };
             match changed {
                 Ok(Some(outcome)) => {
-                    log::<J>(&key, &outcome, step);
+                    log(table, &key, &outcome, step);
                     who.expired(&key, outcome.retry);
                     done.insert(&key);
                     expired += 1;
@@ -117,17 +121,18 @@ pub(crate) fn expire_all<D: Database, J: JobStore<D::Connection>>(
 /// Expires the attempts on these rows, in one short transaction.
 ///
 /// All callers begin with the oldest lock, so that they rarely block each other.
-fn expire_some<C: TrackerConnection, J: JobStore<C>>(
+fn expire_some<C: TrackerConnection, T: RowStore<C>>(
     conn: &mut C,
-    keys: Vec<J::Key>,
-    step: &Step<J::Status>,
+    table: &T,
+    keys: Vec<T::Key>,
+    step: &Step<T::Status>,
     mode: Mode,
-) -> QueryResult<Changed<J>> {
+) -> QueryResult<Changed<T>> {
     let (mut changed, mut dead) = (Vec::new(), Vec::new());
     // Read before the transaction begins: on some isolation levels a read within
     // it waits for rows that others hold.
     for key in keys {
-        match Dead::<J>::read(conn, &key, step) {
+        match Dead::read(conn, table, &key, step) {
             Ok(Some(attempt)) => dead.push(attempt),
             Ok(None) => changed.push((key, Ok(None))),
             Err(error) => changed.push((key, Err(apart::obstacle_of(conn, error)?))),
@@ -136,7 +141,7 @@ fn expire_some<C: TrackerConnection, J: JobStore<C>>(
     if dead.is_empty() {
         return Ok(changed);
     }
-    let one = |conn: &mut C, n: &usize| dead[*n].end(conn, step);
+    let one = |conn: &mut C, n: &usize| dead[*n].end(conn, table, step);
     let all = |conn: &mut C| {
         together(conn, dead.len(), |conn| {
             let ended = (0..dead.len()).map(|n| Ok((n, Ok(one(conn, &n)?))));
@@ -151,63 +156,66 @@ fn expire_some<C: TrackerConnection, J: JobStore<C>>(
 
 /// Expires the attempt on this row if its lock is too old. Returns what that has
 /// left in the row.
-pub(crate) fn expire<J: JobStore<C>, C: TrackerConnection>(
+pub(crate) fn expire<C: TrackerConnection, T: RowStore<C>>(
     conn: &mut C,
-    key: &J::Key,
-    step: &Step<J::Status>,
-) -> QueryResult<Option<FailureOutcome<J::Status>>> {
-    match Dead::<J>::read(conn, key, step)? {
-        Some(dead) => dead.end(conn, step),
+    table: &T,
+    key: &T::Key,
+    step: &Step<T::Status>,
+) -> QueryResult<Option<FailureOutcome<T::Status>>> {
+    match Dead::read(conn, table, key, step)? {
+        Some(dead) => dead.end(conn, table, step),
         None => Ok(None),
     }
 }
 
 /// A dead attempt, and what its expiry writes.
-struct Dead<J: Tracked> {
-    attempt: DeadAttempt<J>,
-    failed: FailedAttempt<J::Status>,
+struct Dead<K, S> {
+    attempt: DeadAttempt<K>,
+    failed: FailedAttempt<S>,
 }
 
-impl<J: Tracked> Dead<J> {
+impl<K, S: Copy + PartialEq> Dead<K, S> {
     /// The attempt on this row, if its lock has expired.
-    fn read<C>(conn: &mut C, key: &J::Key, step: &Step<J::Status>) -> QueryResult<Option<Self>>
-    where
-        J: JobStore<C>,
-    {
-        let Some(mut attempt) = J::dead_attempt(conn, key, step)? else {
-            return Ok(None);
-        };
-        let failure = Failure::because(
-            "the lock expired: the worker died, or ran for longer than LOCK_EXPIRE without renewing",
-        );
+    fn read<C, T: RowStore<C, Key = K, Status = S>>(
+        conn: &mut C,
+        table: &T,
+        key: &K,
+        step: &Step<S>,
+    ) -> QueryResult<Option<Self>> {
+        let attempt = table.dead_attempt(conn, key, step)?;
+        Ok(attempt.map(|attempt| Self::of(attempt, step, EXPIRED)))
+    }
+
+    /// An attempt that ends for this reason.
+    fn of(mut attempt: DeadAttempt<K>, step: &Step<S>, reason: &str) -> Self {
         let errors = std::mem::take(&mut attempt.errors);
+        let failure = Failure::because(reason);
         let failed = step.fail(failure, None, attempt.retry, errors, attempt.now);
-        Ok(Some(Self { attempt, failed }))
+        Self { attempt, failed }
     }
 
     /// Expires it, unless it was renewed or finished meanwhile. Returns what that
     /// has left in the row.
-    fn end<C>(
+    fn end<C, T: RowStore<C, Key = K, Status = S>>(
         &self,
         conn: &mut C,
-        step: &Step<J::Status>,
-    ) -> QueryResult<Option<FailureOutcome<J::Status>>>
-    where
-        J: JobStore<C>,
-    {
+        table: &T,
+        step: &Step<S>,
+    ) -> QueryResult<Option<FailureOutcome<S>>> {
         let (outcome, errors) = (self.failed.outcome, self.failed.errors.clone());
-        let ended = J::expire_row(conn, &self.attempt, outcome, errors, step)? > 0;
+        let ended = table.expire_row(conn, &self.attempt, outcome, errors, step)? > 0;
         Ok(ended.then_some(outcome))
     }
 }
 
 /// Logs that the attempt on this row was expired.
-pub(crate) fn log<J: Tracked>(
-    key: &J::Key,
-    outcome: &FailureOutcome<J::Status>,
-    step: &Step<J::Status>,
+pub(crate) fn log<T: TableRows>(
+    table: &T,
+    key: &T::Key,
+    outcome: &FailureOutcome<T::Status>,
+    step: &Step<T::Status>,
 ) {
-    let job = JobName::<J>(key);
+    let job = table.job(key);
     if outcome.status == step.ignored {
         tracing::error!(%job, retry = outcome.retry, "lock expired, ignored");
     } else {

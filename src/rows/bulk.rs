@@ -1,6 +1,5 @@
 //! Many rows at a time, in chunks: short transactions, bounded memory.
 
-use std::thread;
 use std::time::Duration;
 
 use diesel::QueryResult;
@@ -12,31 +11,22 @@ use crate::keys::KeySet;
 use crate::rows::apart::{Mode, all_or_each};
 use crate::sql::dialect::LockWait;
 use crate::sql::results::Obstacle;
-use crate::sql::store::JobStore;
-use crate::sql::tracked_table::JobName;
-use status_protocol::Step;
-use status_protocol::backoff;
+use crate::sql::table_rows::RowStore;
 
 /// Rows of one statement. With a key of eight columns that is below the number of
 /// parameters of each database (32,766 on SQLite), and so few that nobody waits
 /// for long.
 pub(crate) const CHUNK: usize = 500;
 
-/// How often rows that another transaction holds are tried. With the pauses this
-/// takes a second, which is longer than most transactions take.
-const TRIES: i32 = 7;
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
-
 /// What came of changing some rows.
-struct Changed<K> {
-    count: usize,
-    passed_over: Vec<(K, Obstacle)>,
+pub(super) struct Changed<K> {
+    pub count: usize,
+    pub passed_over: Vec<(K, Obstacle)>,
 }
 
 /// Changes the rows with these keys by `change`, which returns how many it has
 /// changed: all by one statement, or each by its own if one of them fails.
-fn change<C: TrackerConnection, K: Clone>(
+pub(super) fn change<C: TrackerConnection, K: Clone>(
     conn: &mut C,
     mode: Mode,
     keys: &[K],
@@ -62,73 +52,14 @@ fn change<C: TrackerConnection, K: Clone>(
     Ok(Changed { count, passed_over })
 }
 
-/// Resets the jobs with these keys, and counts them. If one cannot be reset, the
-/// others are, and then this is an error.
-pub(crate) fn reset<D: Database, J: JobStore<D::Connection>>(
-    mut db: D,
-    mut keys: impl Iterator<Item = J::Key>,
-    step: &Step<J::Status>,
-) -> Result<usize> {
-    let mut count = 0;
-    let mut first = None;
-    loop {
-        let chunk: Vec<J::Key> = keys.by_ref().take(CHUNK).collect();
-        if chunk.is_empty() {
-            return first.map_or(Ok(count), Err);
-        }
-        let reset = reset_chunk::<D, J>(&mut db, chunk, step)?;
-        count += reset.count;
-        for (key, obstacle) in reset.passed_over {
-            let error = obstacle.into_error(JobName::<J>(&key).to_string());
-            tracing::warn!(%error, "not reset");
-            first.get_or_insert(error);
-        }
-    }
-}
-
-/// Resets some jobs. Those that another transaction holds are tried again for a
-/// while.
-fn reset_chunk<D: Database, J: JobStore<D::Connection>>(
-    db: &mut D,
-    mut keys: Vec<J::Key>,
-    step: &Step<J::Status>,
-) -> Result<Changed<J::Key>> {
-    let mut all = Changed {
-        count: 0,
-        passed_over: Vec::new(),
-    };
-    for tries in 1.. {
-        let mut tried = 0;
-        let reset = db.run(&J::TABLE, |conn, _| {
-            tried += 1;
-            let mode = Mode::of_try(conn, tried);
-            Ok(change(conn, mode, &keys, |conn, keys, wait| {
-                J::reset_rows(conn, keys, step, wait)
-            })?)
-        })?;
-        all.count += reset.count;
-        keys.clear();
-        for (key, obstacle) in reset.passed_over {
-            match obstacle {
-                Obstacle::Held if tries < TRIES => keys.push(key),
-                _ => all.passed_over.push((key, obstacle)),
-            }
-        }
-        if keys.is_empty() {
-            break;
-        }
-        thread::sleep(backoff::exponential(FIRST_PAUSE, LONGEST_PAUSE, tries));
-    }
-    Ok(all)
-}
-
 /// Deletes old rows that nobody holds, and counts them. A row that another
 /// transaction holds is left for the next call, and so is one whose deletion the
 /// database drops. If the database refuses to delete a row, the others are
 /// deleted, and then this is an error.
-pub(crate) fn prune<D: Database, J: JobStore<D::Connection>>(
+pub(crate) fn prune<D: Database, T: RowStore<D::Connection>>(
     mut db: D,
-    statuses: &[J::Status],
+    table: &T,
+    statuses: &[T::Code],
     unchanged_for: Duration,
 ) -> Result<usize> {
     let mut count = 0;
@@ -142,11 +73,11 @@ pub(crate) fn prune<D: Database, J: JobStore<D::Connection>>(
     let mut past = KeySet::default();
     loop {
         let mut tries = 0;
-        let (keys, dropped, pruned, are_all) = db.run(&J::TABLE, |conn, _| {
+        let (keys, dropped, pruned, are_all) = db.run(&table.table(), |conn, _| {
             tries += 1;
             let mode = Mode::of_try(conn, tries);
             let reach = CHUNK + past.len();
-            let mut keys = J::stale_keys(conn, reach, statuses, unchanged_for)?;
+            let mut keys = table.stale_keys(conn, reach, statuses, unchanged_for)?;
             let are_all = keys.len() < reach;
             keys.retain(|key| !past.contains(key));
             let (dropped, keys): (Vec<_>, Vec<_>) =
@@ -155,7 +86,7 @@ pub(crate) fn prune<D: Database, J: JobStore<D::Connection>>(
                 if keys.is_empty() {
                     return Ok(0);
                 }
-                J::delete_stale_rows(conn, keys, statuses, unchanged_for, wait)
+                table.delete_stale_rows(conn, keys, statuses, unchanged_for, wait)
             })?;
             Ok((keys, dropped, pruned, are_all))
         })?;
@@ -171,7 +102,7 @@ pub(crate) fn prune<D: Database, J: JobStore<D::Connection>>(
         for (key, obstacle) in pruned.passed_over {
             past.insert(&key);
             let is_held = matches!(obstacle, Obstacle::Held);
-            let error = obstacle.into_error(JobName::<J>(&key).to_string());
+            let error = obstacle.into_error(table.job(&key).to_string());
             tracing::warn!(%error, "not pruned");
             if !is_held {
                 first.get_or_insert(error);
@@ -179,10 +110,10 @@ pub(crate) fn prune<D: Database, J: JobStore<D::Connection>>(
         }
         for key in dropped {
             past.insert(&key);
-            tracing::warn!(job = %JobName::<J>(&key), "not pruned: a trigger or a rule drops the deletion");
+            tracing::warn!(job = %table.job(&key), "not pruned: a trigger or a rule drops the deletion");
         }
         if is_over {
-            tracing::debug!(table = J::TABLE, count, "pruned");
+            tracing::debug!(table = table.table(), count, "pruned");
             return first.map_or(Ok(count), Err::<usize, Error>);
         }
     }

@@ -113,8 +113,8 @@ impl Obstacle {
 /// A lock that has expired.
 #[derive(Debug, Clone)]
 #[allow(missing_docs)]
-pub struct DeadAttempt<J: Tracked> {
-    pub key: J::Key,
+pub struct DeadAttempt<K> {
+    pub key: K,
     pub lock: String,
     pub retry: i32,
     pub errors: Value,

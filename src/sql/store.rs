@@ -2,18 +2,17 @@
 //! what goes in and what comes out.
 
 use std::slice::from_ref;
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use diesel::result::Error::QueryBuilderError;
 use serde_json::Value;
 
 use crate::sql::call::{Call, Document, Plain, micros};
 use crate::sql::dialect::{Dialect, LockWait};
 use crate::sql::insert;
 use crate::sql::record::Record;
-use crate::sql::results::{Batch, Claimed, DeadAttempt, Order, Ready, Renewed, Search};
+use crate::sql::results::{Batch, Claimed, Order, Ready, Renewed, Search};
 use crate::sql::statements::{self, Statement};
+use crate::sql::table_rows::read;
 use crate::sql::tracked_table::Tracked;
 use status_protocol::{FailureOutcome, RowState, Step};
 
@@ -318,81 +317,6 @@ pub trait JobStore<C>: Tracked {
         first(records, |record| Ok(record.plain.lock_at))
     }
 
-    /// The keys of up to `limit` rows of the step whose lock has expired, the
-    /// oldest lock first.
-    fn dead_keys(conn: &mut C, limit: usize, step: &Step<Self::Status>) -> Query<Vec<Self::Key>> {
-        let mut call = expired(Call::default(), step);
-        call.plain.limit = Some(rows(limit));
-        all(Self::read(conn, &statements::DEAD_KEYS, &call)?, key)
-    }
-
-    /// The expired lock on one row of the step, if there is one.
-    fn dead_attempt(
-        conn: &mut C,
-        key: &Self::Key,
-        step: &Step<Self::Status>,
-    ) -> Query<Option<DeadAttempt<Self>>> {
-        let records = Self::read(conn, &statements::DEAD_ATTEMPT, &expired(of(key), step))?;
-        first(records, |record| {
-            Ok(DeadAttempt {
-                key: read(record.key)?,
-                lock: record.plain.lock.unwrap_or_default(),
-                retry: record.plain.retry,
-                errors: record.plain.errors,
-                now: record.plain.now.unwrap_or_default(),
-            })
-        })
-    }
-
-    /// Ends a dead attempt, unless it was renewed or finished meanwhile.
-    fn expire_row(
-        conn: &mut C,
-        dead: &DeadAttempt<Self>,
-        outcome: FailureOutcome<Self::Status>,
-        errors: Value,
-        step: &Step<Self::Status>,
-    ) -> Query<usize> {
-        let (keys, tokens) = (from_ref(&dead.key), [&*dead.lock]);
-        let call = failed(held(keys, &tokens, LockWait::Never), outcome, errors);
-        Self::execute(conn, &statements::EXPIRE_ROW, &expired(call, step))
-    }
-
-    /// Back to pending, but for rows that somebody holds or that are another step's.
-    fn reset_rows(
-        conn: &mut C,
-        keys: &[Self::Key],
-        step: &Step<Self::Status>,
-        wait: LockWait,
-    ) -> Query<usize> {
-        let call = expired(held(keys, &[], wait), step);
-        Self::execute(conn, &statements::RESET_ROWS, &call)
-    }
-
-    /// The keys of up to `limit` rows that nobody holds, with one of
-    /// `statuses`, and that have not changed for the time `unchanged_for`.
-    fn stale_keys(
-        conn: &mut C,
-        limit: usize,
-        statuses: &[Self::Status],
-        unchanged_for: Duration,
-    ) -> Query<Vec<Self::Key>> {
-        let mut call = stale(Call::default(), statuses, unchanged_for);
-        call.plain.limit = Some(rows(limit));
-        all(Self::read(conn, &statements::STALE_KEYS, &call)?, key)
-    }
-
-    /// Deletes those of the rows that are still as [`stale_keys`](Self::stale_keys) found them.
-    fn delete_stale_rows(
-        conn: &mut C,
-        keys: &[Self::Key],
-        statuses: &[Self::Status],
-        unchanged_for: Duration,
-        wait: LockWait,
-    ) -> Query<usize> {
-        let call = stale(held(keys, &[], wait), statuses, unchanged_for);
-        Self::execute(conn, &statements::DELETE_STALE_ROWS, &call)
-    }
-
     fn row(conn: &mut C, key: &Self::Key) -> Query<Option<Self>> {
         let records = Self::read(conn, &statements::ROW, &of(key))?;
         first(records, |record| read(record.row))
@@ -470,27 +394,6 @@ fn failed<J: Tracked>(
     call.plain.document = Some(Document::of(errors, J::info()));
     call.plain.later = outcome.delay.map(micros);
     call
-}
-
-fn expired<'a, J: Tracked>(mut call: Call<'a, J>, step: &'a Step<J::Status>) -> Call<'a, J> {
-    call.step = Some(step);
-    call.plain.ago = Some(-micros(step.lock_expire));
-    call
-}
-
-fn stale<'a, J: Tracked>(
-    mut call: Call<'a, J>,
-    statuses: &'a [J::Status],
-    unchanged_for: Duration,
-) -> Call<'a, J> {
-    call.statuses = statuses;
-    call.plain.ago = Some(-micros(unchanged_for));
-    call
-}
-
-/// A field that the statement reads.
-fn read<T>(field: Option<T>) -> Query<T> {
-    field.ok_or_else(|| QueryBuilderError("the statement does not read this field".into()))
 }
 
 fn key<J: Tracked>(record: Record<J>) -> Query<J::Key> {

@@ -13,6 +13,7 @@ use crate::db::retry::Kept;
 use crate::error::Result;
 use crate::sql::results::Obstacle;
 use crate::sql::store::JobStore;
+use crate::sql::table_rows::Typed;
 use crate::worker::leases;
 use crate::worker::observer::Event;
 use crate::worker::paused::{PauseReason, PausedJobs};
@@ -113,7 +114,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
             paused,
             expired: false,
         };
-        expiry::expire_all::<_, J>(&self.pool, &self.step, &mut watch)?;
+        expiry::expire_all(&self.pool, &Typed::<J>::new(), &self.step, &mut watch)?;
         if watch.expired {
             self.scheduler().poll(Instant::now());
         }
@@ -153,7 +154,7 @@ struct Watch<'a, J: JobStore<C>, C: TrackerConnection> {
     expired: bool,
 }
 
-impl<J: JobStore<C>, C: TrackerConnection> Expires<J> for Watch<'_, J, C> {
+impl<J: JobStore<C>, C: TrackerConnection> Expires<J::Key> for Watch<'_, J, C> {
     /// The worker's own jobs are alive, however old their locks are.
     fn is_past(&mut self, key: &J::Key) -> bool {
         self.runtime.leases.hold(key) || lock(self.paused).contains(key, Instant::now())
@@ -174,7 +175,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Expires<J> for Watch<'_, J, C> {
         if matches!(obstacle, Obstacle::Held) {
             let (_, times) = lock(self.paused).pause(key, PauseReason::Held, Instant::now());
             if times == 1 {
-                expiry::passed_over::<J>(key, &obstacle);
+                expiry::passed_over(&Typed::<J>::new(), key, &obstacle);
             }
         } else {
             self.runtime.pause_row(self.paused, key, obstacle);

@@ -1,0 +1,126 @@
+//! Makes jobs pending again.
+
+use std::slice::from_ref;
+use std::thread;
+use std::time::Duration;
+
+use crate::db::connection::TrackerConnection;
+use crate::db::database::Database;
+use crate::db::retry::Fault;
+use crate::error::{Error, Result};
+use crate::rows::apart::Mode;
+use crate::rows::bulk::{CHUNK, Changed, change};
+use crate::sql::dialect::LockWait;
+use crate::sql::results::Obstacle;
+use crate::sql::table_rows::RowStore;
+use status_protocol::Step;
+use status_protocol::backoff;
+
+/// How often a claim or a reset looks at a row that keeps changing. This limit is
+/// reached only where the database and this crate read the row differently, as
+/// with a time in a text format that SQLite does not compare correctly.
+pub(crate) const LOOKS: u32 = 100;
+
+/// How often rows that another transaction holds are tried. With the pauses this
+/// takes a second, which is longer than most transactions take.
+const TRIES: i32 = 7;
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// Resets the job with this key, or returns why it cannot.
+pub(crate) fn one<D: Database, T: RowStore<D::Connection>>(
+    mut db: D,
+    table: &T,
+    key: &T::Key,
+    step: &Step<T::Status>,
+) -> Result<()> {
+    let name = table.job(key);
+    let reset = |conn: &mut D::Connection| -> Result<Result<()>, Fault> {
+        for _ in 0..LOOKS {
+            if table.reset_rows(conn, from_ref(key), step, LockWait::Briefly)? > 0 {
+                return Ok(Ok(()));
+            }
+            match table.row_state(conn, key)? {
+                None => return Ok(Err(name.not_found())),
+                // The attempt that held it may have ended between the two
+                // statements.
+                Some((row, _)) if step.may_reset(&row) => {}
+                Some((row, shown)) => {
+                    let why = step.why_not_reset(&row);
+                    return Ok(Err(Error::refused_as(why, name.to_string(), shown)));
+                }
+            }
+        }
+        let obstacle = if conn.facts().reads_old_rows && conn.depth()? > 0 {
+            Obstacle::Held
+        } else {
+            Obstacle::Dropped
+        };
+        Ok(Err(obstacle.into_error(name.to_string())))
+    };
+    db.run(&name, |conn, _| conn.keeping_lock_wait(reset))??;
+    tracing::info!(job = %name, "reset");
+    Ok(())
+}
+
+/// Resets the jobs with these keys, and counts them. If one cannot be reset, the
+/// others are, and then this is an error.
+pub(crate) fn many<D: Database, T: RowStore<D::Connection>>(
+    mut db: D,
+    table: &T,
+    mut keys: impl Iterator<Item = T::Key>,
+    step: &Step<T::Status>,
+) -> Result<usize> {
+    let mut count = 0;
+    let mut first = None;
+    loop {
+        let chunk: Vec<T::Key> = keys.by_ref().take(CHUNK).collect();
+        if chunk.is_empty() {
+            return first.map_or(Ok(count), Err);
+        }
+        let reset = reset_chunk(&mut db, table, chunk, step)?;
+        count += reset.count;
+        for (key, obstacle) in reset.passed_over {
+            let error = obstacle.into_error(table.job(&key).to_string());
+            tracing::warn!(%error, "not reset");
+            first.get_or_insert(error);
+        }
+    }
+}
+
+/// Resets some jobs. Those that another transaction holds are tried again for a
+/// while.
+fn reset_chunk<D: Database, T: RowStore<D::Connection>>(
+    db: &mut D,
+    table: &T,
+    mut keys: Vec<T::Key>,
+    step: &Step<T::Status>,
+) -> Result<Changed<T::Key>> {
+    let mut all = Changed {
+        count: 0,
+        passed_over: Vec::new(),
+    };
+    for tries in 1.. {
+        let mut tried = 0;
+        let reset = db.run(&table.table(), |conn, _| {
+            tried += 1;
+            let mode = Mode::of_try(conn, tried);
+            Ok(change(conn, mode, &keys, |conn, keys, wait| {
+                table.reset_rows(conn, keys, step, wait)
+            })?)
+        })?;
+        all.count += reset.count;
+        keys.clear();
+        for (key, obstacle) in reset.passed_over {
+            match obstacle {
+                Obstacle::Held if tries < TRIES => keys.push(key),
+                _ => all.passed_over.push((key, obstacle)),
+            }
+        }
+        if keys.is_empty() {
+            break;
+        }
+        thread::sleep(backoff::exponential(FIRST_PAUSE, LONGEST_PAUSE, tries));
+    }
+    Ok(all)
+}
