@@ -378,8 +378,8 @@ pub trait StatusTracked: Sized + 'static {
     /// `Job::filter(jobs::kind.eq("mail")).run_next(&pool, …)`
     ///
     /// The condition owns its values, since a worker may outlive the caller. One that
-    /// is made when the program runs may be a `Box<dyn BoxableExpression<jobs::table,
-    /// Pg, SqlType = Bool> + Send + Sync>`. See [`Filtered`].
+    /// is put together when the program runs is [`into_boxed`](Filtered::into_boxed).
+    /// See [`Filtered`].
     fn filter<P>(condition: P) -> Filtered<Self, P>
     where
         P: Condition<Self::Job> + Send + Sync + 'static,

@@ -149,3 +149,26 @@ impl<DB: Backend, P: QueryFragment<DB>, Q: QueryFragment<DB>> QueryFragment<DB> 
         Ok(())
     }
 }
+
+/// A condition on database `DB` whose type is not told, so that it can be put together
+/// when the program runs.
+#[derive(Clone)]
+pub struct Boxed<DB>(Arc<dyn QueryFragment<DB> + Send + Sync>);
+
+impl<DB: Backend> Boxed<DB> {
+    pub(crate) fn of(condition: Arc<impl QueryFragment<DB> + Send + Sync + 'static>) -> Self {
+        Self(condition)
+    }
+}
+
+impl<DB: Backend> QueryFragment<DB> for Boxed<DB> {
+    fn walk_ast<'b>(&'b self, out: AstPass<'_, 'b, DB>) -> diesel::QueryResult<()> {
+        self.0.walk_ast(out)
+    }
+}
+
+impl<DB> Debug for Boxed<DB> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Boxed")
+    }
+}

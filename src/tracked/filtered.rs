@@ -4,6 +4,8 @@ use std::fmt::{self, Debug};
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use diesel::backend::Backend;
+use diesel::query_builder::QueryFragment;
 use r2d2::{ManageConnection, Pool};
 
 use super::{StatusTracked, UpdatesOf, claim_several, run_first};
@@ -11,7 +13,7 @@ use crate::attempt::running::RunningJob;
 use crate::db::connection::TrackerConnection;
 use crate::db::pool::AnyPool;
 use crate::error::{BoxError, Result};
-use crate::sql::filter::{Both, Condition, FilteredStore};
+use crate::sql::filter::{Both, Boxed, Condition, FilteredStore};
 use crate::sql::results::Search;
 use crate::worker::Worker;
 
@@ -86,6 +88,39 @@ impl<S: StatusTracked, P> Filtered<S, P> {
         Q: Condition<S::Job> + Send + Sync + 'static,
     {
         Filtered::new(Both(self.condition, condition))
+    }
+
+    /// The same jobs of a type that does not tell their condition, as Diesel's
+    /// `into_boxed` does: for conditions that are put together when the program runs.
+    ///
+    /// ```
+    /// # mod schema { diesel::table! { jobs (id) { id -> Text, kind -> Text, tenant -> Integer, status -> Integer, create_at -> Timestamp,
+    /// #     update_at -> Timestamp, lock -> Nullable<Text>, lock_at -> Nullable<Timestamp>, retry -> Integer, errors -> Json, } } }
+    /// # use schema::jobs; use diesel::prelude::*;
+    /// # use diesel_status_tracker::{StatusTracked, job_table};
+    /// # #[derive(Debug, Clone, Queryable, Selectable)] #[diesel(table_name = jobs)] struct Job { id: String, status: i32 }
+    /// # #[derive(Default, Insertable, AsChangeset)] #[diesel(table_name = jobs)] struct JobUpdates { kind: Option<String> }
+    /// # impl StatusTracked for Job { type Job = Job; const PENDING: i32 = 10; const IN_PROGRESS: i32 = 20; const FAILED: i32 = 30;
+    /// #     const SUCCEEDED: i32 = 40; const IGNORED: i32 = 50; }
+    /// # #[cfg(feature = "sqlite")]
+    /// # job_table! { Job in jobs { key: (id: String), status: i32, updates: JobUpdates, connections: [SqliteConnection] } }
+    /// # #[cfg(not(feature = "sqlite"))] fn main() {}
+    /// # #[cfg(feature = "sqlite")] fn main() {
+    /// # let tenant = Some(7);
+    /// use diesel::sqlite::Sqlite;
+    ///
+    /// let mut chosen = Job::filter(jobs::kind.eq("mail")).into_boxed::<Sqlite>();
+    /// if let Some(tenant) = tenant {
+    ///     chosen = chosen.filter(jobs::tenant.eq(tenant)).into_boxed();
+    /// }
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn into_boxed<DB: Backend>(self) -> Filtered<S, Boxed<DB>>
+    where
+        P: QueryFragment<DB> + Send + Sync + 'static,
+    {
+        Filtered::new(Boxed::of(self.condition))
     }
 
     /// Claims the next of these jobs and runs it, as [`StatusTracked::run_next`] does.
