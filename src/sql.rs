@@ -10,6 +10,7 @@ pub mod call;
 pub mod clock;
 pub mod columns;
 pub mod dialect;
+pub mod filter;
 pub mod insert;
 pub mod query;
 pub mod record;

@@ -1,5 +1,7 @@
 //! `StatusTracked`: the codes and the policy of a step, and its calls.
 
+mod filtered;
+
 use std::time::Duration;
 
 use r2d2::{ManageConnection, Pool};
@@ -16,6 +18,7 @@ use crate::error::{BoxError, Error, Result};
 use crate::rows::bulk;
 use crate::rows::create;
 use crate::rows::reset;
+use crate::sql::filter::Condition;
 use crate::sql::results::{Obstacle, Order, Search};
 use crate::sql::store::JobStore;
 use crate::sql::table_rows::Typed;
@@ -24,6 +27,8 @@ use crate::table_info::SHORTEST_LOCK;
 use crate::worker::Worker;
 use status_protocol::Failure;
 use status_protocol::Step;
+
+pub use filtered::Filtered;
 
 /// The type of a step's keys.
 pub type KeyOf<S> = <<S as StatusTracked>::Job as Tracked>::Key;
@@ -336,8 +341,7 @@ pub trait StatusTracked: Sized + 'static {
         M: ManageConnection<Connection: TrackerConnection>,
         Self::Job: JobStore<M::Connection>,
     {
-        let mut next = Self::claim_next(pool, 1)?;
-        next.pop().map(|job| job.run(work)).transpose()
+        run_first(Self::claim_next(pool, 1)?, work)
     }
 
     /// Claims up to `n` ready jobs at a time, in the order of `job_table!`, each with
@@ -365,28 +369,24 @@ pub trait StatusTracked: Sized + 'static {
     where
         Self::Job: JobStore<M::Connection>,
     {
-        let step = step_over::<Self, M::Connection>()?;
-        if n == 0 {
-            return Ok(Vec::new());
-        }
-        let next =
-            claim::next::<Self, Self::Job, _>(&AnyPool::of(pool), n, step, &Search::default())?;
-        let mut first = None;
-        for (key, obstacle) in next.passed_over {
-            if matches!(obstacle, Obstacle::Held) {
-                continue;
-            }
-            let error = obstacle.into_error(JobName::<Self::Job>(&key).to_string());
-            tracing::error!(%error, "passed over");
-            first.get_or_insert(error);
-        }
-        match first {
-            Some(error) if next.jobs.is_empty() => Err(error),
-            _ => {
-                next.jobs.iter().for_each(RunningJob::started);
-                Ok(next.jobs)
-            }
-        }
+        claim_several::<Self, _>(&AnyPool::of(pool), n, &Search::default())
+    }
+
+    /// Those ready jobs that a condition lets pass, in Diesel's DSL: for a table that
+    /// holds jobs of many kinds, or of many customers. The result has the calls
+    /// [`run_next`](Filtered::run_next), [`claim_next`](Filtered::claim_next) and
+    /// [`worker`](Filtered::worker).
+    ///
+    /// `Job::filter(jobs::kind.eq("mail")).run_next(&pool, …)`
+    ///
+    /// The condition owns its values, since a worker may outlive the caller. One that
+    /// is put together when the program runs is [`into_boxed`](Filtered::into_boxed).
+    /// See [`Filtered`].
+    fn filter<P>(condition: P) -> Filtered<Self, P>
+    where
+        P: Condition<Self::Job> + Send + Sync + 'static,
+    {
+        Filtered::new(condition)
     }
 
     /// A worker, which runs the ready jobs on its own threads; see [`Worker`].
@@ -410,7 +410,7 @@ pub trait StatusTracked: Sized + 'static {
     where
         Self::Job: JobStore<M::Connection>,
     {
-        Worker::new(AnyPool::of(pool))
+        Worker::new(AnyPool::of(pool), None)
     }
 
     /// Claims the job, then runs `work` in a transaction that commits together with
@@ -645,6 +645,46 @@ pub trait StatusTracked: Sized + 'static {
             None => Err(name.not_found()),
         }
     }
+}
+
+/// Claims up to `n` of the ready jobs that `search` looks for.
+fn claim_several<S: StatusTracked, C: TrackerConnection>(
+    pool: &AnyPool<C>,
+    n: usize,
+    search: &Search<KeyOf<S>>,
+) -> Result<Vec<RunningJob<S::Job, C>>>
+where
+    S::Job: JobStore<C>,
+{
+    let step = step_over::<S, C>()?;
+    if n == 0 {
+        return Ok(Vec::new());
+    }
+    let next = claim::next::<S, S::Job, _>(pool, n, step, search)?;
+    let mut first = None;
+    for (key, obstacle) in next.passed_over {
+        if matches!(obstacle, Obstacle::Held) {
+            continue;
+        }
+        let error = obstacle.into_error(JobName::<S::Job>(&key).to_string());
+        tracing::error!(%error, "passed over");
+        first.get_or_insert(error);
+    }
+    match first {
+        Some(error) if next.jobs.is_empty() => Err(error),
+        _ => {
+            next.jobs.iter().for_each(RunningJob::started);
+            Ok(next.jobs)
+        }
+    }
+}
+
+/// Runs the job that was claimed, if one was.
+fn run_first<J: JobStore<C>, C: TrackerConnection, T>(
+    mut claimed: Vec<RunningJob<J, C>>,
+    work: impl FnOnce(&RunningJob<J, C>, &mut J::Updates) -> Result<T, BoxError>,
+) -> Result<Option<T>> {
+    claimed.pop().map(|job| job.run(work)).transpose()
 }
 
 impl<S: StatusTracked> JobStep for S {

@@ -22,6 +22,7 @@ use crate::db::connection::TrackerConnection;
 use crate::db::pool::AnyPool;
 use crate::db::retry::{self, Kept};
 use crate::error::{BoxError, Error, Result};
+use crate::sql::filter::Filter;
 use crate::sql::store::JobStore;
 use crate::sql::tracked_table::Tracked;
 use runtime::{RunResult, Runtime};
@@ -53,6 +54,7 @@ const MOST_THREADS: usize = 10_000;
 /// a job runs. With three connections more than threads it never waits for one.
 pub struct Worker<S: JobStep, C: TrackerConnection> {
     pool: AnyPool<C>,
+    filter: Option<Filter>,
     settings: Settings,
     observer: Option<Arc<dyn Observer>>,
     handle: WorkerHandle,
@@ -63,9 +65,10 @@ impl<S: JobStep, C: TrackerConnection> Worker<S, C>
 where
     S::Job: JobStore<C>,
 {
-    pub(crate) fn new(pool: AnyPool<C>) -> Self {
+    pub(crate) fn new(pool: AnyPool<C>, filter: Option<Filter>) -> Self {
         Self {
             pool,
+            filter,
             settings: Settings {
                 threads: thread::available_parallelism().map_or(1, usize::from),
                 batch: 1,
@@ -258,7 +261,13 @@ where
         let _entered = span.enter();
         let facts = retry::facts(&*self.pool)?;
         self.settings.writers = facts.writers;
-        let runtime = Arc::new(Runtime::new(self.pool, step, self.settings, self.observer));
+        let runtime = Arc::new(Runtime::new(
+            self.pool,
+            step,
+            self.filter,
+            self.settings,
+            self.observer,
+        ));
         let running = self.handle.begin({
             let runtime = Arc::clone(&runtime);
             move || runtime.shut_down()

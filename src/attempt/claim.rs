@@ -17,6 +17,7 @@ use crate::db::retry;
 use crate::error::{Error, Result};
 use crate::rows::reset::LOOKS;
 use crate::sql::dialect::LockWait;
+use crate::sql::filter::Filter;
 use crate::sql::results::{Claimed, Obstacle};
 use crate::sql::store::JobStore;
 use crate::sql::table_rows::Typed;
@@ -59,7 +60,7 @@ pub(crate) fn by_key<S: 'static, J: JobStore<C>, C: TrackerConnection>(
             if maybe_applied {
                 earlier.push(std::mem::replace(&mut token, new_token()));
             }
-            match claim_or_release::<C, J>(conn, key, &token, &step, LockWait::Briefly) {
+            match claim_or_release::<C, J>(conn, key, &token, &step, None, LockWait::Briefly) {
                 Ok(Some(claimed)) => return Ok(Decision::Claimed(token.clone(), claimed)),
                 Err(error) if retry::is_held(conn, &error) => {
                     waits += 1;
@@ -141,9 +142,10 @@ fn claim_or_release<C: TrackerConnection, J: JobStore<C>>(
     key: &J::Key,
     token: &str,
     step: &Step<J::Status>,
+    filter: Option<&Filter>,
     wait: LockWait,
 ) -> QueryResult<Option<Claimed<J>>> {
-    let claimed = decoded(|| J::claim_row(conn, key, token, step, wait));
+    let claimed = decoded(|| J::claim_row(conn, key, token, step, filter, wait));
     let Err(error) = &claimed else {
         return claimed;
     };

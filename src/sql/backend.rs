@@ -10,13 +10,14 @@ use diesel::sql_types::{BigInt, Integer as Int, Json, Nullable, Text, Timestamp}
 use serde_json::Value;
 
 use super::call::{Document, KeyColumn, Since};
+use super::filter::HasFilter;
 use super::record::{Field, Plain, places};
 use super::typed::TableOn;
 use crate::table_info::{self, Integer, Role, TableInfo};
 
 /// A backend whose statements the tracker can write.
 #[allow(missing_docs)]
-pub trait Binds: Backend<QueryBuilder: Default> + Default {
+pub trait Binds: Backend<QueryBuilder: Default> + Default + HasFilter {
     fn bind_text<'b>(text: &'b str, out: AstPass<'_, 'b, Self>) -> QueryResult<()>;
     /// Binds text of a key so that it is compared as the column compares it.
     fn bind_key_text<'b, J: TableOn<Self>>(

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::backend::Binds;
 use super::dialect::{Dialect, LockWait};
+use super::filter::Filter;
 use super::typed::TableOn;
 use crate::sql::tracked_table::Tracked;
 use crate::table_info::{self, TableInfo};
@@ -61,6 +62,7 @@ pub(crate) struct Plain<'a> {
     pub later: Option<i64>,
     pub since: Option<Since>,
     pub limit: Option<i64>,
+    pub filter: Option<&'a Filter>,
     pub wait: LockWait,
 }
 

@@ -25,6 +25,8 @@ pub struct Query<'a, DB: Backend> {
     pub(super) plain: &'a Plain<'a>,
     pub(super) values: &'a dyn Values<DB>,
     pub(super) fragments: Fragments<'a, DB>,
+    /// The condition on the rows that a claim takes.
+    pub(super) filter: Option<&'a dyn QueryFragment<DB>>,
     /// Whether it stays prepared.
     pub(super) is_kept: bool,
 }
@@ -60,8 +62,8 @@ impl<DB: Binds> Query<'_, DB> {
     /// A value that the call gives and the statement does not take.
     pub(super) fn unused(&self) -> Option<&'static str> {
         use Slot::{
-            Any, AnyGiven, ChangedSince, Changes, Count, Document, Is, Limit, LimitText, NewKey,
-            NewStatus, Past, SetValues, Statuses, Token, Tokens,
+            Any, AnyGiven, ChangedSince, Changes, Count, Document, Filter, Is, Limit, LimitText,
+            NewKey, NewStatus, Past, SetValues, Statuses, Token, Tokens,
         };
         let pieces = self.statement.pieces(self.dialect);
         let takes = |slots: &[Slot]| {
@@ -95,6 +97,7 @@ impl<DB: Binds> Query<'_, DB> {
             (plain.document.is_some(), takes(&[Document]), "document"),
             (plain.since.is_some(), takes(&[ChangedSince]), "since"),
             (plain.limit.is_some(), takes(&[Limit, LimitText]), "limit"),
+            (plain.filter.is_some(), takes(&[Filter]), "filter"),
             (
                 self.fragments.changes.is_some(),
                 takes(&[Changes]),
@@ -142,6 +145,7 @@ impl<DB: Binds> Query<'_, DB> {
             },
             Part::Any { keys, .. } => self.values.count_keys(*keys) > 0,
             Part::Slot(Slot::Since) => self.plain.since.is_some(),
+            Part::Slot(Slot::Filter) => self.plain.filter.is_some(),
             Part::Slot(Slot::SetColumns | Slot::SetValues) => match self.fragments.new_rows {
                 [first, ..] => !first.values.is_noop(&DB::default())?,
                 [] => false,
@@ -250,6 +254,10 @@ impl<DB: Binds> Query<'_, DB> {
             Slot::Changes => match self.fragments.changes {
                 Some(changes) => changes.walk_ast(out.reborrow()),
                 None => self.missing("changes"),
+            },
+            Slot::Filter => match self.filter {
+                Some(filter) => filter.walk_ast(out.reborrow()),
+                None => self.missing("filter for this database"),
             },
             Slot::Since => match &plain.since {
                 Some(since) => {

@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::db::retry::database_error;
 use crate::error::Error;
 use crate::keys::KeySet;
+use crate::sql::filter::Filter;
 use crate::sql::tracked_table::Tracked;
 
 /// The order in which [`query_by_status`](crate::StatusTracked::query_by_status) lists jobs.
@@ -38,6 +39,8 @@ pub struct Search<K> {
     /// Only those that have not changed before. It is of use where the one that
     /// has not changed for the longest time is the first.
     pub since: Option<DateTime<Utc>>,
+    /// Only those that it lets pass.
+    pub filter: Option<Filter>,
 }
 
 impl<K> Default for Search<K> {
@@ -45,6 +48,7 @@ impl<K> Default for Search<K> {
         Self {
             past: KeySet::default(),
             since: None,
+            filter: None,
         }
     }
 }

@@ -142,6 +142,7 @@ pub(super) fn with_query<J: TableOn<DB>, DB: Binds>(
 ) -> QueryResult<()> {
     let values = TypedCall::new(call, dialect);
     let texts = J::texts();
+    let filter = call.plain.filter.and_then(DB::condition);
     J::with_fragments(call.updates, &mut |fragments| {
         let mut run = |fragments: Fragments<'_, DB>| {
             let query = Query {
@@ -152,7 +153,8 @@ pub(super) fn with_query<J: TableOn<DB>, DB: Binds>(
                 plain: &call.plain,
                 values: &values,
                 fragments,
-                is_kept: texts.keeps(statement, fragments, call.plain.limit)?,
+                filter,
+                is_kept: texts.keeps(statement, fragments, filter, call.plain.limit)?,
             };
             debug_assert_eq!(query.unused(), None, "in {}", statement.name);
             run(query)

@@ -23,7 +23,8 @@
 //! - **what else a call gives**: `:token`, `:tokens`, `:count`, `:document`,
 //!   `:changes` (the user's columns), `:limit` (bound), `:limit_text` (a number in
 //!   the text), `:order`, `:changed_since`; `:oldest_first` and `:newest_first`
-//!   order by the last change, where NULL is before all times;
+//!   order by the last change, where NULL is before all times; `:filter`, a
+//!   condition of the user's on the rows that a claim takes;
 //! - `:wait`, how long the statement waits for a row that another transaction
 //!   holds, and `:lock_rows`, which locks the rows that are read;
 //! - `:fields`, what the statement reads: its list of [`Field`]s.
@@ -41,10 +42,11 @@ pub use super::template::Statement;
 /// The parts that recur. Every claim, and everything that an attempt writes,
 /// is made of these.
 pub(super) const PARTS: &[(&str, &str)] = &[
-    // What makes a row ready, dead, or old enough to be deleted.
+    // What makes a row ready, dead, or old enough to be deleted. To a claim with a
+    // filter only those rows are ready that the filter lets pass.
     (
         "ready",
-        ":lock IS NULL AND :status IN (:ready_codes)[ AND (:run_at IS NULL OR :run_at <= :now)]",
+        ":lock IS NULL AND :status IN (:ready_codes)[ AND (:run_at IS NULL OR :run_at <= :now)][ AND (:filter)]",
     ),
     (
         "expired",
@@ -165,9 +167,13 @@ statements! {
     /// limit directly under IN.
     READY_ROWS_BY_STATUS = "SELECT :fields FROM :table WHERE (:key) IN (SELECT * FROM (\
          {(SELECT :key FROM :table WHERE :lock IS NULL AND :status IN (:code)\
-         [ AND (:run_at IS NULL OR :run_at <= :now)][ AND :changed_since] ORDER BY :order LIMIT :limit_text)\
+         [ AND (:run_at IS NULL OR :run_at <= :now)][ AND (:filter)][ AND :changed_since] ORDER BY :order LIMIT :limit_text)\
          | UNION ALL }) AS tracker_first) ORDER BY :order LIMIT :limit_text",
         reads &[Key, UpdateAt];
+
+    /// Whether a row is ready to a claim with this filter.
+    READY_ROW = "SELECT :fields FROM :table WHERE :is AND :ready",
+        reads &[Key];
 
     /// MySQL: those of the rows that are still ready and that nobody else holds.
     LOCK_READY_ROWS = "SELECT :fields FROM :table WHERE :any AND :ready :lock_rows SKIP LOCKED",

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::sql::call::{Call, Document, Plain, micros};
 use crate::sql::dialect::{Dialect, LockWait};
+use crate::sql::filter::Filter;
 use crate::sql::insert;
 use crate::sql::record::Record;
 use crate::sql::results::{Batch, Claimed, Order, Ready, Renewed, Search};
@@ -58,18 +59,20 @@ pub trait JobStore<C>: Tracked {
         insert::rows::<Self, C>(conn, rows, step)
     }
 
-    /// Locks one row if it is ready.
+    /// Locks one row if it is ready, and if the filter lets it pass.
     fn claim_row(
         conn: &mut C,
         key: &Self::Key,
         token: &str,
         step: &Step<Self::Status>,
+        filter: Option<&Filter>,
         wait: LockWait,
     ) -> Query<Option<Claimed<Self>>> {
-        let call = Call {
+        let mut call = Call {
             step: Some(step),
             ..held(from_ref(key), from_ref(&token), wait)
         };
+        call.plain.filter = filter;
         first(Self::read(conn, &statements::CLAIM_ROW, &call)?, claimed)
     }
 
@@ -90,6 +93,7 @@ pub trait JobStore<C>: Tracked {
                 tokens: &tokens,
                 since: search.since.map(Into::into),
                 limit: Some(rows(limit)),
+                filter: search.filter.as_ref(),
                 ..Plain::default()
             },
             ..Call::default()
@@ -103,17 +107,22 @@ pub trait JobStore<C>: Tracked {
         })
     }
 
-    /// Locks those of `keys` that are ready and that no other transaction
-    /// holds; in a transaction, for the rows are read before and after.
+    /// Locks those of `keys` that are ready, that the filter lets pass, and that no
+    /// other transaction holds; in a transaction, for the rows are read before and after.
     fn claim_free_rows(
         conn: &mut C,
         keys: &[Self::Key],
         token: &str,
         step: &Step<Self::Status>,
+        filter: Option<&Filter>,
     ) -> Query<Vec<Self::Key>> {
-        let call = |keys, tokens| Call {
-            step: Some(step),
-            ..held(keys, tokens, LockWait::Never)
+        let call = |keys, tokens| {
+            let mut call = Call {
+                step: Some(step),
+                ..held(keys, tokens, LockWait::Never)
+            };
+            call.plain.filter = filter;
+            call
         };
         let ready = Self::read(conn, &statements::LOCK_READY_ROWS, &call(keys, &[]))?;
         let locked = all(ready, key)?;
@@ -129,20 +138,21 @@ pub trait JobStore<C>: Tracked {
         all(Self::read(conn, &statements::CLAIMED_ROWS, &call)?, claimed)
     }
 
-    /// The first `limit` ready rows, in order, read without locks; none that
-    /// has changed before `since`.
+    /// The first `limit` of the ready rows that `search` looks for, in order, read
+    /// without locks. Those that it leaves out are among them.
     fn ready_rows(
         conn: &mut C,
         limit: usize,
         step: &Step<Self::Status>,
-        since: Option<DateTime<Utc>>,
+        search: &Search<Self::Key>,
     ) -> Query<Vec<Ready<Self::Key>>> {
         let statement = Self::dialect(conn).ready_rows();
         let call = Call {
             step: Some(step),
             plain: Plain {
-                since: since.map(Into::into),
+                since: search.since.map(Into::into),
                 limit: Some(rows(limit)),
+                filter: search.filter.as_ref(),
                 ..Plain::default()
             },
             ..Call::default()
@@ -153,6 +163,19 @@ pub trait JobStore<C>: Tracked {
                 key: key(record)?,
             })
         })
+    }
+
+    /// Whether a claim with this filter would take the row.
+    fn is_ready(
+        conn: &mut C,
+        key: &Self::Key,
+        step: &Step<Self::Status>,
+        filter: &Filter,
+    ) -> Query<bool> {
+        let mut call = of(key);
+        call.step = Some(step);
+        call.plain.filter = Some(filter);
+        Ok(!Self::read(conn, &statements::READY_ROW, &call)?.is_empty())
     }
 
     /// Those of `keys` whose rows no other transaction holds, and none can

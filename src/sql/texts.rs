@@ -66,6 +66,22 @@ impl Texts {
         Ok(self.keeps(text.finish()))
     }
 
+    /// Whether a statement with this filter stays prepared, and with this limit if
+    /// that varies the text too.
+    fn keeps_filter<DB>(
+        &self,
+        filter: &dyn QueryFragment<DB>,
+        limit: Option<i64>,
+    ) -> QueryResult<bool>
+    where
+        DB: Backend + Default,
+        DB::QueryBuilder: Default,
+    {
+        let mut text = DB::QueryBuilder::default();
+        filter.to_sql(&mut text, &DB::default())?;
+        Ok(self.keeps((text.finish(), limit)))
+    }
+
     /// Whether a statement with this limit stays prepared. With those that
     /// people choose it does, and is not counted.
     fn keeps_limit(&self, limit: usize) -> bool {
@@ -126,6 +142,7 @@ pub struct TableTexts {
     pub(super) successes: Texts,
     pub(super) saves: Texts,
     pub(super) limits: Texts,
+    pub(super) filters: Texts,
     /// The statements as they are written for the table, by their number and by
     /// how they wait.
     written: [[OnceLock<Vec<Part>>; 2]; STATEMENTS],
@@ -142,21 +159,28 @@ impl TableTexts {
             successes: Texts::new(),
             saves: Texts::new(),
             limits: Texts::new(),
+            filters: Texts::new(),
             written: [const { [const { OnceLock::new() }; 2] }; STATEMENTS],
             default_sets_nothing: OnceLock::new(),
         }
     }
 
-    /// Whether a statement with these fragments and this limit stays prepared.
+    /// Whether a statement with these fragments, this filter and this limit stays
+    /// prepared.
     pub(super) fn keeps<DB>(
         &self,
         statement: &Statement,
         fragments: Fragments<'_, DB>,
+        filter: Option<&dyn QueryFragment<DB>>,
         limit: Option<i64>,
     ) -> QueryResult<bool>
     where
         DB: Backend<QueryBuilder: Default> + Default,
     {
+        if let Some(filter) = filter {
+            let limit = limit.filter(|_| statement.has_limit_in_text());
+            return self.filters.keeps_filter(filter, limit);
+        }
         match (fragments.changes, fragments.new_rows, limit) {
             (Some(changes), ..) if std::ptr::eq(statement, &statements::SAVE_ROW) => {
                 self.saves.keeps_part(changes)

@@ -267,6 +267,8 @@ fn may_be_missing(part: &Part) -> bool {
                 keys: Keys::Past,
                 ..
             }
-            | Part::Slot(Slot::Changes | Slot::Since | Slot::SetColumns | Slot::SetValues)
+            | Part::Slot(
+                Slot::Changes | Slot::Filter | Slot::Since | Slot::SetColumns | Slot::SetValues
+            )
     )
 }

@@ -6,7 +6,8 @@
 //! done. So a search begins where the last one has ended. A job that becomes
 //! ready gets a new time, and is found behind that place. Some jobs are not: one
 //! that was written in a long transaction, one whose `run_at` has come, one whose
-//! row was held. A search from the front finds them.
+//! row was held, one that the worker's filter lets pass since a column has changed.
+//! A search from the front finds them.
 
 use std::time::{Duration, Instant};
 

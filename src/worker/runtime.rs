@@ -22,6 +22,7 @@ use crate::db::connection::TrackerConnection;
 use crate::db::pool::AnyPool;
 use crate::db::retry::{self, Kept};
 use crate::error::{BoxError, Error, Result};
+use crate::sql::filter::Filter;
 use crate::sql::store::JobStore;
 use status_protocol::Step;
 use status_protocol::panics::caught;
@@ -60,6 +61,8 @@ type JobScheduler<J, C> = Scheduler<Box<RunningJob<J, C>>, Completion<J, C>>;
 pub(super) struct Runtime<J: JobStore<C>, C: TrackerConnection> {
     pool: AnyPool<C>,
     step: Step<J::Status>,
+    /// Which of the ready jobs it takes.
+    filter: Option<Filter>,
     settings: Settings,
     scheduler: Mutex<JobScheduler<J, C>>,
     /// The worker threads wait on this, and the flusher on the next.
@@ -85,6 +88,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
     pub fn new(
         pool: AnyPool<C>,
         step: Step<J::Status>,
+        filter: Option<Filter>,
         settings: Settings,
         observer: Option<Arc<dyn Observer>>,
     ) -> Self {
@@ -92,6 +96,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
             scheduler: Mutex::new(Scheduler::new(settings.clone(), Instant::now())),
             pool,
             step,
+            filter,
             settings,
             worker_threads: Condvar::new(),
             flusher: Condvar::new(),

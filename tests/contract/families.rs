@@ -15,6 +15,7 @@ mod crash;
 mod create;
 mod database;
 mod expire;
+mod filter;
 mod guard;
 mod jobs;
 mod keys;
@@ -113,6 +114,8 @@ only! { [postgres mysql]
     mod ambiguous;
     mod cuts;
     mod faults;
+    #[path = "filter/held.rs"]
+    mod filter_held;
     #[path = "neighbours/held.rs"]
     mod held_rows;
     #[path = "statements/waits.rs"]

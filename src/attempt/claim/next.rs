@@ -16,6 +16,7 @@ use crate::db::retry::{self, Verdict};
 use crate::error::Result;
 use crate::rows::apart::Mode;
 use crate::sql::dialect::{LockWait, Several};
+use crate::sql::filter::Filter;
 use crate::sql::results::{Batch, Claimed, Obstacle, Ready, Search};
 use crate::sql::store::JobStore;
 use crate::sql::texts::round_up;
@@ -187,7 +188,7 @@ pub(super) fn candidates<C, J: JobStore<C>>(
     search: &Search<J::Key>,
 ) -> QueryResult<(VecDeque<Ready<J::Key>>, bool)> {
     let reach = round_up(limit + search.past.len());
-    let rows = J::ready_rows(conn, reach, step, search.since)?;
+    let rows = J::ready_rows(conn, reach, step, search)?;
     let are_all = rows.len() < reach;
     let rows = rows
         .into_iter()
@@ -207,7 +208,7 @@ fn claim_by_key<C: TrackerConnection, J: JobStore<C>>(
     together(conn, limit, |conn| {
         let (rows, _) = candidates::<C, J>(conn, limit + spare(limit), step, search)?;
         let none_is_ready = rows.is_empty();
-        let batch = claim_each::<C, J>(conn, rows, limit, token, step)?;
+        let batch = claim_each::<C, J>(conn, rows, limit, token, step, search.filter.as_ref())?;
         Ok(Batch {
             none_is_ready,
             ..batch
@@ -240,7 +241,8 @@ fn claim_by_keys<C: TrackerConnection, J: JobStore<C>>(
             let wanted = (limit - batch.claimed.len()).min(candidates.len());
             let rows: Vec<_> = candidates.drain(..wanted).collect();
             let keys: Vec<_> = rows.iter().map(|row| row.key.clone()).collect();
-            let mut got = match claim_free::<C, J>(conn, &keys, token, step) {
+            let mut got = match claim_free::<C, J>(conn, &keys, token, step, search.filter.as_ref())
+            {
                 Err(Undecodable(_)) => return held_by(conn, token, step),
                 other => other?,
             };
@@ -264,8 +266,10 @@ fn claim_free<C: TrackerConnection, J: JobStore<C>>(
     keys: &[J::Key],
     token: &str,
     step: &Step<J::Status>,
+    filter: Option<&Filter>,
 ) -> QueryResult<Vec<Claimed<J>>> {
-    let keys = conn.write_transaction(|conn| J::claim_free_rows(conn, keys, token, step))?;
+    let keys =
+        conn.write_transaction(|conn| J::claim_free_rows(conn, keys, token, step, filter))?;
     if keys.is_empty() {
         return Ok(Vec::new());
     }
@@ -281,6 +285,7 @@ fn claim_each<C: TrackerConnection, J: JobStore<C>>(
     limit: usize,
     token: &str,
     step: &Step<J::Status>,
+    filter: Option<&Filter>,
 ) -> QueryResult<Batch<J>> {
     let mut batch = Batch::default();
     let mut lost = false;
@@ -288,7 +293,7 @@ fn claim_each<C: TrackerConnection, J: JobStore<C>>(
         let Some(Ready { key, update_at }) = candidates.pop_front() else {
             break;
         };
-        match claim_or_release::<C, J>(conn, &key, token, step, LockWait::Never) {
+        match claim_or_release::<C, J>(conn, &key, token, step, filter, LockWait::Never) {
             Ok(Some(claimed)) => {
                 batch.claimed.push(claimed);
                 batch.reached = batch.reached.max(update_at);

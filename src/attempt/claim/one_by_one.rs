@@ -8,6 +8,7 @@ use super::next::candidates;
 use crate::db::connection::TrackerConnection;
 use crate::rows::apart;
 use crate::sql::dialect::LockWait;
+use crate::sql::filter::Filter;
 use crate::sql::results::{Batch, Claimed, Obstacle, Ready, Search};
 use crate::sql::store::JobStore;
 use status_protocol::{Start, Step};
@@ -44,7 +45,7 @@ pub(super) fn claim<C: TrackerConnection, J: JobStore<C>>(
                 batch.passed_over.push((key, Obstacle::Held));
                 continue;
             }
-            match alone::<C, J>(conn, &key, token, step)? {
+            match alone::<C, J>(conn, &key, token, step, search.filter.as_ref())? {
                 Ok(None) => {}
                 Ok(Some(claimed)) => {
                     batch.claimed.push(claimed);
@@ -59,16 +60,18 @@ pub(super) fn claim<C: TrackerConnection, J: JobStore<C>>(
     }
 }
 
-/// Claims one row. `None` if it is not ready any more.
+/// Claims one row. `None` if it is not ready any more, or if the filter does not let
+/// it pass any more.
 fn alone<C: TrackerConnection, J: JobStore<C>>(
     conn: &mut C,
     key: &J::Key,
     token: &str,
     step: &Step<J::Status>,
+    filter: Option<&Filter>,
 ) -> QueryResult<std::result::Result<Option<Claimed<J>>, Obstacle>> {
     for _ in 0..TRIES {
         let claimed = apart::alone(conn, |conn| {
-            claim_or_release::<C, J>(conn, key, token, step, LockWait::Never)
+            claim_or_release::<C, J>(conn, key, token, step, filter, LockWait::Never)
         })?;
         match claimed {
             Ok(Some(claimed)) => return Ok(Ok(Some(claimed))),
@@ -87,6 +90,11 @@ fn alone<C: TrackerConnection, J: JobStore<C>>(
             other => other?,
         };
         if !row.is_some_and(|row| step.may_start(&row) == Start::Ready) {
+            return Ok(Ok(None));
+        }
+        if let Some(filter) = filter
+            && !J::is_ready(conn, key, step, filter)?
+        {
             return Ok(Ok(None));
         }
     }

@@ -41,15 +41,15 @@ macro_rules! __job_table_backend {
 #[macro_export]
 macro_rules! __job_table_enum {
     // First the connections are collected, each with the name that it has in
-    // `InnerConnection`.
+    // `InnerConnection`, and one for those of its kind that the enum may hold.
     ($Enum:ident [$($found:tt)*] [$only:tt SqliteConnection $($rest:tt)*]) => {
-        $crate::__job_table_enum! { $Enum [$($found)* $only Sqlite SqliteConnection;] [$($rest)*] }
+        $crate::__job_table_enum! { $Enum [$($found)* $only Sqlite SqliteConnection JobTableSqlite;] [$($rest)*] }
     };
     ($Enum:ident [$($found:tt)*] [$only:tt PgConnection $($rest:tt)*]) => {
-        $crate::__job_table_enum! { $Enum [$($found)* $only Postgres PgConnection;] [$($rest)*] }
+        $crate::__job_table_enum! { $Enum [$($found)* $only Postgres PgConnection JobTablePostgres;] [$($rest)*] }
     };
     ($Enum:ident [$($found:tt)*] [$only:tt MysqlConnection $($rest:tt)*]) => {
-        $crate::__job_table_enum! { $Enum [$($found)* $only Mysql MysqlConnection;] [$($rest)*] }
+        $crate::__job_table_enum! { $Enum [$($found)* $only Mysql MysqlConnection JobTableMysql;] [$($rest)*] }
     };
     ($Enum:ident $found:tt [$only:tt $other:ident $($rest:tt)*]) => {
         $crate::__job_table_enum! { $Enum $found [$($rest)*] }
@@ -59,7 +59,7 @@ macro_rules! __job_table_enum {
             "job_table!: `", ::core::stringify!($Enum), "` cannot be tracked over; `connections` takes SqliteConnection, PgConnection and MysqlConnection, by these names, and enums of them beside those that they may hold"
         ) }
     };
-    ($Enum:ident [$([$($only:tt)*] $Inner:ident $Connection:ident;)*] []) => {
+    ($Enum:ident [$([$($only:tt)*] $Inner:ident $Connection:ident $Listed:ident;)*] []) => {
         const _: () = {
             use $crate::__private::diesel::{self, QueryResult};
             use $crate::__private::{self as __private, Call, Dialect, Record, Statement, check};
@@ -113,6 +113,30 @@ macro_rules! __job_table_enum {
                     Ok(false)
                 }
             }
+
+            // The inner block has a name anew for each connection that is listed.
+            type JobTableSqlite = __private::NotListed;
+            type JobTablePostgres = __private::NotListed;
+            type JobTableMysql = __private::NotListed;
+            #[allow(dead_code)]
+            const _: () = {
+                $($($only)* type $Listed = diesel::$Connection;)*
+
+                impl<JobTableFilter> $crate::FilteredStore<$Enum, JobTableFilter> for JobTableRow
+                where
+                    JobTableSqlite: __private::WritesFilter<JobTableFilter>,
+                    JobTablePostgres: __private::WritesFilter<JobTableFilter>,
+                    JobTableMysql: __private::WritesFilter<JobTableFilter>,
+                {
+                    fn filter(condition_: &::std::sync::Arc<JobTableFilter>) -> __private::Filter {
+                        let mut filter_ = <__private::Filter as ::core::default::Default>::default();
+                        <JobTableSqlite as __private::WritesFilter<JobTableFilter>>::write(condition_, &mut filter_);
+                        <JobTablePostgres as __private::WritesFilter<JobTableFilter>>::write(condition_, &mut filter_);
+                        <JobTableMysql as __private::WritesFilter<JobTableFilter>>::write(condition_, &mut filter_);
+                        filter_
+                    }
+                }
+            };
         };
     };
 }

@@ -120,7 +120,11 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
         past: KeySet<J::Key>,
         for_sure: bool,
     ) -> Result<(Next<J, C>, Option<Instant>)> {
-        let mut search = Search { past, since: None };
+        let mut search = Search {
+            past,
+            since: None,
+            filter: self.filter.clone(),
+        };
         if J::OLDEST_FIRST {
             search.since = lock(&self.frontier).next(Instant::now());
         }

@@ -194,3 +194,19 @@ fn a_connection_that_is_not_listed_is_named() {
         );
     }
 }
+
+#[test]
+fn a_condition_is_sent_over_the_connection_that_the_enum_holds() {
+    let (db, pool) = with_jobs(&["a", "b", "c", "d"]);
+    let some = Job::filter(jobs::id.eq_any(["b", "d"]));
+
+    let first = some.run_next(&pool, |job, _| Ok(job.id.clone())).unwrap();
+    assert_eq!(first.as_deref(), Some("b"));
+    let worker = some.filter(jobs::status.eq(10)).worker(&pool);
+    let done = worker.batch(5).run_until_empty(|_, _| Ok(())).unwrap();
+
+    assert_eq!(done.succeeded, 1);
+    for (id, status) in [("a", Status::Pending), ("d", Status::Succeeded)] {
+        assert_eq!(row(&db, id).status, status);
+    }
+}

@@ -11,6 +11,8 @@ pub type TestConnection = PgConnection;
 pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 /// A time that the database holds and no program reads.
 pub const UNREADABLE_TIME: &str = "'infinity'";
+/// A condition that this database cannot evaluate for a row whose `size` is 1.
+pub const FAILS_FOR_SIZE_1: &str = "100 / (size - 1) < 200";
 /// What no connection can be made to.
 pub const UNREACHABLE: [&str; 2] = [
     "postgres://nobody@127.0.0.1:1/none",

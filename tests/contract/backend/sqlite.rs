@@ -11,6 +11,8 @@ pub type TestConnection = SqliteConnection;
 pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 /// A time that the database holds and no program reads.
 pub const UNREADABLE_TIME: &str = "'yesterday'";
+/// A condition that this database cannot evaluate for a row whose `size` is 1.
+pub const FAILS_FOR_SIZE_1: &str = "abs(-9223372036854775807 - size) > 0";
 /// What no connection can be made to.
 pub const UNREACHABLE: [&str; 2] = ["/no/such/folder/jobs.db", "file:jobs.db?mode=nonsense"];
 

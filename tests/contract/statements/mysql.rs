@@ -4,6 +4,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{Nullable, Text};
 
 use super::database::{TestConnection, TestDb};
+use super::filter::{fill_letters, search_for_mail, with_letters};
 use super::plans::{fill, searches};
 use super::pools::{Log, pool_with};
 
@@ -84,4 +85,25 @@ fn searches_use_the_indexes() {
             "{sql}: {plan:?}"
         );
     }
+}
+
+#[test]
+fn a_search_with_a_condition_uses_an_index_that_begins_with_its_column() {
+    let ((db, _), log) = (with_letters(&[], 1), Log::default());
+    db.sql("CREATE INDEX letters_ready_kind ON letters (status, kind, update_at)");
+    fill_letters(&db);
+    let watched = log.clone();
+    let pool = pool_with(db.url(), 1, move |conn| watched.watch(conn));
+
+    let before = rows_read(&mut pool.get().unwrap());
+    let search = search_for_mail(&pool, &log);
+    let read = rows_read(&mut pool.get().unwrap()) - before;
+
+    assert!(read < 1000, "{read} rows were read");
+    let text = search.replacen('?', "'mail'", 1).replacen('?', "'mail'", 1);
+    let plan: Vec<Plan> = diesel::sql_query(format!("EXPLAIN {text}"))
+        .load(&mut *db.conn())
+        .unwrap();
+    let is_meant = |step: &Plan| step.key.as_deref() == Some("letters_ready_kind");
+    assert!(plan.iter().any(is_meant), "{search}: {plan:?}");
 }

@@ -9,6 +9,7 @@ use super::backend::SPELLINGS;
 use super::columns::Shape;
 use super::columns::own_names::{Invoice, InvoiceUpdates, invoices};
 use super::database::{TestConnection, TestDb, TestPool};
+use super::filter::{Letter, fill_letters, letters, search_for_mail, with_letters};
 use super::jobs::{Job, JobUpdates, Status, jobs};
 use super::keys::{Badge, BadgeUpdates, with_badges};
 use super::plans::{fill, searches};
@@ -70,6 +71,38 @@ fn searches_use_the_partial_indexes() {
     // Of the locked rows there are few at a time; those that are ready may be many.
     let plan = generic_plan(&mut db.conn(), &next);
     assert!(!plan.contains("Sort"), "{next}:\n{plan}");
+}
+
+#[test]
+fn a_search_with_a_condition_uses_an_index_that_begins_with_its_column() {
+    let ((db, _), log) = (with_letters(&[], 1), Log::default());
+    db.sql("CREATE INDEX letters_ready_kind ON letters (kind, update_at) WHERE lock IS NULL AND status IN (10, 30)");
+    fill_letters(&db);
+    db.sql("SET default_statistics_target = 1000; ANALYZE letters");
+    let watched = log.clone();
+    let pool = pool_with(db.url(), 1, move |conn| watched.watch(conn));
+    let search = search_for_mail(&pool, &log);
+
+    let plan = generic_plan(&mut db.conn(), &search);
+
+    assert!(plan.contains("letters_ready_kind"), "{search}:\n{plan}");
+    assert!(!plan.contains("Seq Scan on letters"), "{search}:\n{plan}");
+    assert!(!plan.contains("Sort"), "{search}:\n{plan}");
+}
+
+#[test]
+fn a_list_in_a_condition_is_one_text_whatever_its_length() {
+    let ((db, _), log) = (with_letters(&["mail"; 3], 1), Log::default());
+    let watched = log.clone();
+    let pool = pool_with(db.url(), 1, move |conn| watched.watch(conn));
+    let mut texts = Vec::new();
+    for n in 1..=3 {
+        log.take();
+        let any = Letter::filter(letters::kind.eq_any(vec!["mail"; n]));
+        any.run_next(&pool, |_, _| Ok(())).unwrap().unwrap();
+        texts.push(log.statements().swap_remove(0));
+    }
+    assert!(texts.iter().all(|text| *text == texts[0]), "{texts:?}");
 }
 
 #[test]

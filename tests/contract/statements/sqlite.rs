@@ -4,6 +4,7 @@ use diesel::prelude::*;
 use diesel::sql_types::Text;
 
 use super::database::TestDb;
+use super::filter::{fill_letters, search_for_mail, with_letters};
 use super::plans::{fill, searches};
 use super::pools::{Log, pool_with};
 
@@ -54,4 +55,24 @@ fn searches_use_the_partial_indexes() {
         };
         assert!(detail.contains(index), "{sql}: {detail}");
     }
+}
+
+#[test]
+fn a_search_with_a_condition_uses_an_index_that_begins_with_its_column() {
+    let ((db, _), log) = (with_letters(&[], 1), Log::default());
+    db.sql("CREATE INDEX letters_ready_kind ON letters (kind, update_at) WHERE lock IS NULL AND status IN (10, 30)");
+    fill_letters(&db);
+    let watched = log.clone();
+    let pool = pool_with(db.url(), 1, move |conn| watched.watch(conn));
+    let search = search_for_mail(&pool, &log);
+
+    let plan: Vec<Plan> = diesel::sql_query(format!("EXPLAIN QUERY PLAN {search}"))
+        .load(&mut *db.conn())
+        .unwrap();
+
+    let [Plan { detail }] = &plan[..] else {
+        panic!("{search}: {} steps", plan.len());
+    };
+    let index = "INDEX letters_ready_kind (kind=?)";
+    assert!(detail.contains(index), "{search}: {detail}");
 }
