@@ -15,6 +15,7 @@ mod crash;
 mod create;
 mod database;
 mod expire;
+mod generated;
 mod guard;
 mod jobs;
 mod keys;

@@ -12,6 +12,8 @@ pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/mysql")
 const ISOLATION: &str = "STATUS_TRACKER_TEST_ISOLATION";
 /// A time that the database holds and no program reads.
 pub const UNREADABLE_TIME: &str = "'0000-00-00'";
+/// A column of a key that the database fills in.
+pub const GENERATED: &str = "BIGINT NOT NULL AUTO_INCREMENT";
 /// What no connection can be made to.
 pub const UNREACHABLE: [&str; 2] = ["mysql://nobody@127.0.0.1:1/none", "no url at all"];
 

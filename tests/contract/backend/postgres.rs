@@ -11,6 +11,8 @@ pub type TestConnection = PgConnection;
 pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 /// A time that the database holds and no program reads.
 pub const UNREADABLE_TIME: &str = "'infinity'";
+/// A column of a key that the database fills in.
+pub const GENERATED: &str = "BIGINT NOT NULL GENERATED ALWAYS AS IDENTITY";
 /// What no connection can be made to.
 pub const UNREACHABLE: [&str; 2] = [
     "postgres://nobody@127.0.0.1:1/none",

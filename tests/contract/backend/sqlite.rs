@@ -11,6 +11,8 @@ pub type TestConnection = SqliteConnection;
 pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 /// A time that the database holds and no program reads.
 pub const UNREADABLE_TIME: &str = "'yesterday'";
+/// A column of a key that the database fills in.
+pub const GENERATED: &str = "INTEGER NOT NULL DEFAULT (abs(random() % 1000000007))";
 /// What no connection can be made to.
 pub const UNREACHABLE: [&str; 2] = ["/no/such/folder/jobs.db", "file:jobs.db?mode=nonsense"];
 
