@@ -85,6 +85,19 @@ pub enum Error {
         /// Table and key.
         job: String,
     },
+    /// The database did not insert the new row: a column got no value and may not be
+    /// NULL, the database makes no key, or a trigger drops the row. Nothing was
+    /// inserted.
+    #[error("{job} was not created: {problem}{}", in_brackets(source.as_ref()))]
+    #[non_exhaustive]
+    NotCreated {
+        /// Table and key, or the table alone where the database makes the key.
+        job: String,
+        /// What is wrong, and how to correct it.
+        problem: String,
+        /// The database's answer, if it gave one.
+        source: Option<diesel::result::Error>,
+    },
     /// The attempt lost its lock: it was expired, or another attempt has the job.
     /// This call has written nothing.
     #[error(
@@ -246,6 +259,10 @@ fn diagnosis(open: u32, max: u32, source: &r2d2::Error) -> String {
     } else {
         format!("{source}; check that the server runs and the URL is right")
     }
+}
+
+fn in_brackets(source: Option<&diesel::result::Error>) -> String {
+    source.map_or_else(String::new, |source| format!(" ({})", chain(source)))
 }
 
 fn since(lock_at: Option<DateTime<Utc>>) -> String {

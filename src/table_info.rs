@@ -339,6 +339,17 @@ impl TableInfo {
             .any(|key| Some(key) == self.column(Role::CreateAt))
     }
 
+    /// The column of the key that a database which counts fills in: the only one
+    /// beside the time of creation, if it is not text.
+    pub(crate) fn made_key_column(&self) -> Option<usize> {
+        let create_at = self.column(Role::CreateAt);
+        let mut others = (0..self.key.len()).filter(|n| Some(&*self.key[*n].name) != create_at);
+        match (others.next(), others.next()) {
+            (Some(column), None) if !self.key[column].is_text => Some(column),
+            _ => None,
+        }
+    }
+
     /// The type of `retry`.
     #[must_use]
     pub fn retry(&self) -> Integer {

@@ -256,6 +256,54 @@ pub trait StatusTracked: Sized + 'static {
         )
     }
 
+    /// Inserts a `PENDING` row whose key the database makes, and returns it.
+    ///
+    /// Each column of the key needs a default in the table: `bigserial`, `GENERATED …
+    /// AS IDENTITY`, any `DEFAULT`, SQLite's `INTEGER PRIMARY KEY`. On MySQL and MariaDB
+    /// the key is one `AUTO_INCREMENT` column, the only ones whose value they tell; the
+    /// time of creation may be part of the key beside it. A key of which the caller
+    /// knows a part is inserted by [`create_and_save`](Self::create_and_save), or by
+    /// plain Diesel. The row type should hold the key.
+    ///
+    /// ```
+    /// # mod schema { diesel::table! { mails (id) { id -> BigInt, status -> Integer, create_at -> Timestamp, update_at -> Timestamp,
+    /// #     lock -> Nullable<Text>, lock_at -> Nullable<Timestamp>, retry -> Integer, errors -> Json, sent_to -> Text, } } }
+    /// # use schema::mails; use diesel::prelude::*; use diesel::r2d2::{ConnectionManager, Pool};
+    /// # use diesel_status_tracker::{StatusTracked, job_table};
+    /// # #[derive(Debug, Queryable, Selectable)] #[diesel(table_name = mails)]
+    /// # struct Mail { id: i64, status: i32 }
+    /// # #[derive(Default, Insertable, AsChangeset)] #[diesel(table_name = mails)]
+    /// # struct MailUpdates { sent_to: Option<String> }
+    /// # impl StatusTracked for Mail { type Job = Mail; const PENDING: i32 = 10; const IN_PROGRESS: i32 = 20; const FAILED: i32 = 30; const SUCCEEDED: i32 = 40; const IGNORED: i32 = 50; }
+    /// # #[cfg(feature = "sqlite")]
+    /// job_table! {
+    ///     Mail in mails { key: (id: i64), status: i32, updates: MailUpdates, connections: [SqliteConnection] }
+    /// }
+    /// # #[cfg(not(feature = "sqlite"))] fn main() {}
+    /// # #[cfg(feature = "sqlite")] fn main() -> Result<(), diesel_status_tracker::Error> {
+    /// # let pool = Pool::builder().max_size(1).build(ConnectionManager::<SqliteConnection>::new(":memory:")).unwrap();
+    /// # diesel::sql_query("CREATE TABLE mails (id INTEGER PRIMARY KEY, status INTEGER NOT NULL, create_at TIMESTAMP NOT NULL,
+    /// #     update_at TIMESTAMP NOT NULL, lock TEXT, lock_at TIMESTAMP, retry INTEGER NOT NULL, errors TEXT NOT NULL, sent_to TEXT NOT NULL)")
+    /// #     .execute(&mut pool.get().unwrap()).unwrap();
+    ///
+    /// let mail = Mail::create(&pool, MailUpdates { sent_to: Some("ada@example.org".into()) })?;
+    /// assert_eq!(mail.id, 1);
+    /// Mail::run_job(&pool, mail.id, |_, _| Ok(()))?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotCreated`] if the database makes no key; nothing was inserted.
+    /// [`Error::OutcomeUnknown`] if the connection broke before the answer came: an
+    /// insert without a key is not repeated, since it could become two rows.
+    fn create<D: Database>(db: D, updates: UpdatesOf<Self>) -> Result<Self::Job>
+    where
+        Self::Job: JobStore<D::Connection>,
+    {
+        create::without_key(db, &updates, &step_over::<Self, D::Connection>()?)
+    }
+
     /// Inserts `PENDING` rows in few statements and one transaction, and returns how
     /// many are new. Rows whose key exists are skipped.
     ///

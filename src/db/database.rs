@@ -7,8 +7,8 @@ use r2d2::{ManageConnection, Pool, PooledConnection};
 
 use crate::db::connection::TrackerConnection;
 use crate::db::pool::AnyPool;
-use crate::db::retry::{self, Fault};
-use crate::error::Result;
+use crate::db::retry::{self, Fault, Verdict, judge};
+use crate::error::{Error, Result};
 
 /// What the calls take as `db`: `&pool`, `&Arc<Pool>`, or `&mut connection`.
 /// The pool is any pool of `r2d2` whose connections are tracked, whatever manages them.
@@ -78,7 +78,17 @@ impl<C: TrackerConnection> Database for &mut C {
         job: &dyn Display,
         mut work: impl FnMut(&mut C, bool) -> Result<T, Fault>,
     ) -> Result<T> {
-        work(self, false).map_err(|fault| fault.into_error(job))
+        // A transaction that breaks is rolled back.
+        let is_undone = matches!(self.depth(), Ok(1..));
+        work(self, false).map_err(|fault| match fault {
+            Fault::Once(source) if !is_undone && judge::<C>(self, &source) == Verdict::Broken => {
+                Error::OutcomeUnknown {
+                    job: job.to_string(),
+                    source,
+                }
+            }
+            fault => fault.into_error(job),
+        })
     }
 }
 

@@ -36,6 +36,8 @@ pub enum Fault {
     Database(DieselError),
     /// The same, and the work cannot be repeated.
     Final(DieselError),
+    /// The same, and the work may be repeated only if it was not applied.
+    Once(DieselError),
     /// The answer to a write was lost, and the row has changed since: it does not
     /// tell whether the write was applied.
     RowChanged,
@@ -50,7 +52,7 @@ impl From<DieselError> for Fault {
 impl MaybeDatabaseError for Fault {
     fn database_error(&self) -> Option<&DieselError> {
         match self {
-            Self::Database(error) | Self::Final(error) => Some(error),
+            Self::Database(error) | Self::Final(error) | Self::Once(error) => Some(error),
             Self::RowChanged => None,
         }
     }
@@ -60,7 +62,9 @@ impl Fault {
     /// As an error of `job`, where the error of an earlier try is not known.
     pub(crate) fn into_error(self, job: &dyn Display) -> Error {
         match self {
-            Self::Database(source) | Self::Final(source) => database_error(job, source),
+            Self::Database(source) | Self::Final(source) | Self::Once(source) => {
+                database_error(job, source)
+            }
             Self::RowChanged => Error::RowChanged {
                 job: job.to_string(),
             },
@@ -177,13 +181,14 @@ pub(crate) fn run_on<C: TrackerConnection, T>(
                 Err(source) => return Err(last.map_or(Error::Pool { source }, failed)),
             },
         };
-        let error = match (work(&mut **conn, maybe_applied), last.take()) {
+        let (error, is_repeatable) = match (work(&mut **conn, maybe_applied), last.take()) {
             (Ok(value), _) => {
                 kept.conn = Some(conn).filter(|_| kept.is_kept);
                 return Ok(value);
             }
             (Err(Fault::RowChanged), Some(source)) => return Err(unknown(source)),
-            (Err(Fault::Database(error)), _) => error,
+            (Err(Fault::Database(error)), _) => (error, true),
+            (Err(Fault::Once(error)), _) => (error, false),
             // The connection may have broken at the commit.
             (Err(Fault::Final(source)), _) if judge(&mut **conn, &source) == Verdict::Broken => {
                 return Err(unknown(source));
@@ -193,6 +198,9 @@ pub(crate) fn run_on<C: TrackerConnection, T>(
         let verdict = judge(&mut **conn, &error);
         let has_learned = verdict == Verdict::Unclear && learn_language(pool, &mut **conn);
         if verdict == Verdict::Broken {
+            if !is_repeatable {
+                return Err(unknown(error));
+            }
             maybe_applied = true;
         } else {
             kept.conn = Some(conn).filter(|_| kept.is_kept);

@@ -9,7 +9,7 @@ mod sqlite;
 
 use super::statements;
 use super::template::{Reading, Statement};
-use crate::table_info::Document;
+use crate::table_info::{Document, TableInfo};
 
 /// The dialects that a statement can be parsed for.
 pub(super) const DIALECTS: usize = 3;
@@ -22,7 +22,7 @@ pub struct Dialect {
     /// What stands around a name.
     pub(crate) quote: char,
     /// Whether a change can return the rows that it changed.
-    pub(super) has_returning: bool,
+    pub(crate) has_returning: bool,
     /// How several rows are claimed or inserted.
     pub(crate) several: Several,
     /// Whether keys that were read are bound as one array. Elsewhere they are a
@@ -50,6 +50,11 @@ pub struct Dialect {
     /// another unique index stays an error, and neither breaks the caller's
     /// transaction.
     unless_exists: &'static str,
+    /// The `retry` of a new row whose key the database makes.
+    no_retry: &'static str,
+    /// Whether an insert returns the key that the database made. Elsewhere it may
+    /// turn out only afterwards that it has made none.
+    pub(crate) returns_made_keys: bool,
     /// How long a change waits for a row.
     pub(super) wait: fn(LockWait) -> Wait,
 }
@@ -108,6 +113,11 @@ impl Dialect {
         !self.lock_rows.is_empty()
     }
 
+    /// Whether it can tell which key the database made for a row of this table.
+    pub(crate) fn tells_made_key(&self, info: &TableInfo) -> bool {
+        self.has_returning || info.made_key_column().is_some()
+    }
+
     /// Whether an insert passes over keys that exist.
     pub(super) fn passes_over_keys(&self) -> bool {
         !self.unless_exists.is_empty()
@@ -126,6 +136,7 @@ impl Dialect {
         match name {
             "bears_token" => Some(self.bears_token),
             "lock_rows" => Some(self.lock_rows),
+            "no_retry" => Some(self.no_retry),
             "unless_exists" => Some(self.unless_exists),
             _ => None,
         }

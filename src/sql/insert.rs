@@ -41,6 +41,22 @@ pub(super) fn row<J: JobStore<C>, C>(
     }
 }
 
+/// Inserts one row without its key, and returns it with the key that the database
+/// made; `None` where the database tells of none.
+pub(super) fn row_without_key<J: JobStore<C>, C>(
+    conn: &mut C,
+    updates: &J::Updates,
+    step: &Step<J::Status>,
+) -> QueryResult<Option<(J::Key, J)>> {
+    let call = Call {
+        step: Some(step),
+        new_rows: &[updates],
+        ..Call::default()
+    };
+    let record = J::read(conn, &statements::INSERT_WITHOUT_KEY, &call)?.pop();
+    Ok(record.and_then(|record| record.key.zip(record.row)))
+}
+
 /// Inserts rows, those of one chunk, and counts the new ones.
 pub(super) fn rows<J: JobStore<C>, C>(
     conn: &mut C,

@@ -1,14 +1,17 @@
 //! What a statement reads, by name.
 
+use std::ops::Range;
+
 use chrono::{DateTime, Utc};
 use diesel::backend::Backend;
 use diesel::deserialize;
-use diesel::row::Row;
+use diesel::row::{Field as _, Row};
 use serde_json::Value;
 
 use super::typed::TableOn;
 use crate::sql::tracked_table::Tracked;
 use crate::table_info::{Role, TableInfo};
+use status_protocol::BoxError;
 
 /// What can be read of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,14 +125,41 @@ impl<J: Tracked> Record<J> {
             status: None,
             plain,
         };
+        let mut reads_row = false;
         for (field, at) in places(fields, J::info(), row.field_count()) {
             match field {
-                Field::Row => record.row = Some(J::read_row(row)?),
-                Field::Key => record.key = Some(J::read_key(row, at)?),
+                Field::Row => reads_row = true,
+                Field::Key => {
+                    let key = J::read_key(row, at);
+                    let end = at + field.width(J::info());
+                    record.key = Some(key.map_err(|error| key_error(row, at..end, error))?);
+                }
                 Field::Status => record.status = Some(J::read_status(row, at)?),
                 _ => {}
             }
         }
+        // After the key: a row without one shows that best.
+        if reads_row {
+            record.row = Some(J::read_row(row)?);
+        }
         Ok(record)
+    }
+}
+
+/// A row has no key.
+#[derive(Debug, thiserror::Error)]
+#[error("its key is NULL")]
+pub(crate) struct KeyIsNull;
+
+/// Why a key in these columns cannot be read.
+fn key_error<'a, DB: Backend>(
+    row: &impl Row<'a, DB>,
+    columns: Range<usize>,
+    error: BoxError,
+) -> BoxError {
+    let is_null = |column| row.get(column).is_some_and(|field| field.is_null());
+    match columns.into_iter().any(is_null) {
+        true => Box::new(KeyIsNull),
+        false => error,
     }
 }

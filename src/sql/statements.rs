@@ -17,8 +17,8 @@
 //!   before it: `:now` at the start of the statement, `:stamp` when the row is
 //!   changed, `:ago` and `:later` so much before and after now;
 //! - **a new row**: `:new_key`, `:new_create_at` (left out where it is part of
-//!   the key), `:created` and `:update_now` (the time of both columns), `:never`,
-//!   `:empty_document`, and the columns that the user sets, `:set_columns` and
+//!   the key), `:created`, `:create_now` and `:update_now` (the time of both
+//!   columns), `:never`, `:no_retry`, `:empty_document`, and the columns that the user sets, `:set_columns` and
 //!   `:set_values`; `:unless_exists` has the database pass over a key that exists;
 //! - **what else a call gives**: `:token`, `:tokens`, `:count`, `:document`,
 //!   `:changes` (the user's columns), `:limit` (bound), `:limit_text` (a number in
@@ -73,6 +73,15 @@ pub(super) const PARTS: &[(&str, &str)] = &[
     (
         "new_values",
         ":pending[, :created], :update_now, :never, 0, :empty_document[, :set_values]",
+    ),
+    // The same without a key, which the database makes.
+    (
+        "keyless_columns",
+        ":status, :create_at, :update_at, :lock_at, :retry, :errors[, :set_columns]",
+    ),
+    (
+        "keyless_values",
+        ":pending, :create_now, :update_now, :never, :no_retry, :empty_document[, :set_values]",
     ),
     // What is written.
     (
@@ -198,6 +207,15 @@ statements! {
 
     /// Rows, without those whose key exists.
     INSERT_ROWS = "INSERT INTO :table (:key, :new_columns) VALUES {(:new_key, :new_values)|, }:unless_exists";
+
+    /// A row whose key the database makes.
+    INSERT_WITHOUT_KEY = "INSERT INTO :table (:keyless_columns) VALUES (:keyless_values)",
+        reads &[Row, Key], or again by ROW_OF_MADE_KEY;
+
+    /// MySQL: the row whose key this session's last insert has made. There is none
+    /// where that insert made no number.
+    ROW_OF_MADE_KEY = "SELECT :fields FROM :table WHERE :made_key = LAST_INSERT_ID() AND LAST_INSERT_ID() <> 0",
+        reads &[Row, Key];
 
     // An attempt.
 

@@ -50,6 +50,16 @@ pub trait JobStore<C>: Tracked {
         insert::row(conn, key, updates, step)
     }
 
+    /// A new row whose key the database makes, and that key; `None` where the
+    /// database tells of none.
+    fn insert_row_without_key(
+        conn: &mut C,
+        updates: &Self::Updates,
+        step: &Step<Self::Status>,
+    ) -> Query<Option<(Self::Key, Self)>> {
+        insert::row_without_key(conn, updates, step)
+    }
+
     /// New rows in few statements, without those whose key exists. Not atomic by itself.
     fn insert_rows(
         conn: &mut C,

@@ -184,7 +184,11 @@ impl<'a> Writer<'a> {
             Slot::NewestFirst => self.by_last_change(1),
             Slot::NewKey => self.list(0..key.len(), |to, column| to.parts.push(Part::Key(column))),
             Slot::NewCreateAt => self.text(&self.name(Role::CreateAt).alone),
-            Slot::Created => self.time(Reading::Now, Role::CreateAt),
+            Slot::Created | Slot::CreateNow => self.time(Reading::Now, Role::CreateAt),
+            Slot::MadeKey => {
+                let made = self.info.made_key_column();
+                self.text(made.map_or("", |column| &key[column].alone));
+            }
             Slot::UpdateNow => self.time(Reading::Now, Role::UpdateAt),
             Slot::Never => self.text(match self.info.is_nullable(Role::LockAt) {
                 true => "NULL",

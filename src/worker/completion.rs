@@ -363,7 +363,9 @@ fn which_are_written<J: JobStore<C>, C: TrackerConnection>(
     for n in members {
         match earlier_write::<J, C>(conn, &group[*n].job.lease, step, step.succeeded) {
             Ok(Some(WriteResult::Written)) => written.push(*n),
-            Err(Fault::Database(error) | Fault::Final(error)) => return Err(error),
+            Err(Fault::Database(error) | Fault::Final(error) | Fault::Once(error)) => {
+                return Err(error);
+            }
             Ok(_) | Err(Fault::RowChanged) => {}
         }
     }

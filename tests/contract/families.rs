@@ -16,6 +16,7 @@ mod create;
 mod database;
 mod expire;
 mod filter;
+mod generated;
 mod guard;
 mod jobs;
 mod keys;

@@ -18,6 +18,10 @@ pub(crate) static MYSQL: Dialect = Dialect {
     // IGNORE would hide other errors, and ON DUPLICATE KEY tells nothing, since
     // Diesel counts matched rows: so a plain insert, and a look at a duplicate.
     unless_exists: "",
+    // Else `LAST_INSERT_ID()` would still tell the key of an earlier insert where
+    // this one makes no number.
+    no_retry: "LAST_INSERT_ID(0)",
+    returns_made_keys: false,
     wait,
 };
 

@@ -24,6 +24,8 @@ pub(crate) static POSTGRES: Dialect = Dialect {
     null_before_all: [" ASC NULLS FIRST", " DESC NULLS LAST"],
     empty_document: |_| "'{}'",
     unless_exists: " ON CONFLICT (:key) DO NOTHING",
+    no_retry: "0",
+    returns_made_keys: true,
     wait,
 };
 

@@ -24,6 +24,9 @@ pub(crate) static SQLITE: Dialect = Dialect {
         Document::Json | Document::Text => "'{}'",
     },
     unless_exists: " ON CONFLICT (:key) DO NOTHING",
+    no_retry: "0",
+    // A primary key that is not an integer takes NULL.
+    returns_made_keys: false,
     // Its busy timeout limits the wait for the file.
     wait: |_| Wait::EMPTY,
 };

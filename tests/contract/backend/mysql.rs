@@ -14,6 +14,8 @@ const ISOLATION: &str = "STATUS_TRACKER_TEST_ISOLATION";
 pub const UNREADABLE_TIME: &str = "'0000-00-00'";
 /// A condition that this database cannot evaluate for a row whose `size` is 1.
 pub const FAILS_FOR_SIZE_1: &str = "(SELECT 1 UNION SELECT 1 + (size = 1)) = 1";
+/// A column of a key that the database fills in.
+pub const GENERATED: &str = "BIGINT NOT NULL AUTO_INCREMENT";
 /// What no connection can be made to.
 pub const UNREACHABLE: [&str; 2] = ["mysql://nobody@127.0.0.1:1/none", "no url at all"];
 

@@ -13,6 +13,8 @@ pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgre
 pub const UNREADABLE_TIME: &str = "'infinity'";
 /// A condition that this database cannot evaluate for a row whose `size` is 1.
 pub const FAILS_FOR_SIZE_1: &str = "100 / (size - 1) < 200";
+/// A column of a key that the database fills in.
+pub const GENERATED: &str = "BIGINT NOT NULL GENERATED ALWAYS AS IDENTITY";
 /// What no connection can be made to.
 pub const UNREACHABLE: [&str; 2] = [
     "postgres://nobody@127.0.0.1:1/none",

@@ -13,6 +13,8 @@ pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite"
 pub const UNREADABLE_TIME: &str = "'yesterday'";
 /// A condition that this database cannot evaluate for a row whose `size` is 1.
 pub const FAILS_FOR_SIZE_1: &str = "abs(-9223372036854775807 - size) > 0";
+/// A column of a key that the database fills in.
+pub const GENERATED: &str = "INTEGER NOT NULL DEFAULT (abs(random() % 1000000007))";
 /// What no connection can be made to.
 pub const UNREACHABLE: [&str; 2] = ["/no/such/folder/jobs.db", "file:jobs.db?mode=nonsense"];
 
