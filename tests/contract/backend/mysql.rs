@@ -12,8 +12,12 @@ pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/mysql")
 const ISOLATION: &str = "STATUS_TRACKER_TEST_ISOLATION";
 /// A time that the database holds and no program reads.
 pub const UNREADABLE_TIME: &str = "'0000-00-00'";
-/// What no connection can be made to.
-pub const UNREACHABLE: [&str; 2] = ["mysql://nobody@127.0.0.1:1/none", "no url at all"];
+/// What no connection can be made to. An enum of connections also tries them as a file
+/// of SQLite's, so they name a folder that does not exist.
+pub const UNREACHABLE: [&str; 2] = [
+    "mysql://nobody@127.0.0.1:1/none",
+    "mysql://127.0.0.1:port/none",
+];
 
 /// Keeps every other session out that says so, until this one ends.
 pub const ALONE: &str = "DO GET_LOCK('test_shop', 60)";

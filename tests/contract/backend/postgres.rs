@@ -11,7 +11,8 @@ pub type TestConnection = PgConnection;
 pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 /// A time that the database holds and no program reads.
 pub const UNREADABLE_TIME: &str = "'infinity'";
-/// What no connection can be made to.
+/// What no connection can be made to. An enum of connections also tries them as a file
+/// of SQLite's, so they name a folder that does not exist.
 pub const UNREACHABLE: [&str; 2] = [
     "postgres://nobody@127.0.0.1:1/none",
     "postgres://127.0.0.1:port/",
