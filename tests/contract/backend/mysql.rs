@@ -16,8 +16,12 @@ pub const UNREADABLE_TIME: &str = "'0000-00-00'";
 pub const FAILS_FOR_SIZE_1: &str = "(SELECT 1 UNION SELECT 1 + (size = 1)) = 1";
 /// A column of a key that the database fills in.
 pub const GENERATED: &str = "BIGINT NOT NULL AUTO_INCREMENT";
-/// What no connection can be made to.
-pub const UNREACHABLE: [&str; 2] = ["mysql://nobody@127.0.0.1:1/none", "no url at all"];
+/// What no connection can be made to. An enum of connections also tries them as a file
+/// of SQLite's, so they name a folder that does not exist.
+pub const UNREACHABLE: [&str; 2] = [
+    "mysql://nobody@127.0.0.1:1/none",
+    "mysql://127.0.0.1:port/none",
+];
 
 /// Keeps every other session out that says so, until this one ends.
 pub const ALONE: &str = "DO GET_LOCK('test_shop', 60)";

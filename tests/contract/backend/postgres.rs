@@ -15,7 +15,8 @@ pub const UNREADABLE_TIME: &str = "'infinity'";
 pub const FAILS_FOR_SIZE_1: &str = "100 / (size - 1) < 200";
 /// A column of a key that the database fills in.
 pub const GENERATED: &str = "BIGINT NOT NULL GENERATED ALWAYS AS IDENTITY";
-/// What no connection can be made to.
+/// What no connection can be made to. An enum of connections also tries them as a file
+/// of SQLite's, so they name a folder that does not exist.
 pub const UNREACHABLE: [&str; 2] = [
     "postgres://nobody@127.0.0.1:1/none",
     "postgres://127.0.0.1:port/",
