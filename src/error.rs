@@ -107,6 +107,16 @@ pub enum Error {
         /// Table and key.
         job: String,
     },
+    /// The attempt that was to be ended is not as it was seen: it has ended, or has
+    /// renewed its lock. Nothing was written.
+    #[error(
+        "the attempt on {job} has ended or renewed its lock since it was seen, nothing was written: look at the job again"
+    )]
+    #[non_exhaustive]
+    AttemptChanged {
+        /// Table and key.
+        job: String,
+    },
     /// The business logic failed, and that is recorded in the row.
     #[error("{job} failed, and the failure is recorded: {}", chain(&**source))]
     Failed {

@@ -3,10 +3,11 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
-// Imports point one way: tracked, worker, attempt, rows, macros, sql, db, and then
+// Imports point one way: tracked and described, worker, attempt, rows, macros, sql, db, and then
 // the rest. `tests/imports.rs` holds that.
 mod attempt;
 mod db;
+mod described;
 mod macros;
 mod rows;
 mod sql;
@@ -28,9 +29,14 @@ pub use db::database::Database;
 pub use db::postgres;
 #[cfg(feature = "sqlite")]
 pub use db::sqlite;
+pub use described::{
+    ColumnText, DescribedStep, DescribedTable, JobPage, JobQuery, JobState, PagePlace, PassedOver,
+    ResetMany, SeenLock, SortBy,
+};
 pub use error::{Error, PoolTimeout, Result};
 pub use macros::status_codes::UnknownCode;
 pub use sql::clock;
+pub use sql::described::{DescribedConnection, RowKey};
 pub use sql::filter::{Condition, FilteredStore};
 pub use sql::results::Order;
 pub use sql::store::JobStore;

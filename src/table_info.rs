@@ -316,6 +316,11 @@ impl TableInfo {
         self.columns.iter().find(|column| column.role == role)
     }
 
+    /// The name of one column of the key.
+    pub(crate) fn key_name(&self, column: usize) -> &str {
+        self.key.get(column).map_or("", |column| &column.name)
+    }
+
     pub(crate) fn key_columns(&self) -> &[KeyColumn] {
         &self.key
     }
@@ -368,10 +373,7 @@ impl TableInfo {
     }
 
     fn names(&self, quote: char) -> Names {
-        let quoted = |name: &str| {
-            let doubled = name.replace(quote, &format!("{quote}{quote}"));
-            format!("{quote}{doubled}{quote}")
-        };
+        let quoted = |name: &str| quoted(name, quote);
         let path = self.schema.iter().chain([&self.name]);
         let table = path.map(|name| quoted(name)).collect::<Vec<_>>().join(".");
         let name = |column: &str| Name {
@@ -393,6 +395,12 @@ impl Display for TableInfo {
         }
         f.write_str(&self.name)
     }
+}
+
+/// A name in quotes.
+pub(crate) fn quoted(name: &str, quote: char) -> String {
+    let doubled = name.replace(quote, &format!("{quote}{quote}"));
+    format!("{quote}{doubled}{quote}")
 }
 
 /// The names in a path as SQL quotes them, with a dot between.

@@ -1,6 +1,7 @@
 //! `StatusTracked`: the codes and the policy of a step, and its calls.
 
 mod filtered;
+mod step_info;
 
 use std::time::Duration;
 

@@ -70,6 +70,12 @@
 //! | A held row is `Locked` to the other steps | `pipeline` | `a_row_that_another_steps_attempt_holds_is_locked` |
 //! | Keys of any type, and of several columns | `keys` | `composite_keys_that_the_database_takes_for_equal_are_one_key` |
 //! | Columns of any fitting type and of any name | `columns` | `composite_key_and_own_names_and_text_status` |
+//! | A table known by names alone is seen as by its type | `described` | `a_described_table_and_a_typed_one_see_the_same` |
+//! | And reset, expired and pruned under the same conditions | `described` | `a_described_table_and_a_typed_one_reset_the_same` |
+//! | `ignore` keeps its reason, and spares a live attempt | `described` | `what_a_live_attempt_holds_and_what_is_done_is_not_ignored` |
+//! | `expire` hits only the attempt that was seen | `described` | `an_attempt_that_has_renewed_its_lock_or_began_since_is_not_expired` |
+//! | The database casts keys that are text | `described_keys` | `a_key_that_is_no_value_of_its_column_is_an_error_of_its_own` |
+//! | Hostile names and keys do no harm | `described_keys` | `hostile_names_and_keys_do_no_harm` |
 //! | Two statements a job, three on MySQL | `statements` | `a_job_takes_a_claim_and_an_outcome` |
 //! | All are prepared once | `statements` | `after_the_first_job_every_statement_is_prepared` |
 //! | Searches use the indexes, whatever was finished | `own_statements` | `searches_use_the_indexes` |

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The rooms, from the calls down to what knows nothing of the others.
 const ROOMS: [&[&str]; 8] = [
-    &["tracked"],
+    &["tracked", "described"],
     &["worker"],
     &["attempt"],
     &["rows"],

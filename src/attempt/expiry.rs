@@ -4,16 +4,22 @@ use diesel::QueryResult;
 
 use crate::db::connection::{TrackerConnection, together};
 use crate::db::database::Database;
-use crate::error::Result;
+use crate::db::retry::Fault;
+use crate::error::{Error, Result};
 use crate::keys::KeySet;
 use crate::rows::apart::{self, Mode, all_or_each};
+use crate::sql::dialect::LockWait;
 use crate::sql::results::{DeadAttempt, Obstacle};
-use crate::sql::table_rows::{RowStore, TableRows};
+use crate::sql::statements;
+use crate::sql::table_rows::{self, RowStore, TableRows};
 use status_protocol::Failure;
 use status_protocol::{FailedAttempt, FailureOutcome, Step};
 
 /// Dead attempts that are expired in one transaction.
 const CHUNK: usize = 100;
+
+/// What is recorded of an attempt that somebody has ended.
+const KNOWN_DEAD: &str = "ended by hand before its lock expired: its worker is known to be dead";
 
 /// What is recorded of an attempt whose lock has expired.
 const EXPIRED: &str =
@@ -166,6 +172,64 @@ pub(crate) fn expire<C: TrackerConnection, T: RowStore<C>>(
         Some(dead) => dead.end(conn, table, step),
         None => Ok(None),
     }
+}
+
+/// A lock as somebody has seen it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seen<'a> {
+    pub token: &'a str,
+    /// As the database shows it.
+    pub lock_at: &'a str,
+}
+
+/// Ends an attempt whose worker is known to be dead, if it is still as it was seen.
+pub(crate) fn expire_seen<D: Database, T: RowStore<D::Connection>>(
+    mut db: D,
+    table: &T,
+    key: &T::Key,
+    step: &Step<T::Status>,
+    seen: Seen<'_>,
+) -> Result<()> {
+    let name = table.job(key);
+    let tokens = [seen.token];
+    let call = |wait| {
+        let mut call = table_rows::held(std::slice::from_ref(key), &tokens, wait);
+        (call.step, call.plain.seen_lock_at) = (Some(step), Some(seen.lock_at));
+        call
+    };
+    let outcome = db.run(&name, |conn, maybe_applied| {
+        let found = table.read(conn, &statements::SEEN_ATTEMPT, call(LockWait::Never))?;
+        let Some(record) = found.into_iter().next() else {
+            if maybe_applied {
+                return Err(Fault::RowChanged);
+            }
+            return Ok(Err(match table.row_state(conn, key)? {
+                None => name.not_found(),
+                Some(_) => Error::AttemptChanged {
+                    job: name.to_string(),
+                },
+            }));
+        };
+        let dead = Dead::of(table_rows::dead(record)?, step, KNOWN_DEAD);
+        let (outcome, errors) = (dead.failed.outcome, dead.failed.errors);
+        let ended = conn.keeping_lock_wait(|conn| {
+            let call = call(LockWait::Briefly);
+            let call = table_rows::failed(table.info(), call, outcome, errors);
+            table.execute(conn, &statements::EXPIRE_SEEN_ROW, call)
+        })?;
+        if ended > 0 {
+            return Ok(Ok(outcome));
+        }
+        // It has changed since, or the database drops the update.
+        let again = table.read(conn, &statements::SEEN_ATTEMPT, call(LockWait::Never))?;
+        let job = name.to_string();
+        Ok(Err(match again.is_empty() {
+            true => Error::AttemptChanged { job },
+            false => Error::UpdateDropped { job },
+        }))
+    })??;
+    log(table, key, &outcome, step);
+    Ok(())
 }
 
 /// A dead attempt, and what its expiry writes.

@@ -8,6 +8,7 @@ use crate::db::connection::TrackerConnection;
 use crate::db::database::Database;
 use crate::db::retry::Fault;
 use crate::error::{Error, Result};
+use crate::keys::KeySet;
 use crate::rows::apart::Mode;
 use crate::rows::bulk::{CHUNK, Changed, change};
 use crate::sql::dialect::LockWait;
@@ -86,6 +87,50 @@ pub(crate) fn many<D: Database, T: RowStore<D::Connection>>(
             first.get_or_insert(error);
         }
     }
+}
+
+/// Resets the jobs with these keys, counts them, and tells `passed_over` of each that
+/// was not reset and why.
+pub(crate) fn each_told<D: Database, T: RowStore<D::Connection>>(
+    mut db: D,
+    table: &T,
+    keys: impl IntoIterator<Item = T::Key>,
+    step: &Step<T::Status>,
+    mut passed_over: impl FnMut(T::Key, Error),
+) -> Result<usize> {
+    let mut count = 0;
+    let mut distinct = KeySet::default();
+    distinct.extend(keys);
+    for chunk in distinct.some().unwrap_or_default().chunks(CHUNK) {
+        let reset = reset_chunk(&mut db, table, chunk.to_vec(), step)?;
+        count += reset.count;
+        let mut left = chunk.len() - reset.count.min(chunk.len());
+        let mut told = KeySet::default();
+        for (key, obstacle) in reset.passed_over {
+            left = left.saturating_sub(1);
+            told.insert(&key);
+            let error = obstacle.into_error(table.job(&key).to_string());
+            passed_over(key, error);
+        }
+        // The count tells that some were passed over. Which they are is looked up.
+        let mut unknown = chunk.iter().filter(|key| !told.contains(key));
+        while left > 0
+            && let Some(key) = unknown.next()
+        {
+            let name = table.job(key);
+            let row = db.run(&name, |conn, _| Ok(table.row_state(conn, key)?))?;
+            let error = match row {
+                None => name.not_found(),
+                Some((row, _)) if step.may_reset(&row) => continue,
+                Some((row, shown)) => {
+                    Error::refused_as(step.why_not_reset(&row), name.to_string(), shown)
+                }
+            };
+            left -= 1;
+            passed_over(key.clone(), error);
+        }
+    }
+    Ok(count)
 }
 
 /// Resets some jobs. Those that another transaction holds are tried again for a

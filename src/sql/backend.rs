@@ -6,7 +6,7 @@ use diesel::backend::Backend;
 use diesel::deserialize::{self, FromSql};
 use diesel::query_builder::AstPass;
 use diesel::row::Row;
-use diesel::sql_types::{BigInt, Integer as Int, Json, Nullable, Text, Timestamp};
+use diesel::sql_types::{BigInt, Binary, Integer as Int, Json, Nullable, Text, Timestamp};
 use serde_json::Value;
 
 use super::call::{Document, KeyColumn, Since};
@@ -25,6 +25,11 @@ pub trait Binds: Backend<QueryBuilder: Default> + Default + HasFilter {
         out: AstPass<'_, 'b, Self>,
     ) -> QueryResult<()> {
         J::bind_key(key.key, key.column, out)
+    }
+    /// Binds text that takes the type of the column it is compared with or written
+    /// to, where that reads text: text itself, or an enum of the database.
+    fn bind_inferred_text<'b>(text: &'b str, out: AstPass<'_, 'b, Self>) -> QueryResult<()> {
+        Self::bind_text(text, out)
     }
     fn bind_integer<'b>(number: &'b i32, out: AstPass<'_, 'b, Self>) -> QueryResult<()>;
     fn bind_big_integer<'b>(number: &'b i64, out: AstPass<'_, 'b, Self>) -> QueryResult<()>;
@@ -58,6 +63,7 @@ pub trait Binds: Backend<QueryBuilder: Default> + Default + HasFilter {
     ) -> deserialize::Result<Value>;
     fn read_text<'a>(row: &impl Row<'a, Self>, at: usize) -> deserialize::Result<Option<String>>;
     fn read_big_integer<'a>(row: &impl Row<'a, Self>, at: usize) -> deserialize::Result<i64>;
+    fn read_bytes<'a>(row: &impl Row<'a, Self>, at: usize) -> deserialize::Result<Option<Vec<u8>>>;
 
     /// Reads the fields whose type does not depend on the table.
     fn read_plain<'a>(
@@ -66,7 +72,11 @@ pub trait Binds: Backend<QueryBuilder: Default> + Default + HasFilter {
         info: &TableInfo,
     ) -> deserialize::Result<Plain> {
         let mut plain = Plain::default();
-        let time = |role, at| Self::read_time(row, at, info.is_zoned(role));
+        // A description may be wrong, and one bad time is not to hide the others.
+        let time = |role, at| match Self::read_time(row, at, info.is_zoned(role)) {
+            Err(_) if info.is_described() => Ok(None),
+            read => read,
+        };
         for (field, at) in places(fields, info, row.field_count()) {
             match field {
                 Field::Row | Field::Key | Field::Status => {}
@@ -81,6 +91,9 @@ pub trait Binds: Backend<QueryBuilder: Default> + Default + HasFilter {
                 Field::Since => plain.since = time(Role::UpdateAt, at)?,
                 Field::Count => plain.count = Self::read_big_integer(row, at)?,
                 Field::Place => plain.place = Self::read_big_integer(row, at)?,
+                Field::CreateAt => plain.create_at = time(Role::CreateAt, at)?,
+                Field::Shown(_) | Field::ColumnName => plain.shown.push(Self::read_text(row, at)?),
+                Field::IsBinary => plain.is_binary = Self::read_big_integer(row, at)? != 0,
             }
         }
         Ok(plain)
@@ -166,6 +179,10 @@ macro_rules! binds {
             fn read_big_integer<'a>(row: &impl Row<'a, Self>, at: usize) -> deserialize::Result<i64> {
                 row.get_value::<BigInt, i64, _>(at)
             }
+
+            fn read_bytes<'a>(row: &impl Row<'a, Self>, at: usize) -> deserialize::Result<Option<Vec<u8>>> {
+                read::<Binary, Vec<u8>, Self>(row, at)
+            }
         }
     };
 }
@@ -185,6 +202,10 @@ binds! {
     zoned: diesel::sql_types::Timestamptz as DateTime<Utc>, |time| time, |since| &since.zoned,
     fn bind_key_text<'b, J: TableOn<Self>>(key: &'b KeyColumn<'_, J>, mut out: AstPass<'_, 'b, Self>) -> QueryResult<()> {
         out.push_bind_param::<inferred::Inferred<J>, _>(key)
+    }
+
+    fn bind_inferred_text<'b>(text: &'b str, mut out: AstPass<'_, 'b, Self>) -> QueryResult<()> {
+        out.push_bind_param::<inferred::InferredText, _>(text)
     }
 
     fn read_retry<'a>(row: &impl Row<'a, Self>, at: usize, kind: Integer) -> deserialize::Result<i32> {
@@ -220,7 +241,7 @@ mod inferred {
 
     use diesel::pg::{Pg, PgTypeMetadata};
     use diesel::serialize::{self, Output, ToSql};
-    use diesel::sql_types::HasSqlType;
+    use diesel::sql_types::{HasSqlType, Text};
 
     use super::super::call::KeyColumn;
     use super::super::typed::TableOn;
@@ -230,6 +251,21 @@ mod inferred {
     impl<J> HasSqlType<Inferred<J>> for Pg {
         fn metadata(_: &mut Self::MetadataLookup) -> PgTypeMetadata {
             PgTypeMetadata::new(0, 0)
+        }
+    }
+
+    /// The same, of text whose column is not known to Rust.
+    pub(super) struct InferredText;
+
+    impl HasSqlType<InferredText> for Pg {
+        fn metadata(_: &mut Self::MetadataLookup) -> PgTypeMetadata {
+            PgTypeMetadata::new(0, 0)
+        }
+    }
+
+    impl ToSql<InferredText, Pg> for str {
+        fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
+            ToSql::<Text, Pg>::to_sql(self, out)
         }
     }
 

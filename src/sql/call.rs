@@ -13,7 +13,7 @@ use super::dialect::{Dialect, LockWait};
 use super::filter::Filter;
 use super::typed::TableOn;
 use crate::sql::tracked_table::Tracked;
-use crate::table_info::{self, TableInfo};
+use crate::table_info::{self, Role, TableInfo};
 use status_protocol::Step;
 
 /// Longer durations are cut to this: 100 years keep every result inside the
@@ -64,6 +64,26 @@ pub(crate) struct Plain<'a> {
     pub limit: Option<i64>,
     pub filter: Option<&'a Filter>,
     pub wait: LockWait,
+    pub page: Option<Page<'a>>,
+    /// The `lock_at` that was seen, as the database shows it.
+    pub seen_lock_at: Option<&'a str>,
+}
+
+/// Which rows of a sorted list are read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Page<'a> {
+    /// The time by which they are sorted; rows with one time by their keys.
+    pub by: Role,
+    pub is_descending: bool,
+    /// Only those after this one.
+    pub after: Option<Place<'a>>,
+}
+
+/// The place of a row in a sorted list, as the database shows it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub time: Option<&'a str>,
+    pub key: &'a [String],
 }
 
 /// A JSON document as its column takes it.

@@ -9,7 +9,7 @@ mod sqlite;
 
 use super::statements;
 use super::template::{Reading, Statement};
-use crate::table_info::{Document, TableInfo};
+use crate::table_info::{Document, Names, TableInfo, quoted};
 
 /// The dialects that a statement can be parsed for.
 pub(super) const DIALECTS: usize = 3;
@@ -57,6 +57,42 @@ pub struct Dialect {
     pub(crate) returns_made_keys: bool,
     /// How long a change waits for a row.
     pub(super) wait: fn(LockWait) -> Wait,
+    /// The type of text of any length.
+    pub(super) text_type: &'static str,
+    /// How text is compared with a column of any type.
+    pub(super) casts_text: CastsText,
+    /// A column as people read it, in bytes: what stands before and after the
+    /// number of bytes at which it is cut.
+    pub(super) cut: fn(&str, is_binary: bool) -> [String; 2],
+    /// Where the names of a table's columns stand.
+    pub(super) catalog: Catalog,
+}
+
+/// How text that is given for a column is compared as a value of that column's
+/// type, which is not known here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(
+    not(all(feature = "sqlite", feature = "postgres", feature = "mysql")),
+    allow(dead_code)
+)]
+pub(super) enum CastsText {
+    /// The database does that where it compares: text that is no such value is
+    /// equal to none.
+    AsCompared,
+    /// The same, but the database takes `5x` for 5, so the column's own text has
+    /// to be equal too.
+    AndChecked,
+    /// By the type of the table's rows. Text that is no such value is an error.
+    ByRowType,
+}
+
+/// Where the names of a table's columns stand.
+#[derive(Debug)]
+pub(super) struct Catalog {
+    pub name: &'static str,
+    /// Whether the column holds bytes: 1 or 0.
+    pub is_binary: &'static str,
+    pub rows: &'static str,
 }
 
 /// How several rows are claimed or inserted. Each dialect has its own way.
@@ -131,6 +167,25 @@ impl Dialect {
         }
     }
 
+    /// A column, or what else has a value, as text.
+    pub(super) fn as_text(&self, value: &str) -> String {
+        format!("CAST({value} AS {})", self.text_type)
+    }
+
+    /// What stands before and after text that is to be a value of a column's type.
+    pub(super) fn cast_from_text(&self, names: &Names, column: &str) -> [String; 2] {
+        if self.casts_text != CastsText::ByRowType {
+            return Default::default();
+        }
+        // An `E''` string does not depend on a setting of the session.
+        let text = column.replace('\\', r"\\").replace('\'', "''");
+        let before = format!(
+            "(json_populate_record(CAST(NULL AS {}), json_build_object(E'{text}', ",
+            names.table
+        );
+        [before, format!("))).{}", quoted(column, self.quote))]
+    }
+
     /// A part of a statement that this dialect writes in its own way.
     pub(super) fn part(&self, name: &str) -> Option<&'static str> {
         match name {
@@ -138,6 +193,7 @@ impl Dialect {
             "lock_rows" => Some(self.lock_rows),
             "no_retry" => Some(self.no_retry),
             "unless_exists" => Some(self.unless_exists),
+            "catalog" => Some(self.catalog.rows),
             _ => None,
         }
     }

@@ -12,7 +12,7 @@ use super::dialect::Dialect;
 use super::template::{Piece, Reading, Slot, Statement};
 use super::texts::round_up;
 use super::typed::Fragments;
-use super::written::Part;
+use super::written::{Any, Part};
 use crate::table_info::{Names, Role, TableInfo};
 
 /// A statement on a table, with the values of a call.
@@ -62,8 +62,8 @@ impl<DB: Binds> Query<'_, DB> {
     /// A value that the call gives and the statement does not take.
     pub(super) fn unused(&self) -> Option<&'static str> {
         use Slot::{
-            Any, AnyGiven, ChangedSince, Changes, Count, Document, Filter, Is, Limit, LimitText,
-            NewKey, NewStatus, Past, SetValues, Statuses, Token, Tokens,
+            AnyGiven, ChangedSince, Changes, Count, Document, Filter, Is, Limit, LimitText, NewKey,
+            NewStatus, PageOrder, Past, SeenLockAt, SetValues, Statuses, Token, Tokens,
         };
         let pieces = self.statement.pieces(self.dialect);
         let takes = |slots: &[Slot]| {
@@ -78,7 +78,7 @@ impl<DB: Binds> Query<'_, DB> {
         let given = [
             (
                 values.count_keys(Keys::These) > 0,
-                takes(&[Is, Any, AnyGiven, NewKey]),
+                takes(&[Is, Slot::Any, AnyGiven, NewKey]),
                 "keys",
             ),
             (
@@ -98,6 +98,12 @@ impl<DB: Binds> Query<'_, DB> {
             (plain.since.is_some(), takes(&[ChangedSince]), "since"),
             (plain.limit.is_some(), takes(&[Limit, LimitText]), "limit"),
             (plain.filter.is_some(), takes(&[Filter]), "filter"),
+            (plain.page.is_some(), takes(&[PageOrder]), "page"),
+            (
+                plain.seen_lock_at.is_some(),
+                takes(&[SeenLockAt]),
+                "seen lock",
+            ),
             (
                 self.fragments.changes.is_some(),
                 takes(&[Changes]),
@@ -128,7 +134,7 @@ impl<DB: Binds> Query<'_, DB> {
     }
 
     /// A value that the call must give and does not.
-    fn missing<T>(&self, what: &str) -> QueryResult<T> {
+    pub(super) fn missing<T>(&self, what: &str) -> QueryResult<T> {
         let statement = self.statement.name;
         Err(QueryBuilderError(
             format!("the statement `{statement}` got no {what}").into(),
@@ -143,7 +149,10 @@ impl<DB: Binds> Query<'_, DB> {
                 Some(changes) => !changes.is_noop(&DB::default())?,
                 None => false,
             },
-            Part::Any { keys, .. } => self.values.count_keys(*keys) > 0,
+            Part::Any(keys, _) => self.values.count_keys(*keys) > 0,
+            Part::Slot(Slot::PastCursor) => {
+                self.plain.page.is_some_and(|page| page.after.is_some())
+            }
             Part::Slot(Slot::Since) => self.plain.since.is_some(),
             Part::Slot(Slot::Filter) => self.plain.filter.is_some(),
             Part::Slot(Slot::SetColumns | Slot::SetValues) => match self.fragments.new_rows {
@@ -170,8 +179,8 @@ impl<DB: Binds> Query<'_, DB> {
         for part in parts {
             match part {
                 Part::Text(text) => out.push_sql(text),
-                Part::Key(column) => self.bind_key(Keys::These, at.row, *column, out)?,
-                Part::Any { keys, as_array } => self.write_any(*keys, *as_array, out)?,
+                Part::Key(keys, column) => self.bind_key(*keys, at.row, *column, out)?,
+                Part::Any(keys, any) => self.write_any(*keys, any, at, out)?,
                 Part::Micros(reading) => match self.micros(*reading) {
                     Some(micros) => DB::bind_big_integer(micros, out.reborrow())?,
                     None => return self.missing("duration"),
@@ -219,6 +228,7 @@ impl<DB: Binds> Query<'_, DB> {
             Slot::Pending => self.write_code(Code::Pending, out),
             Slot::InProgress => self.write_code(Code::InProgress, out),
             Slot::Succeeded => self.write_code(Code::Succeeded, out),
+            Slot::Ignored => self.write_code(Code::Ignored, out),
             Slot::ReadyCodes => {
                 write_list(self.ready(), out, |code, out| self.write_code(code, out))
             }
@@ -297,12 +307,23 @@ impl<DB: Binds> Query<'_, DB> {
                 Some(row) => row.values.walk_ast(out.reborrow()),
                 None => self.missing("new row"),
             },
+            Slot::PastCursor => self.write_past_cursor(out),
+            Slot::PageOrder => self.write_page_order(out),
+            Slot::SeenLockAt => match plain.seen_lock_at {
+                Some(time) => DB::bind_text(time, out.reborrow()),
+                None => self.missing("time of the lock"),
+            },
+            Slot::TableText => DB::bind_text(self.info.name(), out.reborrow()),
+            Slot::SchemaText => {
+                DB::bind_text(self.info.schema().unwrap_or_default(), out.reborrow())
+            }
+            Slot::TablePath => DB::bind_text(&self.names().table, out.reborrow()),
             // What the table fills in is text already.
             other => self.missing(&format!("text for {other:?}")),
         }
     }
 
-    fn names(&self) -> &Names {
+    pub(super) fn names(&self) -> &Names {
         self.info.quoted(self.dialect.quote)
     }
 
@@ -343,37 +364,32 @@ impl<DB: Binds> Query<'_, DB> {
     fn write_any<'b>(
         &'b self,
         keys: Keys,
-        as_array: bool,
+        any: &'b Any,
+        at: At,
         out: &mut AstPass<'_, 'b, DB>,
     ) -> QueryResult<()> {
         let count = self.values.count_keys(keys);
-        if count == 0 {
-            return self.missing("keys");
-        }
-        match &*self.names().key {
-            [name] if as_array => {
-                out.push_sql(&name.alone);
+        let name = || self.names().key.first().map_or("", |name| &name.alone);
+        match any {
+            _ if count == 0 => return self.missing("keys"),
+            Any::Array => {
+                out.push_sql(name());
                 out.push_sql(" = ANY(");
                 self.values.bind_keys(keys, out.reborrow())?;
                 out.push_sql(")");
             }
-            [name] => {
-                out.push_sql(&name.alone);
+            Any::List(key) => {
+                out.push_sql(name());
                 out.push_sql(" IN (");
-                write_list(padded(count), out, |n, out| {
-                    self.values.bind_key(keys, n, 0, out.reborrow())
+                write_list(padded(count), out, |row, out| {
+                    self.write_all(key, At { row, ..at }, out)
                 })?;
                 out.push_sql(")");
             }
-            _ => {
-                for (position, n) in padded(count).enumerate() {
+            Any::Each(is) => {
+                for (position, row) in padded(count).enumerate() {
                     out.push_sql(if position == 0 { "((" } else { ") OR (" });
-                    for (column, name) in self.names().key.iter().enumerate() {
-                        out.push_sql(if column > 0 { " AND " } else { "" });
-                        out.push_sql(&name.alone);
-                        out.push_sql(" = ");
-                        self.bind_key(keys, n, column, out)?;
-                    }
+                    self.write_all(is, At { row, ..at }, out)?;
                 }
                 out.push_sql("))");
             }

@@ -35,6 +35,12 @@ pub enum Field {
     Place,
     /// When such a row had last changed.
     Since,
+    CreateAt,
+    /// A column as the database shows it.
+    Shown(Role),
+    /// The name of a column of the table, and whether it holds bytes.
+    ColumnName,
+    IsBinary,
 }
 
 impl Field {
@@ -48,6 +54,8 @@ impl Field {
             Self::Retry => Role::Retry,
             Self::Errors => Role::Errors,
             Self::RunAt => Role::RunAt,
+            Self::CreateAt => Role::CreateAt,
+            Self::Shown(role) => role,
             _ => return None,
         })
     }
@@ -57,7 +65,9 @@ impl Field {
         match self {
             Self::Row => 0,
             Self::Key => info.key_columns().len(),
-            Self::RunAt => usize::from(info.column(Role::RunAt).is_some()),
+            Self::RunAt | Self::Shown(Role::RunAt) => {
+                usize::from(info.column(Role::RunAt).is_some())
+            }
             _ => 1,
         }
     }
@@ -107,6 +117,10 @@ pub struct Plain {
     pub errors: Value,
     pub count: i64,
     pub place: i64,
+    pub create_at: Option<DateTime<Utc>>,
+    /// What was read to be shown, in the order of the fields.
+    pub shown: Vec<Option<String>>,
+    pub is_binary: bool,
 }
 
 impl<J: Tracked> Record<J> {

@@ -10,6 +10,7 @@ use diesel::result::Error::{self, DeserializationError};
 
 use super::backend::Binds;
 use super::call::{Call, TypedCall};
+use super::described::{self, Described, DescribedCall, DescribedConnection, TextRecord};
 use super::dialect::Dialect;
 use super::query::Query;
 use super::record::{Plain, Record};
@@ -78,7 +79,7 @@ sends!(diesel::MysqlConnection, super::dialect::MYSQL);
 
 /// What the connection in an enum speaks.
 pub fn dialect_of<C: ConnectionEnum>(conn: &mut C) -> &'static Dialect {
-    on_inner!(conn.inner(), conn => conn.dialect())
+    on_inner!(conn.inner(), conn => Sends::dialect(conn))
 }
 
 /// The error where an enum holds a connection that `connections` does not list.
@@ -132,6 +133,96 @@ fn load<J: TableOn<C::Backend>, C: Sends>(
         })
     })?;
     Ok(records)
+}
+
+fn load_described<C: Sends>(
+    conn: &mut C,
+    table: &Described,
+    statement: &'static Statement,
+    call: &DescribedCall<'_>,
+) -> QueryResult<Vec<TextRecord>> {
+    let mut records = Vec::new();
+    described::with_query(conn.dialect(), table, statement, call, &mut |query| {
+        conn.load_rows(query, &mut |row, plain| {
+            let fields = statement.fields;
+            records.push(TextRecord::read(row, fields, table.info(), plain)?);
+            Ok(())
+        })
+    })?;
+    Ok(records)
+}
+
+macro_rules! described_connection {
+    ($Connection:ty) => {
+        impl DescribedConnection for $Connection {
+            fn dialect(&mut self) -> &'static Dialect {
+                Sends::dialect(self)
+            }
+
+            fn execute(
+                &mut self,
+                table: &Described,
+                statement: &'static Statement,
+                call: &DescribedCall<'_>,
+            ) -> QueryResult<usize> {
+                let mut changed = 0;
+                let dialect = Sends::dialect(self);
+                described::with_query(dialect, table, statement, call, &mut |query| {
+                    changed = self.send(&query)?;
+                    Ok(())
+                })?;
+                Ok(changed)
+            }
+
+            fn read(
+                &mut self,
+                table: &Described,
+                statement: &'static Statement,
+                call: &DescribedCall<'_>,
+            ) -> QueryResult<Vec<TextRecord>> {
+                match statement.read_again {
+                    Some(again) if !Sends::dialect(self).has_returning => {
+                        match self.execute(table, statement, call)? {
+                            0 => Ok(Vec::new()),
+                            _ => load_described(self, table, again, &call.of_rows()),
+                        }
+                    }
+                    _ => load_described(self, table, statement, call),
+                }
+            }
+        }
+    };
+}
+
+#[cfg(feature = "sqlite")]
+described_connection!(diesel::SqliteConnection);
+#[cfg(feature = "postgres")]
+described_connection!(diesel::PgConnection);
+#[cfg(feature = "mysql")]
+described_connection!(diesel::MysqlConnection);
+
+impl<C: ConnectionEnum> DescribedConnection for C {
+    fn dialect(&mut self) -> &'static Dialect {
+        dialect_of(self)
+    }
+
+    fn execute(
+        &mut self,
+        table: &Described,
+        statement: &'static Statement,
+        call: &DescribedCall<'_>,
+    ) -> QueryResult<usize> {
+        on_inner!(self.inner(), conn => DescribedConnection::execute(conn, table, statement, call))
+    }
+
+    fn read(
+        &mut self,
+        table: &Described,
+        statement: &'static Statement,
+        call: &DescribedCall<'_>,
+    ) -> QueryResult<Vec<TextRecord>> {
+        on_inner!(self.inner(), conn => DescribedConnection::read(conn, table, statement, call))
+    }
 }
 
 pub(super) fn with_query<J: TableOn<DB>, DB: Binds>(

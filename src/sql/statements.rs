@@ -27,6 +27,10 @@
 //!   condition of the user's on the rows that a claim takes;
 //! - `:wait`, how long the statement waits for a row that another transaction
 //!   holds, and `:lock_rows`, which locks the rows that are read;
+//! - **of a table that is known at run time alone**: `:page_order` and `:past_cursor`
+//!   (a page of a sorted list), `:seen_lock_at` (the time of a lock, as text), and
+//!   where the names of its columns stand: `:catalog`, by `:table_text`,
+//!   `:schema_text` and `:table_path`;
 //! - `:fields`, what the statement reads: its list of [`Field`]s.
 //!
 //! `[ … ]` is left out where a part in it does not exist: a column that the
@@ -35,9 +39,11 @@
 //! in between.
 
 use super::record::Field::{
-    self, Count, Errors, Key, Lock, LockAt, Now, Place, Retry, Row, RunAt, Since, Status, UpdateAt,
+    self, ColumnName, Count, CreateAt, Errors, IsBinary, Key, Lock, LockAt, Now, Place, Retry, Row,
+    RunAt, Shown, Since, Status, UpdateAt,
 };
 pub use super::template::Statement;
+use crate::table_info::Role;
 
 /// The parts that recur. Every claim, and everything that an attempt writes,
 /// is made of these.
@@ -53,6 +59,10 @@ pub(super) const PARTS: &[(&str, &str)] = &[
         ":lock IS NOT NULL AND :status IN (:in_progress) AND :lock_at < :ago",
     ),
     (
+        "seen",
+        ":held AND :status IN (:in_progress) AND :lock_at = :seen_lock_at",
+    ),
+    (
         "stale",
         ":lock IS NULL AND :status IN (:statuses) AND :update_at < :ago",
     ),
@@ -60,6 +70,10 @@ pub(super) const PARTS: &[(&str, &str)] = &[
     (
         "free",
         ":status IN (:own_codes) AND (:lock IS NULL OR :lock_at IS NULL OR :lock_at < :ago)",
+    ),
+    (
+        "ignorable",
+        ":status IN (:statuses) AND (:lock IS NULL OR :lock_at IS NULL OR :lock_at < :ago)",
     ),
     // The fence: what an attempt writes reaches a row only while it bears the
     // attempt's token.
@@ -110,6 +124,22 @@ pub(super) const PARTS: &[(&str, &str)] = &[
 const CLAIMED: &[Field] = &[Row, Key, LockAt, Retry, Errors];
 const RENEWED: &[Field] = &[Key, Lock, LockAt];
 const DEAD: &[Field] = &[Key, Lock, Retry, Errors, Now];
+/// What a list shows of a row.
+const SEEN: &[Field] = &[
+    Key,
+    Status,
+    CreateAt,
+    UpdateAt,
+    Lock,
+    LockAt,
+    Retry,
+    Now,
+    RunAt,
+    Shown(Role::CreateAt),
+    Shown(Role::UpdateAt),
+    Shown(Role::LockAt),
+];
+const IGNORED: &[Field] = &[Retry, Errors, Now];
 
 /// Defines the statements below, each as a static of its name, with its fields,
 /// and with what reads them where the database returns nothing from a change.
@@ -295,6 +325,33 @@ statements! {
 
     NEWEST_ROWS = "SELECT :fields FROM :table WHERE :status IN (:statuses) ORDER BY :newest_first LIMIT :limit",
         reads &[Row];
+
+    // Tables that are known at run time alone.
+
+    LISTED_ROWS = "SELECT :fields FROM :table WHERE :status IN (:statuses)[ AND :past_cursor] ORDER BY :page_order LIMIT :limit",
+        reads SEEN;
+
+    SEEN_ROW = "SELECT :fields FROM :table WHERE :is",
+        reads SEEN;
+
+    /// Leaves a job alone, unless a live attempt holds it.
+    IGNORE_ROW = "UPDATE :table SET :status = :ignored, :lock = NULL, :update_at = :stamp WHERE :is AND :ignorable[ AND :wait]",
+        reads IGNORED, or again by IGNORED_ROW;
+
+    IGNORED_ROW = "SELECT :fields FROM :table WHERE :is",
+        reads IGNORED;
+
+    /// In the transaction that has changed the row.
+    SET_ERRORS = "UPDATE :table SET :errors = :document WHERE :is[ AND :wait]";
+
+    /// An attempt as it was seen: not one that was renewed since.
+    SEEN_ATTEMPT = "SELECT :fields FROM :table WHERE :seen",
+        reads DEAD;
+
+    EXPIRE_SEEN_ROW = "UPDATE :table SET :failure WHERE :seen[ AND :wait]";
+
+    TABLE_COLUMNS = "SELECT :fields FROM :catalog",
+        reads &[ColumnName, IsBinary];
 
     STATUS_COUNTS = "SELECT :fields FROM :table GROUP BY :status",
         reads &[Status, Count];

@@ -136,6 +136,7 @@ pub(super) enum Slot {
     Pending,
     InProgress,
     Succeeded,
+    Ignored,
     ReadyCodes,
     OwnCodes,
     Code,
@@ -167,6 +168,12 @@ pub(super) enum Slot {
     EmptyDocument,
     SetColumns,
     SetValues,
+    PastCursor,
+    PageOrder,
+    SeenLockAt,
+    TableText,
+    SchemaText,
+    TablePath,
 }
 
 const SLOTS: &[(&str, Slot)] = &[
@@ -182,6 +189,7 @@ const SLOTS: &[(&str, Slot)] = &[
     ("pending", Slot::Pending),
     ("in_progress", Slot::InProgress),
     ("succeeded", Slot::Succeeded),
+    ("ignored", Slot::Ignored),
     ("ready_codes", Slot::ReadyCodes),
     ("own_codes", Slot::OwnCodes),
     ("code", Slot::Code),
@@ -211,6 +219,12 @@ const SLOTS: &[(&str, Slot)] = &[
     ("empty_document", Slot::EmptyDocument),
     ("set_columns", Slot::SetColumns),
     ("set_values", Slot::SetValues),
+    ("past_cursor", Slot::PastCursor),
+    ("page_order", Slot::PageOrder),
+    ("seen_lock_at", Slot::SeenLockAt),
+    ("table_text", Slot::TableText),
+    ("schema_text", Slot::SchemaText),
+    ("table_path", Slot::TablePath),
 ];
 
 /// When the database's clock is read, and what is added.

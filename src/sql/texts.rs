@@ -12,11 +12,12 @@ use diesel::QueryResult;
 use diesel::backend::Backend;
 use diesel::query_builder::{QueryBuilder, QueryFragment};
 
+use super::described::DescribedCall;
 use super::dialect::{Dialect, LockWait};
 use super::statements::{self, STATEMENTS, Statement};
 use super::typed::Fragments;
 use super::written::{self, Part};
-use crate::table_info::TableInfo;
+use crate::table_info::{StatusCode, TableInfo};
 
 /// Texts of one statement that are kept.
 const MOST: usize = 32;
@@ -195,6 +196,24 @@ impl TableTexts {
             }
             _ => Ok(true),
         }
+    }
+
+    /// Whether a statement on a table that is known at run time stays prepared. Its
+    /// text varies with the statuses and with the place of a page.
+    pub(super) fn keeps_list(&self, statement: &Statement, call: &DescribedCall<'_>) -> bool {
+        if call.statuses.is_empty() {
+            return true;
+        }
+        let numbers = call.statuses.iter().map(|status| match status {
+            StatusCode::Number(number) => Some(*number),
+            StatusCode::Text(_) => None,
+        });
+        let page = call.plain.page.map(|page| {
+            let after = page.after.map(|place| place.time.is_some());
+            (page.by, page.is_descending, after)
+        });
+        self.limits
+            .keeps((statement.number, numbers.collect::<Vec<_>>(), page))
     }
 
     /// A statement, written for the table.

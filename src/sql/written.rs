@@ -2,7 +2,7 @@
 //! what is left is what varies from call to call.
 
 use super::call::Keys;
-use super::dialect::{Dialect, LockWait};
+use super::dialect::{CastsText, Dialect, LockWait};
 use super::record::Field;
 use super::template::{Piece, Reading, Slot, Statement};
 use crate::table_info::{Name, Names, Role, TableInfo};
@@ -11,14 +11,10 @@ use crate::table_info::{Name, Names, Role, TableInfo};
 #[derive(Debug, Clone)]
 pub(super) enum Part {
     Text(String),
-    /// One column of the key, bound.
-    Key(usize),
-    /// The condition that the key is one of several. Keys of one column may be
-    /// given as an array.
-    Any {
-        keys: Keys,
-        as_array: bool,
-    },
+    /// One column of a key, bound.
+    Key(Keys, usize),
+    /// The condition that the key is one of several.
+    Any(Keys, Any),
     /// The microseconds of a time.
     Micros(Reading),
     /// The columns of the user's row.
@@ -31,6 +27,17 @@ pub(super) enum Part {
     EachReady(Vec<Part>, &'static str),
     /// Repeated for each new row, with a text between.
     EachRow(Vec<Part>, &'static str),
+}
+
+/// How several keys are written.
+#[derive(Debug, Clone)]
+pub(super) enum Any {
+    /// As an array, which is bound; of keys of one column.
+    Array,
+    /// As a list of this; of keys of one column.
+    List(Vec<Part>),
+    /// As this condition for each.
+    Each(Vec<Part>),
 }
 
 /// Writes `statement` for a table.
@@ -137,6 +144,7 @@ impl<'a> Writer<'a> {
         match piece {
             Piece::Column(role) => self.info.column(*role).is_some(),
             Piece::Slot(Slot::OnlyKey) => self.names.key.len() == 1,
+            Piece::Slot(Slot::SchemaText) => self.info.schema().is_some(),
             Piece::Slot(Slot::NewCreateAt | Slot::Created) => !self.info.is_keyed_by_create_at(),
             Piece::Slot(Slot::Wait) => !(self.dialect.wait)(self.wait).condition.is_empty(),
             _ => true,
@@ -157,14 +165,7 @@ impl<'a> Writer<'a> {
                 to.text("tracker_picked.");
                 to.text(&name.alone);
             }),
-            Slot::Is => {
-                for (column, name) in key.iter().enumerate() {
-                    self.text(if column > 0 { " AND " } else { "" });
-                    self.text(&name.alone);
-                    self.text(" = ");
-                    self.parts.push(Part::Key(column));
-                }
-            }
+            Slot::Is => self.is(Keys::These),
             Slot::Any => self.any(Keys::These, self.dialect.has_arrays),
             // The user may have written a key in another way than an array has it.
             Slot::AnyGiven => self.any(Keys::These, false),
@@ -182,7 +183,9 @@ impl<'a> Writer<'a> {
             }
             Slot::OldestFirst => self.by_last_change(0),
             Slot::NewestFirst => self.by_last_change(1),
-            Slot::NewKey => self.list(0..key.len(), |to, column| to.parts.push(Part::Key(column))),
+            Slot::NewKey => self.list(0..key.len(), |to, column| {
+                to.parts.push(Part::Key(Keys::These, column));
+            }),
             Slot::NewCreateAt => self.text(&self.name(Role::CreateAt).alone),
             Slot::Created | Slot::CreateNow => self.time(Reading::Now, Role::CreateAt),
             Slot::MadeKey => {
@@ -196,6 +199,13 @@ impl<'a> Writer<'a> {
             }),
             Slot::EmptyDocument => self.text((self.dialect.empty_document)(self.info.errors())),
             Slot::Wait => self.text((self.dialect.wait)(self.wait).condition),
+            Slot::SeenLockAt => {
+                let name = self.info.column(Role::LockAt).unwrap_or_default();
+                let [before, after] = self.dialect.cast_from_text(self.names, name);
+                self.text(&before);
+                self.parts.push(Part::Slot(Slot::SeenLockAt));
+                self.text(&after);
+            }
             other => self.parts.push(Part::Slot(other)),
         }
     }
@@ -210,8 +220,51 @@ impl<'a> Writer<'a> {
     }
 
     fn any(&mut self, keys: Keys, has_arrays: bool) {
-        let as_array = has_arrays && self.names.key.len() == 1;
-        self.parts.push(Part::Any { keys, as_array });
+        let is_described = self.info.is_described();
+        let before = std::mem::take(&mut self.parts);
+        let is_checked = is_described && self.dialect.casts_text == CastsText::AndChecked;
+        let any = if self.names.key.len() > 1 || is_checked {
+            self.is(keys);
+            Any::Each(std::mem::take(&mut self.parts))
+        } else if has_arrays && !is_described {
+            Any::Array
+        } else {
+            self.value_of_key(keys, 0);
+            Any::List(std::mem::take(&mut self.parts))
+        };
+        self.parts = before;
+        self.parts.push(Part::Any(keys, any));
+    }
+
+    /// The condition that a row has one key.
+    fn is(&mut self, keys: Keys) {
+        let names = self.names;
+        let is_described = self.info.is_described();
+        for (column, name) in names.key.iter().enumerate() {
+            self.text(if column > 0 { " AND " } else { "" });
+            self.text(&name.alone);
+            self.text(" = ");
+            self.value_of_key(keys, column);
+            if is_described && self.dialect.casts_text == CastsText::AndChecked {
+                self.text(" AND ");
+                self.text(&self.dialect.as_text(&name.alone));
+                self.text(" = ");
+                self.parts.push(Part::Key(keys, column));
+            }
+        }
+    }
+
+    /// One column of a key, bound; text as a value of the column's type.
+    fn value_of_key(&mut self, keys: Keys, column: usize) {
+        let [before, after] = match self.info.is_described() {
+            true => self
+                .dialect
+                .cast_from_text(self.names, self.info.key_name(column)),
+            false => Default::default(),
+        };
+        self.text(&before);
+        self.parts.push(Part::Key(keys, column));
+        self.text(&after);
     }
 
     /// A time of the database's clock, as the column with this role holds it.
@@ -240,6 +293,12 @@ impl<'a> Writer<'a> {
             Field::Count => to.text("count(*)"),
             Field::Place => to.text("tracker_picked.tracker_place"),
             Field::Since => to.text("tracker_picked.tracker_since"),
+            Field::ColumnName => to.text(to.dialect.catalog.name),
+            Field::IsBinary => to.text(to.dialect.catalog.is_binary),
+            Field::Shown(role) => to.text(&to.dialect.as_text(&to.name(*role).qualified)),
+            Field::Status if info.is_described() => {
+                to.text(&to.dialect.as_text(&to.name(Role::Status).qualified));
+            }
             field => {
                 if let Some(role) = field.role() {
                     to.text(&to.name(role).qualified);
@@ -252,12 +311,12 @@ impl<'a> Writer<'a> {
     /// it finds its row again in an array, which is bound as `text[]`.
     fn read_key(&mut self) {
         let columns = self.info.key_columns().iter().zip(&self.names.key);
-        let infers_text = self.dialect.infers_text;
+        let (dialect, is_described) = (self.dialect, self.info.is_described());
         self.list(columns, |to, (column, name)| {
-            let is_cast = column.is_text && infers_text;
-            to.text(if is_cast { "CAST(" } else { "" });
-            to.text(&name.qualified);
-            to.text(if is_cast { " AS text)" } else { "" });
+            match is_described || column.is_text && dialect.infers_text {
+                true => to.text(&dialect.as_text(&name.qualified)),
+                false => to.text(&name.qualified),
+            }
         });
     }
 }
@@ -267,12 +326,14 @@ fn may_be_missing(part: &Part) -> bool {
     matches!(
         part,
         Part::Micros(_)
-            | Part::Any {
-                keys: Keys::Past,
-                ..
-            }
+            | Part::Any(Keys::Past, _)
             | Part::Slot(
-                Slot::Changes | Slot::Filter | Slot::Since | Slot::SetColumns | Slot::SetValues
+                Slot::Changes
+                    | Slot::Filter
+                    | Slot::Since
+                    | Slot::SetColumns
+                    | Slot::SetValues
+                    | Slot::PastCursor
             )
     )
 }

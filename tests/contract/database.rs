@@ -8,7 +8,7 @@ use diesel::r2d2::{ConnectionManager, Pool};
 use diesel_migrations::MigrationHarness;
 
 use super::backend::{self, Home};
-pub use super::backend::{TestConnection, UNREACHABLE, far_east};
+pub use super::backend::{BACKSLASH, QUOTE, TestConnection, UNREACHABLE, far_east};
 
 pub type TestPool = Pool<ConnectionManager<TestConnection>>;
 
@@ -44,6 +44,11 @@ impl TestDb {
     /// Changes the database in a way that no test needs to see.
     pub fn sql(&self, sql: &str) {
         self.conn().batch_execute(&backend::dialect(sql)).unwrap();
+    }
+
+    /// The same, in the words of this database.
+    pub fn raw_sql(&self, sql: &str) {
+        self.conn().batch_execute(sql).unwrap();
     }
 
     /// A connection of the test's own. One at a time: drop it before the next.

@@ -14,6 +14,9 @@ mod concurrency;
 mod crash;
 mod create;
 mod database;
+mod described;
+#[path = "described/keys.rs"]
+mod described_keys;
 mod expire;
 mod filter;
 mod generated;
@@ -79,6 +82,8 @@ only! { [sqlite]
 only! { [postgres]
     #[path = "backend/postgres.rs"]
     mod backend;
+    #[path = "described/postgres.rs"]
+    mod described_own;
     #[path = "columns/postgres.rs"]
     mod own_columns;
     #[path = "messages/postgres.rs"]
@@ -114,6 +119,8 @@ only! { [mysql]
 only! { [postgres mysql]
     mod ambiguous;
     mod cuts;
+    #[path = "described/servers.rs"]
+    mod described_servers;
     mod faults;
     #[path = "filter/held.rs"]
     mod filter_held;

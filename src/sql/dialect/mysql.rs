@@ -1,6 +1,6 @@
 //! MySQL and MariaDB.
 
-use super::{Dialect, LockWait, Reading, Several, Wait};
+use super::{CastsText, Catalog, Dialect, LockWait, Reading, Several, Wait};
 
 pub(crate) static MYSQL: Dialect = Dialect {
     number: 2,
@@ -23,6 +23,21 @@ pub(crate) static MYSQL: Dialect = Dialect {
     no_retry: "LAST_INSERT_ID(0)",
     returns_made_keys: false,
     wait,
+    text_type: "CHAR",
+    casts_text: CastsText::AndChecked,
+    cut: |column, is_binary| {
+        let text = match is_binary {
+            true => format!("CONCAT('0x', HEX(LEFT({column}, 4096)))"),
+            false => format!("CONVERT({column} USING utf8mb4)"),
+        };
+        [format!("LEFT(CAST({text} AS BINARY), "), ")".into()]
+    },
+    catalog: Catalog {
+        name: "CAST(column_name AS CHAR)",
+        is_binary: "(data_type LIKE '%blob' OR data_type LIKE '%binary' OR data_type = 'bit')",
+        rows: "information_schema.columns WHERE table_schema = COALESCE(NULLIF(:schema_text, ''), DATABASE()) \
+            AND table_name = :table_text ORDER BY ordinal_position",
+    },
 };
 
 /// What has passed since the start of the statement is the difference of local

@@ -1,6 +1,6 @@
 //! PostgreSQL.
 
-use super::{Dialect, LockWait, Reading, Several, Wait};
+use super::{CastsText, Catalog, Dialect, LockWait, Reading, Several, Wait};
 
 pub(crate) static POSTGRES: Dialect = Dialect {
     number: 1,
@@ -27,6 +27,21 @@ pub(crate) static POSTGRES: Dialect = Dialect {
     no_retry: "0",
     returns_made_keys: true,
     wait,
+    text_type: "text",
+    casts_text: CastsText::ByRowType,
+    cut: |column, _| {
+        let bytes = format!("convert_to(CAST({column} AS text), 'UTF8')");
+        [
+            format!("substring({bytes} FROM 1 FOR CAST("),
+            " AS integer))".into(),
+        ]
+    },
+    catalog: Catalog {
+        name: "CAST(attname AS text)",
+        is_binary: "CAST(0 AS bigint)",
+        rows: "pg_catalog.pg_attribute WHERE attrelid = CAST(CAST(:table_path AS text) AS regclass) \
+            AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+    },
 };
 
 /// In conditions not `clock_timestamp()`: it is volatile, and a volatile bound

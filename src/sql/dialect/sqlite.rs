@@ -1,6 +1,6 @@
 //! SQLite.
 
-use super::{Dialect, Document, Reading, Several, Wait};
+use super::{CastsText, Catalog, Dialect, Document, Reading, Several, Wait};
 
 pub(crate) static SQLITE: Dialect = Dialect {
     number: 0,
@@ -29,6 +29,21 @@ pub(crate) static SQLITE: Dialect = Dialect {
     returns_made_keys: false,
     // Its busy timeout limits the wait for the file.
     wait: |_| Wait::EMPTY,
+    text_type: "TEXT",
+    casts_text: CastsText::AsCompared,
+    // A column holds values of any type. Bytes are shown as people write them.
+    cut: |column, _| {
+        let text = format!("CAST({column} AS TEXT)");
+        let hex = format!("'0x' || hex(substr({column}, 1, 4096))");
+        let value = format!("CASE typeof({column}) WHEN 'blob' THEN {hex} ELSE {text} END");
+        [format!("substr(CAST({value} AS BLOB), 1, "), ")".into()]
+    },
+    catalog: Catalog {
+        name: "name",
+        is_binary: "0",
+        // 1 is a hidden column of a virtual table.
+        rows: "pragma_table_xinfo(:table_text[, :schema_text]) WHERE hidden <> 1 ORDER BY cid",
+    },
 };
 
 /// SQLite compares times as text: this is the format that Diesel writes, and

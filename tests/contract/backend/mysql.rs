@@ -22,6 +22,10 @@ pub const UNREACHABLE: [&str; 2] = [
     "mysql://nobody@127.0.0.1:1/none",
     "mysql://127.0.0.1:port/none",
 ];
+/// What stands around a name.
+pub const QUOTE: char = '`';
+/// A backslash in a string of SQL.
+pub const BACKSLASH: &str = "\\\\";
 
 /// Keeps every other session out that says so, until this one ends.
 pub const ALONE: &str = "DO GET_LOCK('test_shop', 60)";

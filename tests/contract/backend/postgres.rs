@@ -15,6 +15,10 @@ pub const UNREADABLE_TIME: &str = "'infinity'";
 pub const FAILS_FOR_SIZE_1: &str = "100 / (size - 1) < 200";
 /// A column of a key that the database fills in.
 pub const GENERATED: &str = "BIGINT NOT NULL GENERATED ALWAYS AS IDENTITY";
+/// What stands around a name.
+pub const QUOTE: char = '"';
+/// A backslash in a string of SQL.
+pub const BACKSLASH: &str = "\\";
 /// What no connection can be made to. An enum of connections also tries them as a file
 /// of SQLite's, so they name a folder that does not exist.
 pub const UNREACHABLE: [&str; 2] = [

@@ -15,6 +15,10 @@ pub const UNREADABLE_TIME: &str = "'yesterday'";
 pub const FAILS_FOR_SIZE_1: &str = "abs(-9223372036854775807 - size) > 0";
 /// A column of a key that the database fills in.
 pub const GENERATED: &str = "INTEGER NOT NULL DEFAULT (abs(random() % 1000000007))";
+/// What stands around a name.
+pub const QUOTE: char = '`';
+/// A backslash in a string of SQL.
+pub const BACKSLASH: &str = "\\";
 /// What no connection can be made to.
 pub const UNREACHABLE: [&str; 2] = ["/no/such/folder/jobs.db", "file:jobs.db?mode=nonsense"];
 

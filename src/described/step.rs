@@ -1,0 +1,157 @@
+//! What can be done with the jobs of one step of a described table.
+
+use std::sync::Arc;
+
+use super::{SeenLock, checked};
+use crate::attempt::expiry;
+use crate::db::database::Database;
+use crate::error::{Error, Result};
+use crate::rows::{ignore, reset};
+use crate::sql::described::{Described, DescribedConnection, DescribedRows, RowKey};
+use crate::table_info::{Phase, Role, StepInfo};
+use status_protocol::Step;
+
+/// One step of a [`DescribedTable`](super::DescribedTable), and what can be done with
+/// its jobs.
+#[derive(Debug, Clone)]
+pub struct DescribedStep {
+    table: Arc<Described>,
+    number: usize,
+}
+
+/// What came of resetting several jobs.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ResetMany {
+    /// So many were reset.
+    pub count: usize,
+    /// The others, each with the reason why it was passed over.
+    pub passed_over: Vec<PassedOver>,
+}
+
+/// A job that was passed over.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct PassedOver {
+    /// Its key.
+    pub key: RowKey,
+    /// Why.
+    pub error: Error,
+}
+
+impl DescribedStep {
+    pub(super) fn new(table: Arc<Described>, number: usize) -> Self {
+        Self { table, number }
+    }
+
+    /// Its description.
+    #[must_use]
+    pub fn info(&self) -> &StepInfo {
+        &self.table.info().steps()[self.number]
+    }
+
+    /// Makes a job `PENDING` again, with `retry` 0 and ready now, as
+    /// [`StatusTracked::reset`](crate::StatusTracked::reset) does.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`StatusTracked::reset`](crate::StatusTracked::reset), and
+    /// [`Error::Database`] where the database does not take the key for one of the
+    /// table.
+    pub fn reset<D>(&self, db: D, key: impl Into<RowKey>) -> Result<()>
+    where
+        D: Database<Connection: DescribedConnection>,
+    {
+        let key = checked(&self.table, key)?;
+        reset::one(db, &self.rows(), &key, &self.step())
+    }
+
+    /// [`reset`](Self::reset)s several jobs, and says which of them it has passed over
+    /// and why: a job that an attempt holds, one of another step, a key without a row,
+    /// a key that the database does not take for one, a row that another transaction
+    /// holds for longer than about a second.
+    ///
+    /// # Errors
+    ///
+    /// Only those of all calls. After an error some may have been reset.
+    pub fn reset_many<D, K>(&self, db: D, keys: impl IntoIterator<Item = K>) -> Result<ResetMany>
+    where
+        D: Database<Connection: DescribedConnection>,
+        K: Into<RowKey>,
+    {
+        let keys = keys.into_iter().map(|key| checked(&self.table, key));
+        let keys = keys.collect::<Result<Vec<_>>>()?;
+        let mut passed_over = Vec::new();
+        let count = reset::each_told(db, &self.rows(), keys, &self.step(), |key, error| {
+            passed_over.push(PassedOver { key, error });
+        })?;
+        Ok(ResetMany { count, passed_over })
+    }
+
+    /// Leaves a job alone from now on: its status becomes `IGNORED`, and `reason`
+    /// stands in its `errors` as the newest entry. Use it for pending and failed jobs,
+    /// and for those whose attempt is dead. [`reset`](Self::reset) takes it back.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`]; [`Error::Locked`] while an attempt holds it;
+    /// [`Error::AlreadySucceeded`] and [`Error::Ignored`] where there is nothing to
+    /// ignore; [`Error::NotReady`] where the row is in another step;
+    /// [`Error::UpdateDropped`] where a trigger or a rule drops the update;
+    /// [`Error::OutcomeUnknown`] where the answer was lost and the row does not tell.
+    pub fn ignore<D>(&self, db: D, key: impl Into<RowKey>, reason: &str) -> Result<()>
+    where
+        D: Database<Connection: DescribedConnection>,
+    {
+        let key = checked(&self.table, key)?;
+        ignore::one(db, &self.rows(), &key, &self.step(), reason)
+    }
+
+    /// Ends an attempt now whose worker is known to be dead, without waiting for its
+    /// lock to expire. It counts as failed, as an expired one does. `seen` is the
+    /// lock of that attempt, as [`JobState::seen_lock`](super::JobState::seen_lock) has
+    /// it: an attempt that began or renewed its lock since is not hit.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`]; [`Error::AttemptChanged`] where that attempt has ended, or
+    /// has renewed its lock, or is another step's; [`Error::UpdateDropped`];
+    /// [`Error::OutcomeUnknown`].
+    pub fn expire<D>(&self, db: D, key: impl Into<RowKey>, seen: &SeenLock) -> Result<()>
+    where
+        D: Database<Connection: DescribedConnection>,
+    {
+        let key = checked(&self.table, key)?;
+        let seen = expiry::Seen {
+            token: &seen.token,
+            lock_at: &seen.lock_at,
+        };
+        expiry::expire_seen(db, &self.rows(), &key, &self.step(), seen)
+    }
+
+    /// Ends the attempts of this step whose lock has expired, and returns how many, as
+    /// [`StatusTracked::expire_locks`](crate::StatusTracked::expire_locks) does.
+    ///
+    /// # Errors
+    ///
+    /// Only those of all calls. After an error some may have been expired.
+    pub fn expire_locks<D>(&self, db: D) -> Result<usize>
+    where
+        D: Database<Connection: DescribedConnection>,
+    {
+        let rows = self.rows();
+        expiry::expire_all(db, &rows, &self.step(), &mut expiry::Once(&rows))
+    }
+
+    fn rows(&self) -> DescribedRows<'_> {
+        DescribedRows {
+            table: &self.table,
+            step: Some(self.info()),
+        }
+    }
+
+    fn step(&self) -> Step<Phase> {
+        let has_run_at = self.table.info().column(Role::RunAt).is_some();
+        self.info().step(has_run_at)
+    }
+}
