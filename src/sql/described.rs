@@ -10,7 +10,7 @@ use diesel::row::Row;
 
 use super::backend::Binds;
 use super::call::{Code, Keys, Plain, Values};
-use super::dialect::{DIALECTS, Dialect};
+use super::dialect::Dialect;
 use super::query::Query;
 use super::record::{self, Field, places};
 use super::statements::{self, Statement};
@@ -92,7 +92,7 @@ impl Debug for RowKey {
 pub struct Described {
     info: TableInfo,
     name: String,
-    texts: [TableTexts; DIALECTS],
+    texts: TableTexts,
 }
 
 impl Described {
@@ -100,7 +100,7 @@ impl Described {
         Self {
             name: info.to_string(),
             info: info.described(),
-            texts: [const { TableTexts::new() }; DIALECTS],
+            texts: TableTexts::new(),
         }
     }
 
@@ -328,7 +328,7 @@ pub(super) fn with_query<DB: Binds>(
     call: &DescribedCall<'_>,
     run: &mut dyn FnMut(Query<'_, DB>) -> QueryResult<()>,
 ) -> QueryResult<()> {
-    let texts = &table.texts[dialect.number];
+    let texts = &table.texts;
     let row: &dyn QueryFragment<DB> = match &call.columns {
         Some(columns) => columns,
         None => &(),

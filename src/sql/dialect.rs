@@ -1,5 +1,7 @@
 //! What differs from one database to the other, as a value.
 
+#[cfg(all(test, feature = "postgres"))]
+mod cockroach;
 #[cfg(feature = "mysql")]
 mod mysql;
 #[cfg(feature = "postgres")]
@@ -12,7 +14,7 @@ use super::template::{Reading, Statement};
 use crate::table_info::{Document, Names, TableInfo, quoted};
 
 /// The dialects that a statement can be parsed for.
-pub(super) const DIALECTS: usize = 3;
+pub(super) const DIALECTS: usize = if cfg!(test) { 4 } else { 3 };
 
 /// How a database writes what is not the same everywhere.
 #[derive(Debug)]
@@ -200,6 +202,8 @@ impl Dialect {
 }
 
 /// The dialect that each connection speaks.
+#[cfg(all(test, feature = "postgres"))]
+pub(crate) use cockroach::COCKROACH;
 #[cfg(feature = "mysql")]
 pub(crate) use mysql::MYSQL;
 #[cfg(feature = "postgres")]

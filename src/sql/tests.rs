@@ -14,13 +14,15 @@ use diesel::prelude::*;
 use diesel::query_builder::{QueryBuilder, QueryFragment};
 use serde_json::json;
 
+mod described;
+
 use super::backend::Binds;
-use super::call::{Call, Document, Plain, micros};
+use super::call::{Call, Document, Page, Place, Plain, micros};
 use super::dialect::{Dialect, LockWait, Several};
 use super::run::with_query;
 use super::statements::{self, Statement};
 use super::typed::TableOn;
-use crate::{StatusTracked, Tracked};
+use crate::{Role, StatusTracked, Tracked};
 use status_protocol::Step;
 
 diesel::table! {
@@ -190,10 +192,31 @@ fn full_call<'a, J: Tracked>(
             later: has("later").then(|| micros(Duration::from_secs(1))),
             since: has("changed_since").then(|| DateTime::UNIX_EPOCH.into()),
             limit: (has("limit") || has("limit_text")).then_some(10),
-            wait: LockWait::Briefly,
+            ..varying(statement)
         },
     }
 }
+
+/// What only tables take that are known at run time.
+fn varying<'a>(statement: &Statement) -> Plain<'a> {
+    let has = |slot: &str| statement.takes(slot);
+    let place = Place {
+        time: Some("2026-01-01 00:00:00"),
+        key: PLACE,
+    };
+    Plain {
+        page: has("page_order").then_some(Page {
+            by: Role::UpdateAt,
+            is_descending: false,
+            after: Some(place),
+        }),
+        seen_lock_at: has("seen_lock_at").then_some("2026-01-01 00:00:00"),
+        ..Plain::default()
+    }
+}
+
+/// As long as the longest key here.
+static PLACE: &[String] = &[String::new(), String::new()];
 
 fn text<J: TableOn<DB>, DB: Binds>(
     dialect: &'static Dialect,
@@ -218,6 +241,7 @@ fn is_sent(dialect: &Dialect, name: &str) -> bool {
         }
         "FREE_KEYS" | "TAKE_ROW" => dialect.locks_rows(),
         "LOCK_TIME" | "RENEWED_ROWS" => !dialect.has_returning,
+        name if described::ONLY.contains(&name) => false,
         // After an insert that returns nothing.
         "ROW_NOW" | "ROW_KEY" => !dialect.has_returning,
         _ => true,
@@ -290,7 +314,10 @@ fn a_value_that_is_missing_or_not_taken_is_an_error() {
     use super::dialect::POSTGRES;
     for statement in statements::ALL {
         let written = text::<Job, diesel::pg::Pg>(&POSTGRES, statement, &Call::default());
-        let takes_nothing = *statement.name == *"STATUS_COUNTS";
+        let takes_nothing = matches!(
+            statement.name,
+            "STATUS_COUNTS" | "TABLE_COLUMNS" | "ROW_OF_MADE_KEY"
+        );
         assert_eq!(
             written.is_ok(),
             takes_nothing,

@@ -13,7 +13,7 @@ use diesel::backend::Backend;
 use diesel::query_builder::{QueryBuilder, QueryFragment};
 
 use super::described::DescribedCall;
-use super::dialect::{Dialect, LockWait};
+use super::dialect::{DIALECTS, Dialect, LockWait};
 use super::statements::{self, STATEMENTS, Statement};
 use super::typed::Fragments;
 use super::written::{self, Part};
@@ -136,6 +136,16 @@ impl Texts {
     }
 }
 
+/// The statements, written for one table, by their number and by how they wait.
+#[derive(Debug)]
+struct Written([[OnceLock<Vec<Part>>; 2]; STATEMENTS]);
+
+impl Written {
+    const fn new() -> Self {
+        Self([const { [const { OnceLock::new() }; 2] }; STATEMENTS])
+    }
+}
+
 /// The texts of one table on one backend, by what varies them.
 #[derive(Debug)]
 pub struct TableTexts {
@@ -144,9 +154,9 @@ pub struct TableTexts {
     pub(super) saves: Texts,
     pub(super) limits: Texts,
     pub(super) filters: Texts,
-    /// The statements as they are written for the table, by their number and by
-    /// how they wait.
-    written: [[OnceLock<Vec<Part>>; 2]; STATEMENTS],
+    /// The statements as they are written for the table, for each dialect that is
+    /// used: one backend of Diesel's may reach servers of several.
+    written: [OnceLock<Box<Written>>; DIALECTS],
     pub(super) default_sets_nothing: OnceLock<bool>,
 }
 
@@ -161,7 +171,7 @@ impl TableTexts {
             saves: Texts::new(),
             limits: Texts::new(),
             filters: Texts::new(),
-            written: [const { [const { OnceLock::new() }; 2] }; STATEMENTS],
+            written: [const { OnceLock::new() }; DIALECTS],
             default_sets_nothing: OnceLock::new(),
         }
     }
@@ -224,7 +234,8 @@ impl TableTexts {
         info: &TableInfo,
         wait: LockWait,
     ) -> &[Part] {
-        self.written[statement.number][wait as usize]
+        let written = self.written[dialect.number].get_or_init(|| Box::new(Written::new()));
+        written.0[statement.number][wait as usize]
             .get_or_init(|| written::write(statement, dialect, info, wait))
     }
 }

@@ -2,7 +2,10 @@
 
 use super::{CastsText, Catalog, Dialect, LockWait, Reading, Several, Wait};
 
-pub(crate) static POSTGRES: Dialect = Dialect {
+pub(crate) static POSTGRES: Dialect = DIALECT;
+
+/// What servers start from that speak PostgreSQL's protocol.
+pub(super) const DIALECT: Dialect = Dialect {
     number: 1,
     quote: '"',
     has_returning: true,
