@@ -19,6 +19,9 @@ use super::store::JobStore;
 
 /// A condition on the columns of the table of `J`, in Diesel's DSL: what Diesel's
 /// own `filter` takes for this table. Implemented for all of them.
+///
+/// It may hold subqueries on other tables; what they read may change between the search
+/// and the claim. MySQL and MariaDB allow none on the job's own table.
 #[diagnostic::on_unimplemented(
     message = "this is no condition on the table of `{J}`: `filter` takes a boolean expression on the columns of that table, such as `jobs::kind.eq(\"mail\")`",
     label = "it names another table, or is not boolean, or is an aggregate"
