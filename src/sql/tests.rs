@@ -18,7 +18,7 @@ use serde_json::json;
 use super::backend::Binds;
 use super::call::{Call, Document, Plain, micros};
 use super::dialect::{Dialect, LockWait, Several};
-use super::filter::{Filter, WritesFilter};
+use super::filter::{Filter, SendsFilter};
 use super::run::with_query;
 use super::statements::{self, Statement};
 use super::typed::TableOn;
@@ -323,9 +323,9 @@ fn a_filter_is_part_of_each_statement_that_finds_or_claims_ready_rows() {
             .or(own_orders::priority.eq_any([1, 2])),
     );
     let mut filter = Filter::default();
-    SqliteConnection::write(&condition, &mut filter);
-    PgConnection::write(&condition, &mut filter);
-    MysqlConnection::write(&condition, &mut filter);
+    <SqliteConnection as SendsFilter<Order, _>>::add(&condition, &mut filter);
+    <PgConnection as SendsFilter<Order, _>>::add(&condition, &mut filter);
+    <MysqlConnection as SendsFilter<Order, _>>::add(&condition, &mut filter);
     insta::assert_snapshot!(
         "sqlite_filter",
         filtered_page::<Order, diesel::sqlite::Sqlite>(&SQLITE, &keys, &step, &filter)

@@ -12,7 +12,6 @@ diesel_status_tracker::job_table! {
     }
 }
 
-use diesel::prelude::*;
 use diesel_status_tracker::StatusTracked;
 
 fn main() {

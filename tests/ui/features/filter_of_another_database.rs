@@ -16,7 +16,8 @@ use diesel::r2d2::{ConnectionManager, Pool};
 use diesel::prelude::*;
 use diesel_status_tracker::StatusTracked;
 
-fn main() {
-    let pool: Pool<ConnectionManager<SqliteConnection>> = todo!();
-    let _ = Job::filter(jobs::id.ilike("a%")).claim_next(&pool, 1);
+fn claim(pool: &Pool<ConnectionManager<SqliteConnection>>) {
+    let _ = Job::filter(jobs::id.ilike("a%")).claim_next(pool, 1);
 }
+
+fn main() {}
