@@ -8,7 +8,7 @@ diesel_status_tracker::job_table! {
         key: (id: String),
         status: i32,
         updates: JobUpdates,
-        connections: [SqliteConnection],
+        connections: [SqliteConnection, MysqlConnection],
     }
 }
 
