@@ -131,7 +131,8 @@ impl<S: StatusTracked, P> Filtered<S, P> {
     ///
     /// As [`StatusTracked::run_next`]; and [`Error::Database`](crate::Error::Database),
     /// with the name of the table, if the database cannot evaluate the condition, as
-    /// with a division by zero. Nothing is claimed then.
+    /// with a division by zero. Nothing is claimed then. A database may evaluate the
+    /// condition for any row of the table, also for one that is not ready.
     pub fn run_next<M, T>(
         &self,
         pool: &Pool<M>,
