@@ -37,7 +37,7 @@ pub use error::{Error, PoolTimeout, Result};
 pub use macros::status_codes::UnknownCode;
 pub use sql::clock;
 pub use sql::described::{DescribedConnection, RowKey};
-pub use sql::filter::{Condition, FilteredStore};
+pub use sql::filter::{Condition, SendsFilter};
 pub use sql::results::Order;
 pub use sql::store::JobStore;
 pub use sql::tracked_table::{ShowsStatus, Tracked};
@@ -62,7 +62,7 @@ pub mod __private {
         Columns, HasColumns, HasKeyColumns, IsNoNumber, IsNumber, NoColumn, Probe, key_column,
     };
     pub use crate::sql::dialect::Dialect;
-    pub use crate::sql::filter::{Filter, NotListed, WritesFilter};
+    pub use crate::sql::filter::{Filter, NotListed};
     pub use crate::sql::record::Record;
     pub use crate::sql::run::{
         Sends, default_sets_nothing, dialect_of, execute, not_listed, read, sets_nothing,

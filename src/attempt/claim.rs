@@ -72,6 +72,11 @@ pub(crate) fn by_key<S: 'static, J: JobStore<C>, C: TrackerConnection>(
                 Ok(None) => {}
                 Err(error) => return Err(error.into()),
             }
+            // A statement of its own. On PostgreSQL the claim could tell the same, as a
+            // CTE beside a read of the row; but then each claim that succeeds would cost
+            // the server a sixth more instructions (37,000 more than 225,000, counted by
+            // callgrind), to spare the refused ones a round trip and as much. SQLite and
+            // MySQL have no such statement.
             let Some(row) = J::row_state(conn, key)? else {
                 return Ok(Decision::NotFound);
             };

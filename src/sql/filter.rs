@@ -15,10 +15,12 @@ use diesel::query_builder::{AstPass, QueryFragment};
 use diesel::sql_types::BoolOrNullableBool;
 
 use super::columns::HasColumns;
-use super::store::JobStore;
 
 /// A condition on the columns of the table of `J`, in Diesel's DSL: what Diesel's
 /// own `filter` takes for this table. Implemented for all of them.
+///
+/// It may hold subqueries on other tables; what they read may change between the search
+/// and the claim. MySQL and MariaDB allow none on the job's own table.
 #[diagnostic::on_unimplemented(
     message = "this is no condition on the table of `{J}`: `filter` takes a boolean expression on the columns of that table, such as `jobs::kind.eq(\"mail\")`",
     label = "it names another table, or is not boolean, or is an aggregate"
@@ -34,27 +36,17 @@ where
 {
 }
 
-/// A job's table over connection `C`, whose claims may be limited by a condition of
-/// type `P`. Implemented by `job_table!` for each [`JobStore`], if the databases of
-/// the connection can evaluate the condition.
-#[diagnostic::on_unimplemented(
-    message = "the jobs of `{Self}` cannot be filtered over `{C}`: its `job_table!` does not list it in `connections`",
-    label = "not listed in `connections`"
-)]
-pub trait FilteredStore<C, P>: JobStore<C> {
-    /// The condition as the statements take it.
-    #[doc(hidden)]
-    fn filter(condition: &Arc<P>) -> Filter;
-}
-
-/// A connection whose database can evaluate a condition.
+/// A connection whose database can evaluate a condition of type `P`, over which the
+/// claims of `J` may be limited by it. Implemented for Diesel's connections; and by
+/// `job_table!` for an enum of them, where all that it may hold can evaluate it.
 #[diagnostic::on_unimplemented(
     message = "this condition cannot be sent over `{Self}`: Diesel does not write it for that database",
     label = "a part of the condition is for another database"
 )]
-pub trait WritesFilter<P> {
-    /// Adds the condition, as this database gets it.
-    fn write(condition: &Arc<P>, filter: &mut Filter);
+pub trait SendsFilter<J, P> {
+    /// Adds the condition, as the database gets it.
+    #[doc(hidden)]
+    fn add(condition: &Arc<P>, filter: &mut Filter);
 }
 
 /// A connection that the enum may hold and that `connections` does not list.
@@ -62,8 +54,8 @@ pub trait WritesFilter<P> {
 #[derive(Debug, Clone, Copy)]
 pub struct NotListed;
 
-impl<P> WritesFilter<P> for NotListed {
-    fn write(_: &Arc<P>, _: &mut Filter) {}
+impl<J, P> SendsFilter<J, P> for NotListed {
+    fn add(_: &Arc<P>, _: &mut Filter) {}
 }
 
 /// A backend that a filter can be kept for.
@@ -96,24 +88,12 @@ macro_rules! filters {
 
             #[$only]
             #[diagnostic::do_not_recommend]
-            impl<P> WritesFilter<P> for $Connection
+            impl<J, P> SendsFilter<J, P> for $Connection
             where
                 P: QueryFragment<$Backend> + Send + Sync + 'static,
             {
-                fn write(condition: &Arc<P>, filter: &mut Filter) {
+                fn add(condition: &Arc<P>, filter: &mut Filter) {
                     filter.$database = Some(condition.clone());
-                }
-            }
-
-            #[$only]
-            impl<J: JobStore<$Connection>, P> FilteredStore<$Connection, P> for J
-            where
-                $Connection: WritesFilter<P>,
-            {
-                fn filter(condition: &Arc<P>) -> Filter {
-                    let mut filter = Filter::default();
-                    <$Connection as WritesFilter<P>>::write(condition, &mut filter);
-                    filter
                 }
             }
         )+
@@ -127,6 +107,15 @@ filters! {
     postgres: diesel::pg::Pg, diesel::PgConnection;
     #[cfg(feature = "mysql")]
     mysql: diesel::mysql::Mysql, diesel::MysqlConnection;
+}
+
+impl Filter {
+    /// A condition on the jobs of `J`, as it is sent over `C`.
+    pub(crate) fn over<C: SendsFilter<J, P>, J, P>(condition: &Arc<P>) -> Self {
+        let mut filter = Self::default();
+        C::add(condition, &mut filter);
+        filter
+    }
 }
 
 impl Debug for Filter {

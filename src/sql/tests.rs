@@ -7,6 +7,7 @@
 #![allow(unused_imports, unused_macros, unused_variables)]
 
 use std::slice::from_ref;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::DateTime;
@@ -19,6 +20,7 @@ mod described;
 use super::backend::Binds;
 use super::call::{Call, Document, Page, Place, Plain, micros};
 use super::dialect::{Dialect, LockWait, Several};
+use super::filter::{Filter, SendsFilter};
 use super::run::with_query;
 use super::statements::{self, Statement};
 use super::typed::TableOn;
@@ -240,6 +242,8 @@ fn is_sent(dialect: &Dialect, name: &str) -> bool {
             dialect.several == Several::ByKeys
         }
         "FREE_KEYS" | "TAKE_ROW" => dialect.locks_rows(),
+        // To claims with a filter alone.
+        "READY_ROW" => false,
         "LOCK_TIME" | "RENEWED_ROWS" => !dialect.has_returning,
         name if described::ONLY.contains(&name) => false,
         // After an insert that returns nothing.
@@ -306,6 +310,56 @@ fn each_statement_is_written_as_this_page_has_it() {
     insta::assert_snapshot!(
         "mysql_own_names",
         page::<Order, diesel::mysql::Mysql>(&MYSQL, &keys, &step, &updates)
+    );
+}
+
+/// The statements of a claim with a filter.
+fn filtered_page<J: TableOn<DB>, DB: Binds>(
+    dialect: &'static Dialect,
+    keys: &[J::Key],
+    step: &Step<J::Status>,
+    filter: &Filter,
+) -> String {
+    let mut page = String::new();
+    for statement in statements::ALL {
+        let is_ready_row = std::ptr::eq(*statement, &statements::READY_ROW);
+        if !statement.takes("filter") || !(is_ready_row || is_sent(dialect, statement.name)) {
+            continue;
+        }
+        let updates = J::Updates::default();
+        let mut call = full_call::<J>(statement, keys, step, &updates, &[]);
+        call.plain.filter = Some(filter);
+        let text = text::<J, DB>(dialect, statement, &call).unwrap();
+        page += &format!("{}\n    {text}\n", statement.name);
+    }
+    page
+}
+
+#[test]
+fn a_filter_is_part_of_each_statement_that_finds_or_claims_ready_rows() {
+    use super::dialect::{MYSQL, POSTGRES, SQLITE};
+    let keys = [(1, "a").into(), (2, "b").into()];
+    let step = crate::tracked::step::<Order>().unwrap();
+    let condition = Arc::new(
+        own_orders::tenant
+            .eq(7)
+            .or(own_orders::priority.eq_any([1, 2])),
+    );
+    let mut filter = Filter::default();
+    <SqliteConnection as SendsFilter<Order, _>>::add(&condition, &mut filter);
+    <PgConnection as SendsFilter<Order, _>>::add(&condition, &mut filter);
+    <MysqlConnection as SendsFilter<Order, _>>::add(&condition, &mut filter);
+    insta::assert_snapshot!(
+        "sqlite_filter",
+        filtered_page::<Order, diesel::sqlite::Sqlite>(&SQLITE, &keys, &step, &filter)
+    );
+    insta::assert_snapshot!(
+        "postgres_filter",
+        filtered_page::<Order, diesel::pg::Pg>(&POSTGRES, &keys, &step, &filter)
+    );
+    insta::assert_snapshot!(
+        "mysql_filter",
+        filtered_page::<Order, diesel::mysql::Mysql>(&MYSQL, &keys, &step, &filter)
     );
 }
 

@@ -13,8 +13,9 @@ use crate::attempt::running::RunningJob;
 use crate::db::connection::TrackerConnection;
 use crate::db::pool::AnyPool;
 use crate::error::{BoxError, Result};
-use crate::sql::filter::{Both, Boxed, Condition, FilteredStore};
+use crate::sql::filter::{Both, Boxed, Condition, Filter, SendsFilter};
 use crate::sql::results::Search;
+use crate::sql::store::JobStore;
 use crate::worker::Worker;
 
 /// The ready jobs of step `S` that a condition of type `P` lets pass; made by
@@ -130,15 +131,16 @@ impl<S: StatusTracked, P> Filtered<S, P> {
     ///
     /// As [`StatusTracked::run_next`]; and [`Error::Database`](crate::Error::Database),
     /// with the name of the table, if the database cannot evaluate the condition, as
-    /// with a division by zero. Nothing is claimed then.
+    /// with a division by zero. Nothing is claimed then. A database may evaluate the
+    /// condition for any row of the table, also for one that is not ready.
     pub fn run_next<M, T>(
         &self,
         pool: &Pool<M>,
         work: impl FnOnce(&RunningJob<S::Job, M::Connection>, &mut UpdatesOf<S>) -> Result<T, BoxError>,
     ) -> Result<Option<T>>
     where
-        M: ManageConnection<Connection: TrackerConnection>,
-        S::Job: FilteredStore<M::Connection, P>,
+        M: ManageConnection<Connection: TrackerConnection + SendsFilter<S::Job, P>>,
+        S::Job: JobStore<M::Connection>,
     {
         run_first(self.claim_next(pool, 1)?, work)
     }
@@ -150,16 +152,17 @@ impl<S: StatusTracked, P> Filtered<S, P> {
     /// As [`StatusTracked::claim_next`]; and [`Error::Database`](crate::Error::Database),
     /// with the name of the table, if the database cannot evaluate the condition.
     /// Nothing is claimed then.
-    pub fn claim_next<M: ManageConnection<Connection: TrackerConnection>>(
+    pub fn claim_next<M>(
         &self,
         pool: &Pool<M>,
         n: usize,
     ) -> Result<Vec<RunningJob<S::Job, M::Connection>>>
     where
-        S::Job: FilteredStore<M::Connection, P>,
+        M: ManageConnection<Connection: TrackerConnection + SendsFilter<S::Job, P>>,
+        S::Job: JobStore<M::Connection>,
     {
         let search = Search {
-            filter: Some(S::Job::filter(&self.condition)),
+            filter: Some(self.over::<M::Connection>()),
             ..Search::default()
         };
         claim_several::<S, _>(&AnyPool::of(pool), n, &search)
@@ -175,14 +178,17 @@ impl<S: StatusTracked, P> Filtered<S, P> {
     /// If the database cannot evaluate the condition at the start, the worker ends with
     /// [`Error::Database`](crate::Error::Database), which names the table. Later it logs
     /// that, and tries again after a pause.
-    pub fn worker<M: ManageConnection<Connection: TrackerConnection>>(
-        &self,
-        pool: &Pool<M>,
-    ) -> Worker<S, M::Connection>
+    pub fn worker<M>(&self, pool: &Pool<M>) -> Worker<S, M::Connection>
     where
-        S::Job: FilteredStore<M::Connection, P>,
+        M: ManageConnection<Connection: TrackerConnection + SendsFilter<S::Job, P>>,
+        S::Job: JobStore<M::Connection>,
     {
-        Worker::new(AnyPool::of(pool), Some(S::Job::filter(&self.condition)))
+        Worker::new(AnyPool::of(pool), Some(self.over::<M::Connection>()))
+    }
+
+    /// The condition as it is sent over `C`.
+    fn over<C: SendsFilter<S::Job, P>>(&self) -> Filter {
+        Filter::over::<C, S::Job, P>(&self.condition)
     }
 }
 

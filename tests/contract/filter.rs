@@ -62,11 +62,18 @@ tracked! {
 
 type Backend = <TestConnection as Connection>::Backend;
 
-/// A database with letters of these kinds, with the keys 0, 1 and so on.
+/// A database with letters of these kinds, with the keys 0, 1 and so on, in the order
+/// in which they have waited.
 pub fn with_letters(kinds: &[&str], connections: u32) -> (TestDb, TestPool) {
     let db = TestDb::with_table(LETTERS);
     let pool = db.pool(connections);
     create(&pool, 0, kinds);
+    for id in 0..kinds.len() as i32 {
+        let waited = ago(Duration::from_secs(1000 - id as u64));
+        let row = diesel::update(letters::table.find(id));
+        let row = row.set(letters::update_at.eq(waited));
+        row.execute(&mut *db.conn()).unwrap();
+    }
     (db, pool)
 }
 

@@ -122,18 +122,16 @@ macro_rules! __job_table_enum {
             const _: () = {
                 $($($only)* type $Listed = diesel::$Connection;)*
 
-                impl<JobTableFilter> $crate::FilteredStore<$Enum, JobTableFilter> for JobTableRow
+                impl<JobTableFilter> $crate::SendsFilter<JobTableRow, JobTableFilter> for $Enum
                 where
-                    JobTableSqlite: __private::WritesFilter<JobTableFilter>,
-                    JobTablePostgres: __private::WritesFilter<JobTableFilter>,
-                    JobTableMysql: __private::WritesFilter<JobTableFilter>,
+                    JobTableSqlite: $crate::SendsFilter<JobTableRow, JobTableFilter>,
+                    JobTablePostgres: $crate::SendsFilter<JobTableRow, JobTableFilter>,
+                    JobTableMysql: $crate::SendsFilter<JobTableRow, JobTableFilter>,
                 {
-                    fn filter(condition_: &::std::sync::Arc<JobTableFilter>) -> __private::Filter {
-                        let mut filter_ = <__private::Filter as ::core::default::Default>::default();
-                        <JobTableSqlite as __private::WritesFilter<JobTableFilter>>::write(condition_, &mut filter_);
-                        <JobTablePostgres as __private::WritesFilter<JobTableFilter>>::write(condition_, &mut filter_);
-                        <JobTableMysql as __private::WritesFilter<JobTableFilter>>::write(condition_, &mut filter_);
-                        filter_
+                    fn add(condition_: &::std::sync::Arc<JobTableFilter>, filter_: &mut __private::Filter) {
+                        <JobTableSqlite as $crate::SendsFilter<JobTableRow, JobTableFilter>>::add(condition_, filter_);
+                        <JobTablePostgres as $crate::SendsFilter<JobTableRow, JobTableFilter>>::add(condition_, filter_);
+                        <JobTableMysql as $crate::SendsFilter<JobTableRow, JobTableFilter>>::add(condition_, filter_);
                     }
                 }
             };

@@ -1,0 +1,21 @@
+include!("setup/jobs.rs");
+include!("setup/job.rs");
+include!("setup/updates.rs");
+include!("setup/step.rs");
+
+diesel_status_tracker::job_table! {
+    Job in jobs {
+        key: (id: String),
+        status: i32,
+        updates: JobUpdates,
+        connections: [SqliteConnection],
+    }
+}
+
+use diesel::prelude::*;
+use diesel_status_tracker::StatusTracked;
+
+fn main() {
+    let id = String::from("job-1");
+    let _ = Job::filter(jobs::id.eq(&id));
+}
