@@ -34,6 +34,7 @@ use std::fmt::{self, Display};
 pub struct TableInfo {
     schema: Option<String>,
     name: String,
+    full_name: String,
     key: Vec<KeyColumn>,
     columns: Vec<TrackedColumn>,
     retry: Integer,
@@ -161,8 +162,10 @@ impl TableInfo {
         errors: Document,
     ) -> Self {
         let mut path = unquoted(path);
+        let full_name = path.join(".");
         let name = path.pop().unwrap_or_default();
         let mut info = Self {
+            full_name,
             schema: path.pop(),
             name,
             key: key
@@ -193,6 +196,12 @@ impl TableInfo {
     #[must_use]
     pub fn schema(&self) -> Option<&str> {
         self.schema.as_deref()
+    }
+
+    /// The table's name, after its schema where it has one.
+    #[must_use]
+    pub fn full_name(&self) -> &str {
+        &self.full_name
     }
 
     /// The table's name, without its schema.
@@ -282,10 +291,7 @@ impl TableInfo {
 
 impl Display for TableInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(schema) = &self.schema {
-            write!(f, "{schema}.")?;
-        }
-        f.write_str(&self.name)
+        f.write_str(&self.full_name)
     }
 }
 

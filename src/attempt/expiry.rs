@@ -72,7 +72,7 @@ pub(crate) fn expire_all<D: Database, J: JobStore<D::Connection>>(
     let mut unchanged = KeySet::default();
     loop {
         let mut tries = 0;
-        let (chunk, mut is_over) = db.run(&J::TABLE, |conn, _| {
+        let (chunk, mut is_over) = db.run(&J::table_name(), |conn, _| {
             tries += 1;
             // Those that are passed over are found again.
             let reach = CHUNK + past.len();

@@ -2,8 +2,8 @@
 //!
 //! How it works: the macro matches its entries once and hands them down as
 //! token trees. `columns` gives every tracked column its name, `tracked`
-//! writes what does not depend on a connection, and `store` writes the SQL
-//! statements, once for each connection; `backends` holds what differs from
+//! writes what does not depend on a connection, and `store` how the user's types
+//! are bound and read, once for each connection; `backends` holds what differs from
 //! one to the other. All generated items live in one `const _`, so that
 //! nothing but the impls is visible outside. The macros that are not
 //! `job_table!` itself are hidden, and may change at any time.
@@ -91,19 +91,33 @@ macro_rules! job_table {
     ($Job:ident in $($table:ident)::+ {
         key: $key:tt,
         status: $Status:ty,
-        updates: $Updates:ty,
-        connections: [$($(#[$only:meta])* $Connection:ident),+ $(,)?]
-        $(, columns: $columns:tt)?
+        $(updates: $Updates:ty,)?
+        connections: [$($(#[$only:meta])* $($Connection:ident)::+),+ $(,)?]
+        $(, columns: { $($role:ident : $column:ident),* $(,)? })?
         $(, order_by: $order_by:tt)?
         $(, steps: [$($Step:ty),* $(,)?])?
         $(, status_field: $field:ident)?
         $(,)?
     }) => {
         $($($crate::__job_table_codes! { $Step })*)?
-        $crate::__job_table_columns! {
-            [$($columns)?]
-            { $Job [$($table)::+] $key [$Status] [$Updates] [$([$(#[$only])*] $Connection)+] [$($order_by)?] [$($field)?] }
-        }
+        // The user's types are named in this block only, whose own names begin with
+        // `JobTable`: further in they go by these, and no name of the macro's can
+        // stand for one of the user's.
+        const _: () = {
+            type JobTableRow = $Job;
+            type JobTableStatus = $Status;
+            $crate::__job_table_updates! { [$($table)::+] [$($Updates)?] }
+            $crate::__job_table_key! { @struct $key }
+            $crate::__job_table_key! { @struct_of_columns $key }
+            $crate::__job_table_columns! { [$($(($role: $column))*)?] [$($table)::+] [$($field)?] }
+            $crate::__job_table_has_key_columns! { [$($table)::+] $key }
+            $crate::__job_table_tracked! { [$($table)::+] $key [$($order_by)?] }
+            $crate::__job_table_backends! {
+                [$({ [$(#[$only])*] $($Connection)::+ })+]
+                [$({ [$(#[$only])*] $($Connection)::+ })+]
+                { $key [$($order_by)?] [$($Updates)?; $($table)::+] }
+            }
+        };
     };
     ($Job:ident in $($table:ident)::+ { $($entries:tt)* }) => {
         $crate::__job_table_misfit! { $($entries)* }

@@ -99,7 +99,7 @@ fn reset_chunk<D: Database, J: JobStore<D::Connection>>(
     };
     for tries in 1.. {
         let mut tried = 0;
-        let reset = db.run(&J::TABLE, |conn, _| {
+        let reset = db.run(&J::table_name(), |conn, _| {
             tried += 1;
             let mode = Mode::of_try(conn, tried);
             Ok(change(conn, mode, &keys, |conn, keys, wait| {
@@ -142,7 +142,7 @@ pub(crate) fn prune<D: Database, J: JobStore<D::Connection>>(
     let mut past = KeySet::default();
     loop {
         let mut tries = 0;
-        let (keys, dropped, pruned, are_all) = db.run(&J::TABLE, |conn, _| {
+        let (keys, dropped, pruned, are_all) = db.run(&J::table_name(), |conn, _| {
             tries += 1;
             let mode = Mode::of_try(conn, tries);
             let reach = CHUNK + past.len();
@@ -182,7 +182,7 @@ pub(crate) fn prune<D: Database, J: JobStore<D::Connection>>(
             tracing::warn!(job = %JobName::<J>(&key), "not pruned: a trigger or a rule drops the deletion");
         }
         if is_over {
-            tracing::debug!(table = J::TABLE, count, "pruned");
+            tracing::debug!(table = J::table_name(), count, "pruned");
             return first.map_or(Ok(count), Err::<usize, Error>);
         }
     }

@@ -8,7 +8,8 @@ use super::backend::GENERATED;
 use super::database::TestDb;
 use super::jobs::Status;
 
-const TRACKED: &str = "status INTEGER NOT NULL, create_at DATETIME(6) NOT NULL, update_at DATETIME(6) NOT NULL,
+const TRACKED: &str =
+    "status INTEGER NOT NULL, create_at DATETIME(6) NOT NULL, update_at DATETIME(6) NOT NULL,
     `lock` VARCHAR(32), lock_at DATETIME(6), retry INTEGER NOT NULL, errors JSON NOT NULL";
 
 diesel::table! {
@@ -101,7 +102,8 @@ fn a_key_without_a_default_is_refused_and_nothing_is_inserted() {
         assert_err!(error, NotCreated);
         let message = error.to_string();
         assert!(
-            message.starts_with("mails was not created: the database makes no key: let it make `id`"),
+            message
+                .starts_with("mails was not created: the database makes no key: let it make `id`"),
             "{message}"
         );
         let rows: i64 = mails::table.count().get_result(&mut *db.conn()).unwrap();
@@ -140,7 +142,8 @@ fn a_column_without_a_value_gets_an_error_that_speaks_of_creating() {
             panic!("{error:?}");
         };
         assert!(matches!(source, Some(DieselError::DatabaseError(..))));
-        let said = format!("{job} was not created: column `sent_to` got no value and may not be NULL");
+        let said =
+            format!("{job} was not created: column `sent_to` got no value and may not be NULL");
         let message = error.to_string();
         assert!(message.starts_with(&said), "{message}");
     }
@@ -199,4 +202,3 @@ mod with_time {
         Visit::run_job(&pool, (visit.id, visit.create_at), |_, _| Ok(())).unwrap();
     }
 }
-
