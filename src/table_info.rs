@@ -62,11 +62,13 @@ pub enum Role {
     Errors,
     /// Before when the job does not start.
     RunAt,
+    /// When the running attempt, or the last one, began.
+    StartedAt,
 }
 
 impl Role {
     /// All roles, with the names that columns have by default.
-    pub const ALL: [(&'static str, Self); 8] = [
+    pub const ALL: [(&'static str, Self); 9] = [
         ("status", Self::Status),
         ("create_at", Self::CreateAt),
         ("update_at", Self::UpdateAt),
@@ -75,6 +77,7 @@ impl Role {
         ("retry", Self::Retry),
         ("errors", Self::Errors),
         ("run_at", Self::RunAt),
+        ("started_at", Self::StartedAt),
     ];
 
     pub(crate) fn named(name: &str) -> Option<Self> {

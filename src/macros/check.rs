@@ -13,6 +13,7 @@ use diesel::deserialize::{FromSqlRow, Queryable};
 use diesel::expression::AsExpression;
 use diesel::prelude::*;
 use diesel::query_builder::AsChangeset;
+use diesel::sql_types::is_nullable::NotNull;
 use diesel::sql_types::{Nullable, SingleValue, SqlType, Text};
 
 use crate::db::connection_enum::ConnectionEnum;
@@ -107,6 +108,21 @@ pub const fn lock_at<C: Column<SqlType: FitsTime<C>>>() -> ColumnInfo {
 #[must_use]
 pub const fn run_at<C: Column<SqlType: FitsTime<C>>>() -> ColumnInfo {
     time::<C>(Role::RunAt)
+}
+
+/// See the message.
+#[diagnostic::on_unimplemented(
+    message = "column `{C}` must be a `Nullable<Timestamp>` (or `Nullable<Timestamptz>`; on MySQL `Nullable<Datetime>`), since a new row has no attempt, but it is `{Self}`",
+    label = "a column of this table does not fit"
+)]
+pub trait FitsStart<C>: FitsTime<C> {}
+#[diagnostic::do_not_recommend]
+impl<ST: SqlType<IsNull = NotNull>, C> FitsStart<C> for Nullable<ST> where Self: TimeColumn {}
+
+/// The column of the time when the last attempt began.
+#[must_use]
+pub const fn started_at<C: Column<SqlType: FitsStart<C>>>() -> ColumnInfo {
+    time::<C>(Role::StartedAt)
 }
 
 /// See the message.
@@ -228,10 +244,7 @@ pub const fn connections<C: ConnectionEnum>() {}
 )]
 pub trait Updates<T> {}
 #[diagnostic::do_not_recommend]
-impl<U: Default, T> Updates<T> for U where
-    for<'a> &'a U: AsChangeset<Target = T> + Insertable<T>
-{
-}
+impl<U: Default, T> Updates<T> for U where for<'a> &'a U: AsChangeset<Target = T> + Insertable<T> {}
 
 /// `U` can be written to table `T`.
 pub const fn updates<U: Updates<T>, T>() {}

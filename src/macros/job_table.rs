@@ -42,7 +42,7 @@ mod tracked;
 ///         updates: InvoiceUpdates,                  // the columns that the user sets
 ///         connections: [SqliteConnection],          // PgConnection, MysqlConnection, enums of them; each may have a #[cfg(…)]
 ///         // All that follows is optional, in this order:
-///         columns: {                                // own names; run_at only if the table has one
+///         columns: {                                // own names; run_at and started_at only if the table has them
 ///             status: state, create_at: created, update_at: changed, lock: lease, lock_at: lease_at,
 ///             retry: failures, errors: problems, run_at: not_before,
 ///         },
@@ -65,11 +65,14 @@ mod tracked;
 /// | `lock_at` | as `create_at`, nullable or not |
 /// | `retry` | any integer |
 /// | `errors` | `Json`, `Jsonb` or `Text`, nullable or not; eleven errors of 16 KiB, escaped: on MySQL `JSON` or `MEDIUMTEXT`, not `TEXT` |
-/// | `run_at` | as `lock_at`; a NULL is due |
+/// | `run_at`, if there is one | as `lock_at`; a NULL is due |
+/// | `started_at`, if there is one | as `create_at`, nullable: when the running or the last attempt began |
 ///
 /// The row type derives `Queryable` and `Selectable`, and need not hold the
 /// tracked columns. The `updates` type derives `Default`, `Insertable` and
-/// `AsChangeset`, and must not set a tracked column other than `run_at`. A
+/// `AsChangeset`, and must not set a tracked column other than `run_at`. A table that
+/// has no columns of the user's leaves `updates` out, and the calls take `()` in
+/// their place. A
 /// status type that converts into `i64` stands as a number in the SQL, which
 /// lets the database use a partial index.
 ///

@@ -14,7 +14,7 @@ macro_rules! __job_table_columns {
         $crate::__job_table_columns! {
             @next
             // roles
-            [status create_at update_at lock lock_at retry errors [run_at]]
+            [status create_at update_at lock lock_at retry errors [run_at] [started_at]]
             []
             { [$(($role: $name))*] $table $field }
         }
@@ -54,6 +54,9 @@ macro_rules! __job_table_columns {
     (@find [[run_at] $($roles:tt)*] [(run_at: $name:ident) $($rest:tt)*] [$($found:tt)*] $more:tt) => {
         $crate::__job_table_columns! { @next [$($roles)*] [$($found)* (run_at $name)] $more }
     };
+    (@find [[started_at] $($roles:tt)*] [(started_at: $name:ident) $($rest:tt)*] [$($found:tt)*] $more:tt) => {
+        $crate::__job_table_columns! { @next [$($roles)*] [$($found)* (started_at $name)] $more }
+    };
 
     // Another role's pair.
     (@find $roles:tt [$other:tt $($rest:tt)*] $found:tt $more:tt) => {
@@ -81,9 +84,10 @@ macro_rules! __job_table_role {
     (retry) => {};
     (errors) => {};
     (run_at) => {};
+    (started_at) => {};
     ($other:ident) => {
         ::core::compile_error! { ::core::concat!(
-            "job_table!: `", ::core::stringify!($other), "` is no tracked column; `columns` names status, create_at, update_at, lock, lock_at, retry, errors and run_at, as in `columns: { lock: my_column }`"
+            "job_table!: `", ::core::stringify!($other), "` is no tracked column; `columns` names status, create_at, update_at, lock, lock_at, retry, errors, run_at and started_at, as in `columns: { lock: my_column }`"
         ) }
     };
 }
