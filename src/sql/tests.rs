@@ -179,7 +179,7 @@ fn full_call<'a, J: Tracked>(
         },
         new_status: has("new_status").then_some(step.failed),
         updates: has("changes").then_some(updates),
-        new_rows: if has("new_key") { new_rows } else { &[] },
+        new_rows: if has("set_values") { new_rows } else { &[] },
         plain: Plain {
             tokens: match has("tokens") {
                 true => &["a", "b"],
@@ -237,7 +237,7 @@ fn page<J: TableOn<DB>, DB: Binds>(
     let mut page = String::new();
     let is_sent = |statement: &&&Statement| is_sent(dialect, statement.name);
     for statement in statements::ALL.iter().filter(is_sent) {
-        let is_one = std::ptr::eq(*statement, &statements::INSERT_ROW);
+        let is_one = matches!(statement.name, "INSERT_ROW" | "INSERT_WITHOUT_KEY");
         let new_rows = &[updates, updates][usize::from(is_one)..];
         let call = full_call::<J>(statement, keys, step, updates, new_rows);
         let text = text::<J, DB>(dialect, statement, &call).unwrap();

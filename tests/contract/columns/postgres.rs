@@ -146,8 +146,8 @@ fn a_new_row_that_a_trigger_drops_is_an_error() {
 
     let db = generated_mails();
     db.sql(
-        "CREATE FUNCTION none() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
-         CREATE TRIGGER drops BEFORE INSERT ON mails FOR EACH ROW EXECUTE FUNCTION none()",
+        "CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+         CREATE TRIGGER drops BEFORE INSERT ON mails FOR EACH ROW EXECUTE FUNCTION nothing()",
     );
 
     let error = Mail::create(&db.pool(1), to("ada")).unwrap_err();
