@@ -59,7 +59,8 @@ pub mod __private {
     }
     pub use crate::sql::call::Call;
     pub use crate::sql::columns::{
-        Columns, HasColumns, HasKeyColumns, IsNoNumber, IsNumber, NoColumn, Probe, key_column,
+        ColumnInfo, HasColumns, HasKeyColumns, IsNoNumber, IsNumber, Probe, has_run_at, info,
+        key_column, tracked_column_in,
     };
     pub use crate::sql::dialect::Dialect;
     pub use crate::sql::filter::{Filter, NotListed};
@@ -70,7 +71,8 @@ pub mod __private {
     pub use crate::sql::template::Statement;
     pub use crate::sql::texts::TableTexts;
     pub use crate::sql::typed::{
-        Fragments, TableOn, WithFragments, WithNewRows, read_column, read_row, with_new_rows,
+        Fragments, NoColumns, TableOn, WithFragments, WithNewRows, read_column, read_row,
+        with_keys_alone, with_new_rows,
     };
     pub use diesel;
 }

@@ -43,6 +43,7 @@ use crate::error::{Error, Result};
 pub struct TableInfo {
     schema: Option<String>,
     name: String,
+    full_name: String,
     key: Vec<KeyColumn>,
     columns: Vec<TrackedColumn>,
     retry: Integer,
@@ -75,11 +76,13 @@ pub enum Role {
     Errors,
     /// Before when the job does not start.
     RunAt,
+    /// When the running attempt, or the last one, began.
+    StartedAt,
 }
 
 impl Role {
     /// All roles, with the names that columns have by default.
-    pub const ALL: [(&'static str, Self); 8] = [
+    pub const ALL: [(&'static str, Self); 9] = [
         ("status", Self::Status),
         ("create_at", Self::CreateAt),
         ("update_at", Self::UpdateAt),
@@ -88,7 +91,13 @@ impl Role {
         ("retry", Self::Retry),
         ("errors", Self::Errors),
         ("run_at", Self::RunAt),
+        ("started_at", Self::StartedAt),
     ];
+
+    /// Whether a table need not have it.
+    pub(crate) fn is_optional(self) -> bool {
+        matches!(self, Self::RunAt | Self::StartedAt)
+    }
 
     pub(crate) fn named(name: &str) -> Option<Self> {
         let found = Self::ALL.iter().find(|(other, _)| *other == name);
@@ -178,8 +187,10 @@ impl TableInfo {
         errors: Document,
     ) -> Self {
         let mut path = unquoted(path);
+        let full_name = path.join(".");
         let name = path.pop().unwrap_or_default();
         let mut info = Self {
+            full_name,
             schema: path.pop(),
             name,
             key: key
@@ -295,6 +306,12 @@ impl TableInfo {
         self.schema.as_deref()
     }
 
+    /// The table's name, after its schema where it has one.
+    #[must_use]
+    pub fn full_name(&self) -> &str {
+        &self.full_name
+    }
+
     /// The table's name, without its schema.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -390,10 +407,7 @@ impl TableInfo {
 
 impl Display for TableInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(schema) = &self.schema {
-            write!(f, "{schema}.")?;
-        }
-        f.write_str(&self.name)
+        f.write_str(&self.full_name)
     }
 }
 

@@ -521,7 +521,7 @@ pub trait StatusTracked: Sized + 'static {
     where
         Self::Job: JobStore<D::Connection>,
     {
-        db.run(&Self::Job::TABLE, |conn, _| {
+        db.run(&Self::Job::table_name(), |conn, _| {
             Ok(Self::Job::rows_by_status(conn, status, limit, order)?)
         })
     }
@@ -536,7 +536,7 @@ pub trait StatusTracked: Sized + 'static {
     where
         Self::Job: JobStore<D::Connection>,
     {
-        db.run(&Self::Job::TABLE, |conn, _| {
+        db.run(&Self::Job::table_name(), |conn, _| {
             Ok(Self::Job::status_counts(conn)?)
         })
     }
@@ -796,7 +796,7 @@ pub(crate) fn step<S: StatusTracked>() -> Result<Step<StatusOf<S>>> {
         return Ok(step);
     };
     Err(Error::Misconfigured {
-        job: S::Job::TABLE.into(),
+        job: S::Job::table_name().into(),
         problem,
     })
 }

@@ -221,7 +221,7 @@ where
             let connections = self.pool.max_size() as usize;
             if connections < 2 {
                 return Err(Error::Misconfigured {
-                    job: S::Job::TABLE.into(),
+                    job: S::Job::table_name().into(),
                     problem: "a worker whose jobs run in transactions needs a pool of at least two connections, so that locks can be renewed while a transaction holds one: raise its `max_size`".into(),
                 });
             }
@@ -229,9 +229,10 @@ where
             let mut kept = Kept::of(&*self.pool)?;
             // A renewal on another connection would change the row after the
             // transaction began, and the database would refuse the transaction.
-            let takes_row = retry::run_on(&*self.pool, &mut kept, &S::Job::TABLE, |conn, _| {
-                Ok(conn.keeps_snapshots()?)
-            })?;
+            let takes_row =
+                retry::run_on(&*self.pool, &mut kept, &S::Job::table_name(), |conn, _| {
+                    Ok(conn.keeps_snapshots()?)
+                })?;
             (kept, takes_row)
         };
         self.work(kept, |job| transact::<S, C>(job, takes_row, &work))
@@ -247,7 +248,7 @@ where
         let threads = self.settings.threads;
         if threads > MOST_THREADS {
             return Err(Error::Misconfigured {
-                job: S::Job::TABLE.into(),
+                job: S::Job::table_name().into(),
                 problem: format!(
                     "a worker of {threads} threads; give it at most {MOST_THREADS} threads"
                 ),
@@ -255,7 +256,7 @@ where
         }
         let span = tracing::info_span!(
             "worker",
-            table = S::Job::TABLE,
+            table = S::Job::table_name(),
             step = std::any::type_name::<S>().rsplit("::").next(),
         );
         let _entered = span.enter();
@@ -279,7 +280,7 @@ where
         runtime.claim_first::<S>(facts)?;
         runtime::work::<S, _, _>(&runtime, kept, &run).map_err(|source| {
             Error::ThreadNotStarted {
-                job: S::Job::TABLE.into(),
+                job: S::Job::table_name().into(),
                 source,
             }
         })?;
@@ -380,7 +381,7 @@ fn is_still_held<T>(result: &TransactionResult<T>) -> bool {
 impl<S: JobStep, C: TrackerConnection> Debug for Worker<S, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Worker")
-            .field("table", &<S::Job as Tracked>::TABLE)
+            .field("table", &<S::Job as Tracked>::table_name())
             .field("settings", &self.settings)
             .finish_non_exhaustive()
     }

@@ -53,6 +53,9 @@
 //! | A row that nobody can read does not block others | `bad_rows` | `a_worker_runs_the_jobs_that_can_be_run_and_ends` |
 //! | Nor does one that cannot be claimed or expired | `neighbours` | `a_ready_row_that_cannot_be_claimed_does_not_block_its_batch` |
 //! | Nor does one that another transaction holds | `held_rows` | `the_next_job_is_one_that_nobody_holds` |
+//! | The database may make the key | `generated` | `a_new_row_has_the_key_that_the_database_made` |
+//! | An insert without a key is not repeated blindly | `ambiguous` | `a_row_without_its_key_is_created_once_or_its_outcome_is_unknown` |
+//! | `started_at` is the begin of the last attempt | `columns` | `each_claim_says_when_the_attempt_began_and_nothing_else_does` |
 //! | Enqueueing twice is harmless | `create` | `enqueueing_twice_is_harmless` |
 //! | Jobs are created in the caller's transaction | `create` | `jobs_commit_together_with_the_business_write` |
 //! | The next job is the one that has waited longest | `next` | `the_job_that_has_waited_longest_is_next` |
@@ -130,6 +133,11 @@ macro_rules! tracked_over {
     }) => {
         diesel_status_tracker::job_table! {
             $Job in $table { key: $key, status: $Status, updates: $Updates, connections: [$($Connection),+] $(, $($more)*)? }
+        }
+    };
+    ([$($Connection:ident),+] $Job:ident in $table:ident { key: $key:tt, status: $Status:ty $(, $($more:tt)*)? }) => {
+        diesel_status_tracker::job_table! {
+            $Job in $table { key: $key, status: $Status, connections: [$($Connection),+] $(, $($more)*)? }
         }
     };
 }

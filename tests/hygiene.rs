@@ -343,15 +343,17 @@ mod imported_usual_columns {
 }
 
 /// The rows of the next module: Diesel's derives do not work there.
+#[allow(dead_code)]
 mod rows {
     row!(pub(super) Job, JobUpdates of crate::schema::jobs { id, data });
     row!(pub(super) Composite, CompositeUpdates of crate::schema::names::update { key, updates });
+    row!(pub(super) Keys, NoUpdates of crate::schema::names::update { key, updates });
 }
 
 /// Nothing is in scope that was not imported.
 #[no_implicit_prelude]
 mod without_prelude {
-    use super::rows::{Composite, CompositeUpdates, Job, JobUpdates};
+    use super::rows::{Composite, CompositeUpdates, Job, JobUpdates, Keys};
 
     track! {
         Job in crate::schema::jobs { key: (id: ::std::string::String), status: i32, updates: JobUpdates, }
@@ -363,6 +365,12 @@ mod without_prelude {
     track! {
         Composite in crate::schema::names::update { key: (key: ::std::string::String, conn: i64), status: i32, updates: CompositeUpdates, }
         columns: { create_at: now, update_at: ago, lock: token, lock_at: guard, retry: step, run_at: limit },
+        status_field: none,
+    }
+
+    track! {
+        Keys in crate::schema::names::update { key: (key: ::std::string::String, conn: i64), status: i32, }
+        columns: { create_at: now, update_at: ago, lock: token, lock_at: guard, retry: step, started_at: limit },
         status_field: none,
     }
 }

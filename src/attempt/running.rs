@@ -79,7 +79,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
     ) -> Self {
         let span = tracing::info_span!(
             "attempt",
-            table = J::TABLE,
+            table = J::table_name(),
             key = ?claimed.key,
             step = std::any::type_name::<S>().rsplit("::").next(),
             attempt = claimed.retry.saturating_add(1),

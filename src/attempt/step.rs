@@ -25,14 +25,14 @@ pub(crate) fn updates_are_checked<J: JobStore<C>, C>() -> Result<()> {
     let sets_nothing = sets_nothing
         .unwrap_or(Ok(true))
         .map_err(|source| Error::Database {
-            job: J::TABLE.into(),
+            job: J::table_name().into(),
             source,
         })?;
     if sets_nothing {
         return Ok(());
     }
     Err(Error::Misconfigured {
-        job: J::TABLE.into(),
+        job: J::table_name().into(),
         problem: format!(
             "`{}::default()` sets a column, so each success would write over it; make each field an `Option`, and take out `treat_none_as_null`",
             std::any::type_name::<J::Updates>()

@@ -13,10 +13,12 @@ use diesel::deserialize::{FromSqlRow, Queryable};
 use diesel::expression::AsExpression;
 use diesel::prelude::*;
 use diesel::query_builder::AsChangeset;
+use diesel::sql_types::is_nullable::NotNull;
 use diesel::sql_types::{Nullable, SingleValue, SqlType, Text};
 
 use crate::db::connection_enum::ConnectionEnum;
-use crate::sql::columns::{ErrorsColumn, RetryColumn, TimeColumn};
+use crate::sql::columns::{ColumnInfo, ErrorsColumn, Holds, RetryColumn, TimeColumn};
+use crate::table_info::{Document, Integer, Role};
 
 /// Guards that hold: `Passed<{ guard(); true }>`. Where one does not, the
 /// compiler reports that and takes this type for an error.
@@ -55,12 +57,73 @@ impl<C> Missing for Existence<C> {}
     message = "column `{C}` must be a `Timestamp` or `Nullable<Timestamp>` (or `Timestamptz`; on MySQL `Datetime`), but it is `{Self}`",
     label = "a column of this table does not fit"
 )]
-pub trait FitsTime<C> {}
+pub trait FitsTime<C> {
+    /// Whether it has a time zone.
+    const ZONED: bool;
+    /// Whether it may be NULL.
+    const NULLABLE: bool;
+}
 #[diagnostic::do_not_recommend]
-impl<ST: TimeColumn, C> FitsTime<C> for ST {}
+impl<ST: TimeColumn, C> FitsTime<C> for ST {
+    const ZONED: bool = ST::ZONED;
+    const NULLABLE: bool = ST::NULLABLE;
+}
 
-/// The column holds a time or NULL.
-pub const fn time<C: Expression<SqlType: FitsTime<C>>>() {}
+/// A column that holds a time or NULL.
+const fn time<C: Column<SqlType: FitsTime<C>>>(role: Role) -> ColumnInfo {
+    let time = (
+        <C::SqlType as FitsTime<C>>::ZONED,
+        <C::SqlType as FitsTime<C>>::NULLABLE,
+    );
+    ColumnInfo::new::<C>(role, Holds::Time(time.0, time.1))
+}
+
+// One function a role, by its name.
+
+/// The column of the status. Whether it takes the codes is asked for each backend.
+#[must_use]
+pub const fn status<C: Column>() -> ColumnInfo {
+    ColumnInfo::new::<C>(Role::Status, Holds::Status)
+}
+
+/// The column of the time of creation.
+#[must_use]
+pub const fn create_at<C: Column<SqlType: FitsTime<C>>>() -> ColumnInfo {
+    time::<C>(Role::CreateAt)
+}
+
+/// The column of the last change.
+#[must_use]
+pub const fn update_at<C: Column<SqlType: FitsTime<C>>>() -> ColumnInfo {
+    time::<C>(Role::UpdateAt)
+}
+
+/// The column of the lock's time.
+#[must_use]
+pub const fn lock_at<C: Column<SqlType: FitsTime<C>>>() -> ColumnInfo {
+    time::<C>(Role::LockAt)
+}
+
+/// The column of the time before which a job does not start.
+#[must_use]
+pub const fn run_at<C: Column<SqlType: FitsTime<C>>>() -> ColumnInfo {
+    time::<C>(Role::RunAt)
+}
+
+/// See the message.
+#[diagnostic::on_unimplemented(
+    message = "column `{C}` must be a `Nullable<Timestamp>` (or `Nullable<Timestamptz>`; on MySQL `Nullable<Datetime>`), since a new row has no attempt, but it is `{Self}`",
+    label = "a column of this table does not fit"
+)]
+pub trait FitsStart<C>: FitsTime<C> {}
+#[diagnostic::do_not_recommend]
+impl<ST: SqlType<IsNull = NotNull>, C> FitsStart<C> for Nullable<ST> where Self: TimeColumn {}
+
+/// The column of the time when the last attempt began.
+#[must_use]
+pub const fn started_at<C: Column<SqlType: FitsStart<C>>>() -> ColumnInfo {
+    time::<C>(Role::StartedAt)
+}
 
 /// See the message.
 #[diagnostic::on_unimplemented(
@@ -71,32 +134,57 @@ pub trait FitsLock<C> {}
 #[diagnostic::do_not_recommend]
 impl<C> FitsLock<C> for Nullable<Text> {}
 
-/// The column holds a lock's token or NULL.
-pub const fn lock<C: Expression<SqlType: FitsLock<C>>>() {}
+/// The column of the lock's token.
+#[must_use]
+pub const fn lock<C: Column<SqlType: FitsLock<C>>>() -> ColumnInfo {
+    ColumnInfo::new::<C>(Role::Lock, Holds::Token)
+}
 
 /// See the message.
 #[diagnostic::on_unimplemented(
     message = "column `{C}` must be an integer (`SmallInt`, `Integer` or `BigInt`), not NULL, but it is `{Self}`",
     label = "a column of this table does not fit"
 )]
-pub trait FitsRetry<C> {}
+pub trait FitsRetry<C> {
+    /// Its size.
+    const KIND: Integer;
+}
 #[diagnostic::do_not_recommend]
-impl<ST: RetryColumn, C> FitsRetry<C> for ST {}
+impl<ST: RetryColumn, C> FitsRetry<C> for ST {
+    const KIND: Integer = ST::KIND;
+}
 
-/// The column holds a count.
-pub const fn retry<C: Expression<SqlType: FitsRetry<C>>>() {}
+/// The column of the failures in a row.
+#[must_use]
+pub const fn retry<C: Column<SqlType: FitsRetry<C>>>() -> ColumnInfo {
+    ColumnInfo::new::<C>(
+        Role::Retry,
+        Holds::Count(<C::SqlType as FitsRetry<C>>::KIND),
+    )
+}
 
 /// See the message.
 #[diagnostic::on_unimplemented(
     message = "column `{C}` must be `Json`, `Jsonb` or `Text`, nullable or not, but it is `{Self}`",
     label = "a column of this table does not fit"
 )]
-pub trait FitsErrors<C> {}
+pub trait FitsErrors<C> {
+    /// How it holds the document.
+    const KIND: Document;
+}
 #[diagnostic::do_not_recommend]
-impl<ST: ErrorsColumn, C> FitsErrors<C> for ST {}
+impl<ST: ErrorsColumn, C> FitsErrors<C> for ST {
+    const KIND: Document = ST::KIND;
+}
 
-/// The column holds the error document.
-pub const fn errors<C: Expression<SqlType: FitsErrors<C>>>() {}
+/// The column of the last errors.
+#[must_use]
+pub const fn errors<C: Column<SqlType: FitsErrors<C>>>() -> ColumnInfo {
+    ColumnInfo::new::<C>(
+        Role::Errors,
+        Holds::Document(<C::SqlType as FitsErrors<C>>::KIND),
+    )
+}
 
 /// See the message.
 #[diagnostic::on_unimplemented(
@@ -151,12 +239,12 @@ pub const fn connections<C: ConnectionEnum>() {}
 
 /// See the message.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be the `updates` of this table: derive `Default`, `diesel::Insertable` and `diesel::AsChangeset` for it, with `#[diesel(table_name = …)]`",
+    message = "`{Self}` cannot be the `updates` of this table: derive `Default`, `diesel::Insertable` and `diesel::AsChangeset` for it, with `#[diesel(table_name = …)]`, or leave `updates` out where you set no columns",
     label = "the `updates` type of this `job_table!`"
 )]
 pub trait Updates<T> {}
 #[diagnostic::do_not_recommend]
-impl<U, T> Updates<T> for U where for<'a> &'a U: AsChangeset<Target = T> + Insertable<T> {}
+impl<U: Default, T> Updates<T> for U where for<'a> &'a U: AsChangeset<Target = T> + Insertable<T> {}
 
 /// `U` can be written to table `T`.
 pub const fn updates<U: Updates<T>, T>() {}

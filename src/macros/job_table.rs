@@ -2,8 +2,8 @@
 //!
 //! How it works: the macro matches its entries once and hands them down as
 //! token trees. `columns` gives every tracked column its name, `tracked`
-//! writes what does not depend on a connection, and `store` writes the SQL
-//! statements, once for each connection; `backends` holds what differs from
+//! writes what does not depend on a connection, and `store` how the user's types
+//! are bound and read, once for each connection; `backends` holds what differs from
 //! one to the other. All generated items live in one `const _`, so that
 //! nothing but the impls is visible outside. The macros that are not
 //! `job_table!` itself are hidden, and may change at any time.
@@ -42,7 +42,7 @@ mod tracked;
 ///         updates: InvoiceUpdates,                  // the columns that the user sets
 ///         connections: [SqliteConnection],          // PgConnection, MysqlConnection, enums of them; each may have a #[cfg(…)]
 ///         // All that follows is optional, in this order:
-///         columns: {                                // own names; run_at only if the table has one
+///         columns: {                                // own names; run_at and started_at only if the table has them
 ///             status: state, create_at: created, update_at: changed, lock: lease, lock_at: lease_at,
 ///             retry: failures, errors: problems, run_at: not_before,
 ///         },
@@ -65,11 +65,14 @@ mod tracked;
 /// | `lock_at` | as `create_at`, nullable or not |
 /// | `retry` | any integer |
 /// | `errors` | `Json`, `Jsonb` or `Text`, nullable or not; eleven errors of 16 KiB, escaped: on MySQL `JSON` or `MEDIUMTEXT`, not `TEXT` |
-/// | `run_at` | as `lock_at`; a NULL is due |
+/// | `run_at`, if there is one | as `lock_at`; a NULL is due |
+/// | `started_at`, if there is one | as `create_at`, nullable: when the running or the last attempt began |
 ///
 /// The row type derives `Queryable` and `Selectable`, and need not hold the
 /// tracked columns. The `updates` type derives `Default`, `Insertable` and
-/// `AsChangeset`, and must not set a tracked column other than `run_at`. A
+/// `AsChangeset`, and must not set a tracked column other than `run_at`. A table that
+/// has no columns of the user's leaves `updates` out, and the calls take `()` in
+/// their place. A
 /// status type that converts into `i64` stands as a number in the SQL, which
 /// lets the database use a partial index.
 ///
@@ -91,19 +94,33 @@ macro_rules! job_table {
     ($Job:ident in $($table:ident)::+ {
         key: $key:tt,
         status: $Status:ty,
-        updates: $Updates:ty,
-        connections: [$($(#[$only:meta])* $Connection:ident),+ $(,)?]
-        $(, columns: $columns:tt)?
+        $(updates: $Updates:ty,)?
+        connections: [$($(#[$only:meta])* $($Connection:ident)::+),+ $(,)?]
+        $(, columns: { $($role:ident : $column:ident),* $(,)? })?
         $(, order_by: $order_by:tt)?
         $(, steps: [$($Step:ty),* $(,)?])?
         $(, status_field: $field:ident)?
         $(,)?
     }) => {
         $($($crate::__job_table_codes! { $Step })*)?
-        $crate::__job_table_columns! {
-            [$($columns)?]
-            { $Job [$($table)::+] $key [$Status] [$Updates] [$([$(#[$only])*] $Connection)+] [$($order_by)?] [$($field)?] }
-        }
+        // The user's types are named in this block only, whose own names begin with
+        // `JobTable`: further in they go by these, and no name of the macro's can
+        // stand for one of the user's.
+        const _: () = {
+            type JobTableRow = $Job;
+            type JobTableStatus = $Status;
+            $crate::__job_table_updates! { [$($table)::+] [$($Updates)?] }
+            $crate::__job_table_key! { @struct $key }
+            $crate::__job_table_key! { @struct_of_columns $key }
+            $crate::__job_table_columns! { [$($(($role: $column))*)?] [$($table)::+] [$($field)?] }
+            $crate::__job_table_has_key_columns! { [$($table)::+] $key }
+            $crate::__job_table_tracked! { [$($table)::+] $key [$($order_by)?] }
+            $crate::__job_table_backends! {
+                [$({ [$(#[$only])*] $($Connection)::+ })+]
+                [$({ [$(#[$only])*] $($Connection)::+ })+]
+                { $key [$($order_by)?] [$($Updates)?; $($table)::+] }
+            }
+        };
     };
     ($Job:ident in $($table:ident)::+ { $($entries:tt)* }) => {
         $crate::__job_table_misfit! { $($entries)* }

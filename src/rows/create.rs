@@ -47,12 +47,12 @@ pub(crate) fn without_key<D: Database, J: JobStore<D::Connection>>(
     step: &Step<J::Status>,
 ) -> Result<J> {
     let refused = |problem: String| Error::NotCreated {
-        job: J::TABLE.into(),
+        job: J::table_name().into(),
         problem,
         source: None,
     };
     let mut tells_key = true;
-    let created = db.run(&J::TABLE, |conn, _| {
+    let created = db.run(&J::table_name(), |conn, _| {
         let dialect = J::dialect(conn);
         tells_key = dialect.tells_made_key(J::info());
         if !tells_key {
@@ -162,7 +162,7 @@ pub(crate) fn many<D: Database, J: JobStore<D::Connection>>(
         return Ok(0);
     }
     let mut repeatable = true;
-    let created = db.run(&J::TABLE, |conn, maybe_applied| {
+    let created = db.run(&J::table_name(), |conn, maybe_applied| {
         let mut given = 0;
         let created = conn.write_transaction(|conn| {
             let mut created = 0;
@@ -193,6 +193,6 @@ pub(crate) fn many<D: Database, J: JobStore<D::Connection>>(
         }
     });
     let created = created.map_err(not_created::<J>)?;
-    tracing::debug!(table = J::TABLE, created, "created");
+    tracing::debug!(table = J::table_name(), created, "created");
     Ok(created)
 }

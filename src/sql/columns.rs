@@ -15,28 +15,50 @@ use diesel::sql_types::{BigInt, Json, Jsonb, Nullable, SmallInt, SqlType, Text, 
 
 use crate::table_info::{Document, Integer, Role, TableInfo};
 
-/// The types of the tracked columns of one table, without those of the key.
+/// One tracked column.
 #[derive(Debug, Clone, Copy)]
-pub struct Columns<Status, CreateAt, UpdateAt, Lock, LockAt, Retry, Errors, RunAt>(
-    #[allow(clippy::type_complexity)]
-    PhantomData<(
-        Status,
-        CreateAt,
-        UpdateAt,
-        Lock,
-        LockAt,
-        Retry,
-        Errors,
-        RunAt,
-    )>,
-);
+pub struct ColumnInfo {
+    role: Role,
+    name: &'static str,
+    holds: Holds,
+    /// The path of Diesel's column type.
+    path: fn() -> &'static str,
+}
+
+/// What a tracked column holds, as far as the statements depend on it.
+#[derive(Debug, Clone, Copy)]
+pub enum Holds {
+    /// A status code.
+    Status,
+    /// The token of a lock.
+    Token,
+    /// A time: whether with a time zone, and whether it may be NULL.
+    Time(bool, bool),
+    /// A number of retries.
+    Count(Integer),
+    /// The error document.
+    Document(Document),
+}
+
+impl ColumnInfo {
+    /// Column `C` in this role.
+    #[must_use]
+    pub const fn new<C: Column>(role: Role, holds: Holds) -> Self {
+        Self {
+            role,
+            name: C::NAME,
+            holds,
+            path: std::any::type_name::<C>,
+        }
+    }
+}
 
 /// Where the generated code finds the columns of the table of `Self`.
 pub trait HasColumns {
-    /// The tracked columns.
-    type Columns;
-    /// That of the status.
+    /// The column of the status.
     type Status;
+    /// All that are tracked.
+    const COLUMNS: &'static [ColumnInfo];
 }
 
 /// The same, of the columns of the key. Some may be tracked columns too.
@@ -45,77 +67,48 @@ pub trait HasKeyColumns {
     type Columns;
 }
 
-/// A column that the table does not have.
-#[derive(Debug, Clone, Copy)]
-pub struct NoColumn;
-
-/// A column that holds times and that a table need not have.
-pub trait OptionalTime {
-    /// Its name, whether it has a time zone, and whether it may hold NULL.
-    const NAMED: Option<(&'static str, bool, bool)>;
-}
-
-impl OptionalTime for NoColumn {
-    const NAMED: Option<(&'static str, bool, bool)> = None;
-}
-
-impl<C: Column<SqlType: TimeColumn>> OptionalTime for C {
-    const NAMED: Option<(&'static str, bool, bool)> =
-        Some((C::NAME, C::SqlType::ZONED, C::SqlType::NULLABLE));
-}
-
-impl<S, C, U, L, A, R, E, RunAt> Columns<S, C, U, L, A, R, E, RunAt>
-where
-    S: Column,
-    C: Column<SqlType: TimeColumn>,
-    U: Column<SqlType: TimeColumn>,
-    L: Column,
-    A: Column<SqlType: TimeColumn>,
-    R: Column<SqlType: RetryColumn>,
-    E: Column<SqlType: ErrorsColumn>,
-    RunAt: OptionalTime,
-{
-    /// What is known of the table with these columns, whose key has these
-    /// names, each with whether it is text.
-    pub fn info<T>(table: T, key: &[(&'static str, bool)]) -> TableInfo
-    where
-        T: QuerySource<FromClause: QueryFragment<SomeBackend>>,
-    {
-        let mut columns = vec![
-            (Role::Status, S::NAME, false, false),
-            (
-                Role::CreateAt,
-                C::NAME,
-                C::SqlType::ZONED,
-                C::SqlType::NULLABLE,
-            ),
-            (
-                Role::UpdateAt,
-                U::NAME,
-                U::SqlType::ZONED,
-                U::SqlType::NULLABLE,
-            ),
-            (Role::Lock, L::NAME, false, false),
-            (
-                Role::LockAt,
-                A::NAME,
-                A::SqlType::ZONED,
-                A::SqlType::NULLABLE,
-            ),
-            (Role::Retry, R::NAME, false, false),
-            (Role::Errors, E::NAME, false, false),
-        ];
-        if let Some((name, is_zoned, is_nullable)) = RunAt::NAMED {
-            columns.push((Role::RunAt, name, is_zoned, is_nullable));
+/// Whether a job of the table can wait.
+#[must_use]
+pub const fn has_run_at(columns: &[ColumnInfo]) -> bool {
+    let mut n = 0;
+    while n < columns.len() {
+        if matches!(columns[n].role, Role::RunAt) {
+            return true;
         }
-        TableInfo::new(
-            &path_of(table),
-            key,
-            &columns,
-            R::SqlType::KIND,
-            E::SqlType::KIND,
-        )
+        n += 1;
     }
+    false
+}
+
+/// What is known of the table of `J`, whose key has these names, each with
+/// whether it is text.
+pub fn info<J, T>(table: T, key: &[(&'static str, bool)]) -> TableInfo
+where
+    J: HasColumns,
+    T: QuerySource<FromClause: QueryFragment<SomeBackend>>,
+{
+    table_info(J::COLUMNS, &path_of(table), key)
+}
+
+fn table_info(columns: &[ColumnInfo], path: &str, key: &[(&str, bool)]) -> TableInfo {
+    let mut retry = None;
+    let mut errors = None;
+    let mut named = Vec::new();
+    for column in columns {
+        let (is_zoned, is_nullable) = match column.holds {
+            Holds::Time(is_zoned, is_nullable) => (is_zoned, is_nullable),
+            _ => (false, false),
+        };
+        match column.holds {
+            Holds::Count(kind) => retry = Some(kind),
+            Holds::Document(kind) => errors = Some(kind),
+            _ => {}
+        }
+        named.push((column.role, column.name, is_zoned, is_nullable));
+    }
+    // `job_table!` always names both.
+    let retry = retry.unwrap_or(<diesel::sql_types::Integer as RetryColumn>::KIND);
+    TableInfo::new(path, key, &named, retry, errors.unwrap_or(Document::Json))
 }
 
 /// The table's path as Diesel writes it. That cannot fail: the names are
@@ -265,21 +258,23 @@ pub trait IsNoNumber {
 
 impl<S, ST> IsNoNumber for &Probe<S, ST> {}
 
-impl<S, C, U, L, A, R, E, RunAt> Columns<S, C, U, L, A, R, E, RunAt> {
-    /// A tracked column, or one of the key's, that the changeset type `Changes`
-    /// sets, if there is one: its type names the columns that it sets. `run_at` is
-    /// the user's to set.
-    pub fn set_by<Changes, K>() -> Option<&'static str> {
-        let set: Vec<_> = column_paths::<Changes>().collect();
-        let tracked = column_paths::<(S, C, U, L, A, R, E, K)>().find(|path| set.contains(path))?;
-        tracked.rsplit("::").next()
-    }
+/// A tracked column of `J`, or one of its key, that the changeset type `Changes`
+/// sets, if there is one: its type names the columns that it sets. `run_at` is
+/// the user's to set.
+#[must_use]
+pub fn tracked_column_in<J: HasColumns + HasKeyColumns, Changes>() -> Option<&'static str> {
+    let set: Vec<_> = column_paths(std::any::type_name::<Changes>()).collect();
+    let is_ours = |column: &&ColumnInfo| column.role != Role::RunAt;
+    let tracked = J::COLUMNS.iter().filter(is_ours);
+    let tracked = tracked.flat_map(|column| column_paths((column.path)()));
+    let key = column_paths(std::any::type_name::<J::Columns>());
+    let found = tracked.chain(key).find(|path| set.contains(path))?;
+    found.rsplit("::").next()
 }
 
 /// The paths of Diesel columns in the name of a type.
-fn column_paths<T>() -> impl Iterator<Item = &'static str> {
+fn column_paths(name: &'static str) -> impl Iterator<Item = &'static str> {
     let is_path = |c: char| c.is_alphanumeric() || matches!(c, '_' | ':');
-    std::any::type_name::<T>()
-        .split(move |c| !is_path(c))
+    name.split(move |c| !is_path(c))
         .filter(|word| word.contains("::columns::"))
 }

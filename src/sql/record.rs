@@ -65,10 +65,10 @@ impl Field {
         match self {
             Self::Row => 0,
             Self::Key => info.key_columns().len(),
-            Self::RunAt | Self::Shown(Role::RunAt) => {
-                usize::from(info.column(Role::RunAt).is_some())
+            _ => {
+                let is_there = |role| info.column(role).is_some();
+                usize::from(self.role().is_none_or(is_there))
             }
-            _ => 1,
         }
     }
 }

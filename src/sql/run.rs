@@ -84,7 +84,7 @@ pub fn dialect_of<C: ConnectionEnum>(conn: &mut C) -> &'static Dialect {
 
 /// The error where an enum holds a connection that `connections` does not list.
 pub fn not_listed<J: Tracked>(inner: &InnerConnection<'_>) -> Error {
-    NotListed::error(J::TABLE, inner)
+    NotListed::error(J::table_name(), inner)
 }
 
 /// Sends a statement with the values of `call`, and tells how many rows it changed.

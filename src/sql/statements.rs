@@ -3,7 +3,8 @@
 //! A text has named parts, each a word after a colon:
 //!
 //! - **a column**, by its role: `:status`, `:create_at`, `:update_at`, `:lock`,
-//!   `:lock_at`, `:retry`, `:errors`, `:run_at`; and the columns of the key:
+//!   `:lock_at`, `:retry`, `:errors`, `:run_at`, `:started_at`; and the
+//!   columns of the key:
 //!   `:key`, after the table's name `:table_key`, of the rows that were picked
 //!   `:picked_key`;
 //! - **a recurring part**, from [`PARTS`] below: `:ready`, `:held`, `:claim`, …;
@@ -100,7 +101,7 @@ pub(super) const PARTS: &[(&str, &str)] = &[
     // What is written.
     (
         "claim",
-        ":status = :in_progress, :lock = :token, :lock_at = :stamp, :update_at = :stamp",
+        ":status = :in_progress, :lock = :token, :lock_at = :stamp, :update_at = :stamp[, :started_at = :stamp]",
     ),
     (
         "success",

@@ -214,7 +214,7 @@ impl<J: Tracked> TableRows for Typed<J> {
     type Code = J::Status;
 
     fn table(&self) -> &str {
-        J::TABLE
+        J::table_name()
     }
 
     fn info(&self) -> &TableInfo {

@@ -18,10 +18,14 @@ pub trait Tracked: Sized {
     type Status: Copy + PartialEq + Debug + Send + Sync + 'static;
     /// The columns that the user sets.
     type Updates: Default;
-    /// The table's name, for people.
-    const TABLE: &'static str;
     /// What is known of the table.
     fn info() -> &'static TableInfo;
+    /// The table's name in messages and in the log: with its schema, if it is not in
+    /// the default one.
+    #[must_use]
+    fn table_name() -> &'static str {
+        Self::info().full_name()
+    }
     /// A status code as a number, where the column holds numbers.
     #[doc(hidden)]
     fn number(status: Self::Status) -> Option<i64>;
@@ -48,7 +52,7 @@ pub(crate) struct JobName<'a, J: Tracked>(pub(crate) &'a J::Key);
 
 impl<J: Tracked> Display for JobName<'_, J> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {:?}", J::TABLE, self.0)
+        write!(f, "{} {:?}", J::table_name(), self.0)
     }
 }
 

@@ -102,6 +102,28 @@ pub fn with_new_rows<T: Table, V: InsertValues<DB, T>, DB: Backend>(
     run(&rows.collect::<Vec<_>>())
 }
 
+/// What a table without columns of the user's sets.
+#[derive(Debug, Clone, Copy)]
+pub struct NoColumns;
+
+impl<DB: Backend> QueryFragment<DB> for NoColumns {
+    fn walk_ast<'b>(&'b self, _: AstPass<'_, 'b, DB>) -> QueryResult<()> {
+        Ok(())
+    }
+}
+
+/// Gives `run` as many new rows, without columns of the user's.
+pub fn with_keys_alone<DB: Backend>(
+    rows: &[&()],
+    run: &mut WithNewRows<'_, DB>,
+) -> QueryResult<()> {
+    let new_row = |_: &&()| NewRow {
+        columns: &NoColumns,
+        values: &NoColumns,
+    };
+    run(&rows.iter().map(new_row).collect::<Vec<NewRow<'_, DB>>>())
+}
+
 impl<DB: Backend> Clone for Fragments<'_, DB> {
     fn clone(&self) -> Self {
         *self

@@ -188,10 +188,10 @@ impl<'a> Writer<'a> {
             }),
             Slot::NewCreateAt => self.text(&self.name(Role::CreateAt).alone),
             Slot::Created | Slot::CreateNow => self.time(Reading::Now, Role::CreateAt),
-            Slot::MadeKey => {
-                let made = self.info.made_key_column();
-                self.text(made.map_or("", |column| &key[column].alone));
-            }
+            Slot::MadeKey => match self.info.made_key_column() {
+                Some(column) => self.text(&key[column].alone),
+                None => self.parts.push(Part::Slot(slot)),
+            },
             Slot::UpdateNow => self.time(Reading::Now, Role::UpdateAt),
             Slot::Never => self.text(match self.info.is_nullable(Role::LockAt) {
                 true => "NULL",

@@ -16,6 +16,7 @@ impl TableBuilder {
         Self {
             info: TableInfo {
                 schema: None,
+                full_name: name.clone(),
                 name,
                 key: Vec::new(),
                 columns: Vec::new(),
@@ -35,7 +36,9 @@ impl TableBuilder {
     /// The schema; on MySQL the database. Without it, the session's own.
     #[must_use]
     pub fn schema(mut self, schema: impl Into<String>) -> Self {
-        self.info.schema = Some(schema.into());
+        let schema = schema.into();
+        self.info.full_name = format!("{schema}.{}", self.info.name);
+        self.info.schema = Some(schema);
         self
     }
 
@@ -50,11 +53,11 @@ impl TableBuilder {
         self
     }
 
-    /// The column with this role. A `lock_at` and a `run_at` hold NULL, other
-    /// times do not; none has a time zone: see [`time`](Self::time).
+    /// The column with this role. `lock_at`, `run_at` and `started_at` hold NULL,
+    /// other times do not; none has a time zone: see [`time`](Self::time).
     #[must_use]
     pub fn column(self, role: Role, name: impl Into<String>) -> Self {
-        let is_nullable = matches!(role, Role::Lock | Role::LockAt | Role::RunAt);
+        let is_nullable = role.is_optional() || matches!(role, Role::Lock | Role::LockAt);
         self.with(TrackedColumn {
             role,
             name: name.into(),
@@ -68,7 +71,7 @@ impl TableBuilder {
     #[must_use]
     pub fn usual_columns(mut self) -> Self {
         for (name, role) in Role::ALL {
-            if role != Role::RunAt && self.info.tracked(role).is_none() {
+            if !role.is_optional() && self.info.tracked(role).is_none() {
                 self = self.column(role, name);
             }
         }
@@ -154,7 +157,7 @@ impl TableBuilder {
                 .filter(|column| column.role == role)
                 .count()
             {
-                0 if role == Role::RunAt => {}
+                0 if role.is_optional() => {}
                 0 => {
                     return Some(format!(
                         "no column has the role `{usual}`: name the one that has it"

@@ -35,7 +35,7 @@ impl StepInfo {
         let name = path.rsplit("::").next().unwrap_or(path);
         let code = |status| {
             code(status).ok_or_else(|| Error::Misconfigured {
-                job: S::Job::TABLE.into(),
+                job: S::Job::table_name().into(),
                 problem: format!(
                     "the status {status:?} of step `{name}` is no number: use `StepInfo::of_text`, which is told what the column holds"
                 ),

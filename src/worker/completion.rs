@@ -425,7 +425,7 @@ fn write_together<J: JobStore<C>, C: TrackerConnection>(
     let pool = first.job.pool.clone();
     let plan = Plan::of(group);
     let mut tries = 0;
-    let written = retry::run(&*pool, &J::TABLE, |conn: &mut C, maybe_applied| {
+    let written = retry::run(&*pool, &J::table_name(), |conn: &mut C, maybe_applied| {
         if maybe_applied {
             return Ok(None);
         }
@@ -442,7 +442,7 @@ fn write_together<J: JobStore<C>, C: TrackerConnection>(
             Err(error)
                 if tries >= TRIES_TOGETHER && retry::judge(conn, &error) == Verdict::Transient =>
             {
-                tracing::warn!(table = J::TABLE, %error, "outcomes of attempts are written one by one");
+                tracing::warn!(table = J::table_name(), %error, "outcomes of attempts are written one by one");
                 Ok(Some(Vec::new()))
             }
             other => other.map(Some).map_err(Fault::Database),

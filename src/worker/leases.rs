@@ -86,7 +86,7 @@ pub(super) fn renew<J: JobStore<C>, C: TrackerConnection>(
     for chunk in leases.chunks(bulk::CHUNK) {
         let mut asked_at = Instant::now();
         let mut tries = 0;
-        let renewed = retry::run_on(&**pool, kept, &J::TABLE, |conn: &mut C, _| {
+        let renewed = retry::run_on(&**pool, kept, &J::table_name(), |conn: &mut C, _| {
             asked_at = Instant::now();
             tries += 1;
             let mode = Mode::of_try(conn, tries);
@@ -120,7 +120,11 @@ pub(super) fn renew<J: JobStore<C>, C: TrackerConnection>(
                 }
             }
         }
-        tracing::debug!(table = J::TABLE, locks = chunk.len(), "locks renewed");
+        tracing::debug!(
+            table = J::table_name(),
+            locks = chunk.len(),
+            "locks renewed"
+        );
     }
     Ok(held)
 }

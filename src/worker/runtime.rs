@@ -318,7 +318,7 @@ where
     J::Updates: Send,
     C: TrackerConnection,
 {
-    let named = |name: &str| thread::Builder::new().name(format!("{} {name}", J::TABLE));
+    let named = |name: &str| thread::Builder::new().name(format!("{} {name}", J::table_name()));
     thread::scope(|scope| {
         let renewal = named("renewal").spawn_scoped(scope, || runtime.renew(kept));
         let expiry = named("expiry").spawn_scoped(scope, || runtime.expire());

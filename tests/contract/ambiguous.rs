@@ -9,6 +9,7 @@ use diesel_status_tracker::{Error, RunningJob, StatusTracked};
 use serde_json::json;
 
 use super::database::{TestConnection, TestDb, TestPool, pool_at};
+use super::generated::{Mail, all, generated_mails, to};
 use super::jobs::{Job, JobUpdates, Status, assert_names, data, history, jobs, row};
 use super::own_statements::{CLAIM, CLAIM_NEXT};
 use super::pools::{Event, Log, pool_with};
@@ -329,4 +330,53 @@ fn more_rows_than_can_be_retried_are_all_created_or_none_or_the_outcome_is_unkno
         create_many(&scene, MORE);
         assert!(!scene.proxy.spare());
     }
+}
+
+#[test]
+fn a_row_without_its_key_is_created_once_or_its_outcome_is_unknown() {
+    let mut unknown = 0;
+    for turn in [Turn::Request, Turn::Answer] {
+        for n in 1.. {
+            let db = generated_mails();
+            let proxy = Proxy::to(db.url());
+            let pool = pool_at(proxy.url(), 1, Duration::from_secs(30));
+            // All statements are prepared.
+            Mail::create(&pool, to("grace")).unwrap();
+            proxy.cut(turn, n);
+
+            let created = Mail::create(&pool, to("ada"));
+
+            let ada = all(&db).len() - 1;
+            match created {
+                Ok(mail) => assert_eq!((all(&db).last(), ada), (Some(&mail), 1)),
+                Err(Error::OutcomeUnknown { .. }) => {
+                    unknown += 1;
+                    assert!(ada <= 1);
+                }
+                Err(ref other) => panic!("{other:?}"),
+            }
+            if proxy.spare() {
+                break;
+            }
+        }
+    }
+    assert!(unknown > 0);
+}
+
+#[test]
+fn through_a_connection_that_breaks_a_row_without_its_key_is_not_said_to_be_missing() {
+    let db = generated_mails();
+    let proxy = Proxy::to(db.url());
+    let mut conn = TestConnection::establish(proxy.url()).unwrap();
+    Mail::create(&mut conn, to("grace")).unwrap();
+    let before = proxy.requests();
+    Mail::create(&mut conn, to("grace")).unwrap();
+    let last = proxy.requests() - before;
+
+    proxy.cut(Turn::Answer, last);
+    let error = Mail::create(&mut conn, to("ada")).unwrap_err();
+
+    assert!(!proxy.spare());
+    assert_err!(error, OutcomeUnknown);
+    assert_eq!(all(&db).len(), 3);
 }

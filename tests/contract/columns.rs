@@ -11,6 +11,8 @@ use super::database::{TestConnection, TestDb};
 pub mod own_names;
 mod own_types;
 mod partitioned;
+mod started_at;
+mod without_updates;
 
 /// What is seen of the one row of a table by plain Diesel: status, the lock,
 /// failures in a row, and the errors.

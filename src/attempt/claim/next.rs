@@ -72,7 +72,7 @@ pub(crate) fn next<S: 'static, J: JobStore<C>, C: TrackerConnection>(
             }
             // The caller gets those that are claimed.
             Err(error) if !next.jobs.is_empty() => {
-                tracing::warn!(table = J::TABLE, %error, "fewer jobs are claimed than were asked for");
+                tracing::warn!(table = J::table_name(), %error, "fewer jobs are claimed than were asked for");
                 break;
             }
             Err(error) => return Err(error),
@@ -90,7 +90,7 @@ pub(super) fn claim<S: 'static, J: JobStore<C>, C: TrackerConnection>(
     let mut token = new_token();
     let mut tries = 0;
     let mut asked_at = Instant::now();
-    let batch = retry::run(&**pool, &J::TABLE, |conn, _| {
+    let batch = retry::run(&**pool, &J::table_name(), |conn, _| {
         tries += 1;
         if tries > 1 {
             // An earlier try may have been applied although its answer was lost. Or
@@ -135,7 +135,7 @@ fn together_or_alone<C: TrackerConnection, J: JobStore<C>>(
         Err(Undecodable(_)) => (held_by(conn, token, step)?, false),
         // The database refuses the whole batch because of one row.
         Err(error) if retry::judge(conn, &error) == Verdict::Permanent => {
-            tracing::debug!(table = J::TABLE, %error, "not claimed together");
+            tracing::debug!(table = J::table_name(), %error, "not claimed together");
             (held_by(conn, token, step)?, true)
         }
         other => (other?, false),

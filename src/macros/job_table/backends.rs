@@ -4,10 +4,10 @@
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __job_table_backends {
-    ([$([$($only:tt)*] $Connection:ident)+] $all:tt $model:tt) => {
+    ([$({ [$($only:tt)*] $($Connection:tt)+ })+] $all:tt $model:tt) => {
         $(
             $($only)*
-            $crate::__job_table_backend! { $Connection $all $model }
+            $crate::__job_table_backend! { $all $model $($Connection)+ }
         )+
     };
 }
@@ -21,17 +21,23 @@ macro_rules! __job_table_backends {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __job_table_backend {
-    (SqliteConnection $all:tt $model:tt) => {
+    ($all:tt $model:tt SqliteConnection) => {
         $crate::__job_table_sqlite! { $model }
     };
-    (PgConnection $all:tt $model:tt) => {
+    ($all:tt $model:tt PgConnection) => {
         $crate::__job_table_postgres! { $model }
     };
-    (MysqlConnection $all:tt $model:tt) => {
+    ($all:tt $model:tt MysqlConnection) => {
         $crate::__job_table_mysql! { $model }
     };
-    ($Enum:ident $all:tt $model:tt) => {
+    ($all:tt $model:tt $Enum:ident) => {
         $crate::__job_table_enum! { $Enum [] $all }
+    };
+    ($all:tt $model:tt $($path:tt)+) => {
+        ::core::compile_error! { ::core::concat!(
+            "job_table!: `connections` takes bare names, and `", ::core::stringify!($($path)+),
+            "` is a path: write SqliteConnection, PgConnection or MysqlConnection, or import the enum of them and write its name"
+        ) }
     };
 }
 
@@ -42,16 +48,16 @@ macro_rules! __job_table_backend {
 macro_rules! __job_table_enum {
     // First the connections are collected, each with the name that it has in
     // `InnerConnection`, and one for those of its kind that the enum may hold.
-    ($Enum:ident [$($found:tt)*] [$only:tt SqliteConnection $($rest:tt)*]) => {
+    ($Enum:ident [$($found:tt)*] [{ $only:tt SqliteConnection } $($rest:tt)*]) => {
         $crate::__job_table_enum! { $Enum [$($found)* $only Sqlite SqliteConnection JobTableSqlite;] [$($rest)*] }
     };
-    ($Enum:ident [$($found:tt)*] [$only:tt PgConnection $($rest:tt)*]) => {
+    ($Enum:ident [$($found:tt)*] [{ $only:tt PgConnection } $($rest:tt)*]) => {
         $crate::__job_table_enum! { $Enum [$($found)* $only Postgres PgConnection JobTablePostgres;] [$($rest)*] }
     };
-    ($Enum:ident [$($found:tt)*] [$only:tt MysqlConnection $($rest:tt)*]) => {
+    ($Enum:ident [$($found:tt)*] [{ $only:tt MysqlConnection } $($rest:tt)*]) => {
         $crate::__job_table_enum! { $Enum [$($found)* $only Mysql MysqlConnection JobTableMysql;] [$($rest)*] }
     };
-    ($Enum:ident $found:tt [$only:tt $other:ident $($rest:tt)*]) => {
+    ($Enum:ident $found:tt [$other:tt $($rest:tt)*]) => {
         $crate::__job_table_enum! { $Enum $found [$($rest)*] }
     };
     ($Enum:ident [] []) => {

@@ -21,6 +21,6 @@ macro_rules! __job_table_misfit {
     (@value , $name:ident: $($rest:tt)*) => { $crate::__job_table_misfit! { $name: $($rest)* } };
     (@value $skipped:tt $($rest:tt)*) => { $crate::__job_table_misfit! { @value $($rest)* } };
     ($($other:tt)*) => {
-        ::core::compile_error! { "job_table! expects `Row in table { key: (column: Type), status: Type, updates: Type, connections: [SqliteConnection] }`, with, if need be and in this order at the end, `columns: { … }`, `order_by: (…)`, `steps: [ … ]`, `status_field: name`" }
+        ::core::compile_error! { "job_table! expects `Row in table { key: (column: Type), status: Type, updates: Type, connections: [SqliteConnection] }`, with, if need be and in this order at the end, `columns: { lock: my_column }`, `order_by: (…)`, `steps: [ … ]`, `status_field: name`; a table without columns of yours leaves `updates` out" }
     };
 }

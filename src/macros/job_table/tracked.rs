@@ -1,212 +1,69 @@
 //! What is generated once, whatever the connections.
 
-/// The columns, their checks, the key and `Tracked`; then a store for each
-/// connection.
-///
-/// The user's types are named in the outer block only, whose own names begin
-/// with `JobTable`: further in they go by these, and no name of the macro's
-/// can stand for one of the user's.
+/// `Tracked`. The names that begin with `JobTable` are those of the block that
+/// `job_table!` opens.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __job_table_tracked {
-    (
-        $roles:tt $run_at:tt
-        { $Job:ident $table:tt $key:tt [$Status:ty] [$Updates:ty] $connections:tt $order_by:tt $field:tt }
-    ) => {
-        const _: () = {
-            type JobTableRow = $Job;
-            type JobTableStatus = $Status;
-            type JobTableUpdates = <
-                $crate::__private::check::Passed<{ $crate::__private::check::updates::<$Updates, $crate::__job_table_of!($table)>(); true }>
-                as $crate::__private::check::Checked<$Updates>
-            >::Type;
-            $crate::__job_table_key! { @struct $key }
-            $crate::__job_table_key! { @struct_of_columns $key }
+    ([$($table:tt)+] $key:tt $order_by:tt) => {
+        impl $crate::Tracked for JobTableRow {
+            type Key = $crate::__job_table_key!(@type $key);
+            type Status = JobTableStatus;
+            type Updates = JobTableUpdates;
+            const HAS_RUN_AT: ::core::primitive::bool =
+                $crate::__private::has_run_at(<JobTableRow as $crate::__private::HasColumns>::COLUMNS);
+            const OLDEST_FIRST: ::core::primitive::bool = $crate::__job_table_order!(@is_default $order_by);
 
-            impl $crate::Tracked for $Job {
-                type Key = $crate::__job_table_key!(@type $key);
-                type Status = $Status;
-                type Updates = $Updates;
-                const TABLE: &'static str = $crate::__job_table_name!($table);
-                const HAS_RUN_AT: ::core::primitive::bool = $crate::__job_table_or_unit!(@is_named $run_at);
-                const OLDEST_FIRST: ::core::primitive::bool = !$crate::__job_table_or_unit!(@is_named $order_by);
-
-                fn info() -> &'static $crate::TableInfo {
-                    static INFO: ::std::sync::OnceLock<$crate::TableInfo> = ::std::sync::OnceLock::new();
-                    INFO.get_or_init(|| {
-                        <JobTableRow as $crate::__private::HasColumns>::Columns::info(
-                            $crate::__job_table_of!($table),
-                            &<JobTableRow as $crate::__private::HasKeyColumns>::Columns::names(),
-                        )
-                    })
-                }
-
-                fn number(status_: Self::Status) -> ::core::option::Option<::core::primitive::i64> {
-                    use $crate::__private::{IsNoNumber as _, IsNumber as _};
-                    type Column = <JobTableRow as $crate::__private::HasColumns>::Status;
-                    (&$crate::__private::Probe::<JobTableStatus, <Column as $crate::__private::diesel::Expression>::SqlType>::new(status_)).number()
-                }
-
-                fn tracked_column_in_updates() -> ::core::option::Option<&'static str> {
-                    static FOUND: ::std::sync::OnceLock<::core::option::Option<&'static str>> = ::std::sync::OnceLock::new();
-                    *FOUND.get_or_init(|| {
-                        <JobTableRow as $crate::__private::HasColumns>::Columns::set_by::<
-                            <&'static JobTableUpdates as $crate::__private::diesel::query_builder::AsChangeset>::Changeset,
-                            <JobTableRow as $crate::__private::HasKeyColumns>::Columns,
-                        >()
-                    })
-                }
+            fn info() -> &'static $crate::TableInfo {
+                static INFO: ::std::sync::OnceLock<$crate::TableInfo> = ::std::sync::OnceLock::new();
+                INFO.get_or_init(|| {
+                    $crate::__private::info::<JobTableRow, _>(
+                        $($table)+::table,
+                        &<JobTableRow as $crate::__private::HasKeyColumns>::Columns::names(),
+                    )
+                })
             }
 
-            $crate::__job_table_has_columns! { $table $run_at $roles }
-            $crate::__job_table_has_key_columns! { $table $key }
-            $crate::__job_table_status! { $roles $field }
+            fn number(status_: Self::Status) -> ::core::option::Option<::core::primitive::i64> {
+                use $crate::__private::{IsNoNumber as _, IsNumber as _};
+                type Column = <JobTableRow as $crate::__private::HasColumns>::Status;
+                (&$crate::__private::Probe::<JobTableStatus, <Column as $crate::__private::diesel::Expression>::SqlType>::new(status_)).number()
+            }
 
-            $crate::__job_table_backends! { $connections $connections { $table $key $order_by } }
-        };
+            fn tracked_column_in_updates() -> ::core::option::Option<&'static str> {
+                static FOUND: ::std::sync::OnceLock<::core::option::Option<&'static str>> = ::std::sync::OnceLock::new();
+                *FOUND.get_or_init($crate::__private::tracked_column_in::<JobTableRow, JobTableChanges>)
+            }
+        }
     };
 }
 
-/// The tracked columns as values, and the checks.
-///
-/// A missing column is found by name shadowing: the outer block defines a
-/// unit struct of each column's name, and the columns of the table, imported
-/// in the inner block, take its place where they exist.
+/// The type of the updates, and of what they change; `()` where there are none.
 #[doc(hidden)]
 #[macro_export]
-macro_rules! __job_table_has_columns {
-    ([$($table:tt)+] [$($run_at:ident)?] [$status:ident $create_at:ident $update_at:ident $lock:ident $lock_at:ident $retry:ident $errors:ident]) => {
-        #[allow(non_camel_case_types, dead_code, missing_debug_implementations, missing_copy_implementations)]
-        const _: () = {
-            pub struct $status;
-            pub struct $create_at;
-            pub struct $update_at;
-            pub struct $lock;
-            pub struct $lock_at;
-            pub struct $retry;
-            pub struct $errors;
-            $(pub struct $run_at;)?
-
-            const _: () = {
-                #[allow(unused_imports, clippy::wildcard_imports)]
-                use $($table)+::columns::*;
-
-                type Status = $crate::__job_table_column!(status $status, $($table)+);
-                type CreateAt = $crate::__job_table_column!(create_at $create_at, $($table)+);
-                type UpdateAt = $crate::__job_table_column!(update_at $update_at, $($table)+);
-                type Lock = $crate::__job_table_column!(lock $lock, $($table)+);
-                type LockAt = $crate::__job_table_column!(lock_at $lock_at, $($table)+);
-                type Retry = $crate::__job_table_column!(retry $retry, $($table)+);
-                type Errors = $crate::__job_table_column!(errors $errors, $($table)+);
-                type RunAt = $crate::__job_table_or_unit!(@type [$($table)+] $($run_at)?);
-                type Fitting = $crate::__private::check::Passed<{
-                    $crate::__private::check::time::<CreateAt>();
-                    $crate::__private::check::time::<UpdateAt>();
-                    $crate::__private::check::lock::<Lock>();
-                    $crate::__private::check::time::<LockAt>();
-                    $crate::__private::check::retry::<Retry>();
-                    $crate::__private::check::errors::<Errors>();
-                    $crate::__job_table_or_unit!(@check RunAt $($run_at)?);
-                    true
-                }>;
-
-                impl $crate::__private::HasColumns for JobTableRow {
-                    type Columns = <Fitting as $crate::__private::check::Checked<$crate::__private::Columns<
-                        Status, CreateAt, UpdateAt, Lock, LockAt, Retry, Errors, RunAt,
-                    >>>::Type;
-                    type Status = Status;
-                }
-            };
-        };
+macro_rules! __job_table_updates {
+    ([$($table:tt)+] [$Updates:ty]) => {
+        type JobTableUpdates = <
+            $crate::__private::check::Passed<{ $crate::__private::check::updates::<$Updates, $($table)+::table>(); true }>
+            as $crate::__private::check::Checked<$Updates>
+        >::Type;
+        type JobTableChanges = <&'static JobTableUpdates as $crate::__private::diesel::query_builder::AsChangeset>::Changeset;
     };
-}
-
-/// The same for the columns of the key.
-#[doc(hidden)]
-#[macro_export]
-macro_rules! __job_table_has_key_columns {
-    ([$($table:tt)+] ($($key:ident : $Key:ty),+ $(,)?)) => {
-        #[allow(non_camel_case_types, dead_code, missing_debug_implementations, missing_copy_implementations)]
-        const _: () = {
-            $(pub struct $key;)+
-
-            const _: () = {
-                #[allow(unused_imports, clippy::wildcard_imports)]
-                use $($table)+::columns::*;
-
-                impl $crate::__private::HasKeyColumns for JobTableRow {
-                    type Columns = $crate::__job_table_key_columns!([$($table)+] $($key)+);
-                }
-            };
-        };
+    ($table:tt []) => {
+        type JobTableUpdates = ();
+        type JobTableChanges = ();
     };
-}
-
-/// A column's type, if the table has the column.
-#[doc(hidden)]
-#[macro_export]
-macro_rules! __job_table_column {
-    ($role:ident $column:ident, $($table:tt)+) => { $crate::__job_table_column!(
-        @existing $column, ::core::concat!("job_table!: `", ::core::stringify!($($table)+), "` has no column `", ::core::stringify!($column), "`; add it, or name yours in `columns: {{ ", ::core::stringify!($role), ": … }}`")
-    ) };
-    (@key $column:ident, [$($table:tt)+]) => { $crate::__job_table_column!(
-        @existing $column, ::core::concat!("job_table!: `", ::core::stringify!($($table)+), "` has no column `", ::core::stringify!($column), "`, which `key` names")
-    ) };
-    (@existing $column:ident, $message:expr) => {
-        <
-            $crate::__private::check::Passed<{
-                use $crate::__private::check::Missing as _;
-                ::core::assert!(<$crate::__private::check::Existence<$column>>::KNOWN, $message);
-                true
-            }>
-            as $crate::__private::check::Checked<$column>
-        >::Type
-    };
-}
-
-/// The columns of the key, if the table has them.
-#[doc(hidden)]
-#[macro_export]
-macro_rules! __job_table_key_columns {
-    ($table:tt $($key:ident)+) => { JobTableKeyColumns<$($crate::__job_table_column!(@key $key, $table)),+> };
-}
-
-/// A column that need not be named, and its check.
-#[doc(hidden)]
-#[macro_export]
-macro_rules! __job_table_or_unit {
-    (@is_named []) => { false };
-    (@is_named [$name:tt]) => { true };
-    (@type $table:tt) => { $crate::__private::NoColumn };
-    (@check $Column:ident) => { () };
-    (@type [$($table:tt)+] $column:ident) => { $crate::__job_table_column!(run_at $column, $($table)+) };
-    (@check $Column:ident $column:ident) => { $crate::__private::check::time::<$Column>() };
-}
-
-/// Diesel's type of the table.
-#[doc(hidden)]
-#[macro_export]
-macro_rules! __job_table_of {
-    ([$($path:tt)+]) => { $($path)+::table };
-}
-
-/// The last name of a path.
-#[doc(hidden)]
-#[macro_export]
-macro_rules! __job_table_name {
-    ([$name:ident]) => { ::core::stringify!($name) };
-    ([$outer:ident :: $($rest:tt)+]) => { $crate::__job_table_name!([$($rest)+]) };
 }
 
 /// The field of the row that holds the status, if it has one.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __job_table_status {
-    ($roles:tt [none]) => {};
-    ([$column:ident $($roles:ident)*] []) => {
+    ($columns:tt [none]) => {};
+    ([(status $column:ident) $($columns:tt)*] []) => {
         $crate::__job_table_status! { [] [$column] }
     };
-    ($roles:tt [$field:ident]) => {
+    ($columns:tt [$field:ident]) => {
         const _: () = {
             // Outside the impl, where `status` would be taken for its method.
             fn status_of(row_: &JobTableRow) -> JobTableStatus {

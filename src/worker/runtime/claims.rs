@@ -61,7 +61,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
             if let Some(until) = paused.full_until(now) {
                 drop(paused);
                 tracing::warn!(
-                    table = J::TABLE,
+                    table = J::table_name(),
                     "too many jobs were released or cannot be claimed: no more are claimed for now"
                 );
                 let mut scheduler = self.scheduler();

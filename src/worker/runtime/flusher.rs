@@ -206,7 +206,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
         elapsed: Duration,
     ) {
         self.tell(&Event {
-            table: J::TABLE,
+            table: J::table_name(),
             key: &job.lease.key,
             transition,
             elapsed,

@@ -164,7 +164,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Expires<J::Key> for Watch<'_, J, C> {
         self.expired = true;
         lock(self.paused).resume(key);
         self.runtime.tell(&Event {
-            table: J::TABLE,
+            table: J::table_name(),
             key,
             transition: Transition::Expired { retry },
             elapsed: Duration::ZERO,

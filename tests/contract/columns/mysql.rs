@@ -65,3 +65,27 @@ fn datetimes_are_compared_correctly() {
     assert!(Visit::is_pending(&visit) && visit.create_at <= chrono::Utc::now().naive_utc());
     assert_waits_for_its_time!(Visit in visits by not_before, db, &pool);
 }
+
+/// MySQL tells no other key than a number that it has counted.
+#[test]
+fn a_key_that_mysql_makes_and_does_not_tell_is_refused_and_nothing_is_inserted() {
+    use super::generated::{Mail, MailUpdates, all, generated_mails, to};
+
+    let db = generated_mails();
+    let pool = db.pool(1);
+    // `LAST_INSERT_ID()` of the one session tells this key from now on.
+    Mail::create(&pool, to("ada")).unwrap();
+    db.sql("DELETE FROM mails; ALTER TABLE mails MODIFY id BIGINT NOT NULL DEFAULT 1");
+
+    let error = Mail::create(&pool, MailUpdates::default()).unwrap_err();
+    assert_err!(error, NotCreated);
+    let error = Mail::create(&pool, to("grace")).unwrap_err();
+
+    assert_err!(error, NotCreated);
+    assert!(
+        error.to_string().contains("the database makes no key"),
+        "{error}"
+    );
+    assert_eq!(all(&db), []);
+    assert_eq!(Mail::create_and_save(&pool, 1, to("ada")).unwrap().id, 1);
+}

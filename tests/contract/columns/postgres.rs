@@ -139,3 +139,20 @@ mod taken_names {
         assert_eq!(next.unwrap(), Some(3));
     }
 }
+
+#[test]
+fn a_new_row_that_a_trigger_drops_is_an_error() {
+    use super::generated::{Mail, all, generated_mails, to};
+
+    let db = generated_mails();
+    db.sql(
+        "CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+         CREATE TRIGGER drops BEFORE INSERT ON mails FOR EACH ROW EXECUTE FUNCTION nothing()",
+    );
+
+    let error = Mail::create(&db.pool(1), to("ada")).unwrap_err();
+
+    assert_err!(error, NotCreated);
+    assert!(error.to_string().contains("a trigger or a rule"), "{error}");
+    assert_eq!(all(&db), []);
+}

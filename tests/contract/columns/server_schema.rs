@@ -40,7 +40,7 @@ impl Shape for Order {
             update_at DATETIME(6) NOT NULL, `lock` VARCHAR(32), lock_at DATETIME(6), retry INTEGER NOT NULL,
             errors JSON NOT NULL, note VARCHAR(20)
         )";
-    const NAME: &'static str = "orders 12";
+    const NAME: &'static str = "test_shop.orders 12";
 
     fn key() -> i32 {
         12

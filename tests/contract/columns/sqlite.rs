@@ -63,3 +63,17 @@ fn times_with_a_zone_are_compared_correctly() {
     assert!(Visit::is_pending(&visit) && visit.create_at <= Utc::now());
     assert_waits_for_its_time!(Visit in visits by not_before, db, &pool);
 }
+
+#[test]
+fn a_new_row_that_a_trigger_drops_is_an_error() {
+    use super::generated::{Mail, all, generated_mails, to};
+
+    let db = generated_mails();
+    db.sql("CREATE TRIGGER drops BEFORE INSERT ON mails BEGIN SELECT RAISE(IGNORE); END");
+
+    let error = Mail::create(&db.pool(1), to("ada")).unwrap_err();
+
+    assert_err!(error, NotCreated);
+    assert!(error.to_string().contains("a trigger or a rule"), "{error}");
+    assert_eq!(all(&db), []);
+}

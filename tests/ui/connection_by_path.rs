@@ -1,0 +1,14 @@
+include!("setup/jobs.rs");
+include!("setup/job.rs");
+include!("setup/updates.rs");
+
+diesel_status_tracker::job_table! {
+    Job in jobs {
+        key: (id: String),
+        status: i32,
+        updates: JobUpdates,
+        connections: [diesel::SqliteConnection],
+    }
+}
+
+fn main() {}
