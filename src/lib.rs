@@ -1,3 +1,14 @@
+// The links of the README lead to files of the repository. Here they lead to the pages
+// of this documentation: where a link is defined twice, the first definition counts.
+//! [adopting]: crate::guide::adopting
+//! [databases]: crate::guide::databases
+//! [failures]: crate::guide::failures
+//! [guarantees]: crate::guide::guarantees
+//! [indexes]: crate::guide::indexes
+//! [performance]: crate::guide::performance
+//! [reliability]: crate::guide
+//! [worker]: crate::guide::worker
+//!
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(missing_docs)]
@@ -15,6 +26,8 @@ mod tracked;
 mod worker;
 
 mod error;
+#[cfg(doc)]
+pub mod guide;
 mod keys;
 mod panics;
 mod table_info;

@@ -13,7 +13,7 @@ const ROOMS: [&[&str]; 8] = [
     &["macros"],
     &["sql"],
     &["db"],
-    &["error", "keys", "panics", "table_info"],
+    &["error", "guide", "keys", "panics", "table_info"],
 ];
 
 fn floor(room: &str) -> Option<usize> {

@@ -8,8 +8,10 @@ use crate::db::connection::{Facts, TrackerConnection};
 use crate::db::database_error::{Cause, Information};
 
 /// An enum of Diesel's connections, for a program that learns from its settings
-/// which database it uses. Diesel derives the connection, and this trait tells
-/// which of Diesel's connections a value holds:
+/// which database it uses.
+///
+/// Diesel derives the connection, and this trait tells which of Diesel's connections
+/// a value holds:
 ///
 /// ```
 /// # #[cfg(all(feature = "sqlite", feature = "postgres"))] mod m {

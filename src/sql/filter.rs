@@ -16,8 +16,10 @@ use diesel::sql_types::BoolOrNullableBool;
 
 use super::columns::HasColumns;
 
-/// A condition on the columns of the table of `J`, in Diesel's DSL: what Diesel's
-/// own `filter` takes for this table. Implemented for all of them.
+/// A condition on the columns of the table of `J`, in Diesel's DSL.
+///
+/// It is implemented for all boolean expressions that Diesel's own `filter` takes for
+/// this table.
 ///
 /// It may hold subqueries on other tables; what they read may change between the search
 /// and the claim. MySQL and MariaDB allow none on the job's own table.
@@ -36,9 +38,10 @@ where
 {
 }
 
-/// A connection whose database can evaluate a condition of type `P`, over which the
-/// claims of `J` may be limited by it. Implemented for Diesel's connections; and by
-/// `job_table!` for an enum of them, where all that it may hold can evaluate it.
+/// A connection whose database can evaluate a condition of type `P` on the claims of `J`.
+///
+/// It is implemented for Diesel's connections; and by `job_table!` for an enum of them,
+/// where all that it may hold can evaluate it.
 #[diagnostic::on_unimplemented(
     message = "this condition cannot be sent over `{Self}`: Diesel does not write it for that database",
     label = "a part of the condition is for another database"

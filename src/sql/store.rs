@@ -19,8 +19,12 @@ use status_protocol::{FailureOutcome, RowState, Step};
 
 type Query<T> = diesel::QueryResult<T>;
 
-/// The statements on the table of `Self` over connection `C`. Those that
-/// write return how many rows they changed: 1, or 0 when the fence refused.
+/// The statements on the table of `Self` over connection `C`; implemented by
+/// `job_table!` for each of its `connections`.
+///
+/// The calls of [`StatusTracked`](crate::StatusTracked) use it, and programs name it in
+/// bounds alone. Statements that write return how many rows they changed: 1, or 0 when
+/// the fence refused.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not tracked over `{C}`: its `job_table!` does not list it in `connections`",
     label = "not listed in `connections`"

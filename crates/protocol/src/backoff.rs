@@ -1,4 +1,4 @@
-//! How long to wait before the next try, as for `StatusTracked::RETRY_DELAY`:
+//! How long to wait before the next try: delays for `StatusTracked::RETRY_DELAY`.
 //!
 //! ```
 //! # use status_protocol::backoff;
