@@ -1,14 +1,14 @@
 //! The outcome of an attempt, and how it is written once and only once.
 
 use crate::attempt::lease::Lease;
-use crate::attempt::transition::Transition;
 use crate::db::connection::TrackerConnection;
 use crate::db::retry::Fault;
+use crate::observer::Transition;
 use crate::panics::Discarded;
 use crate::sql::dialect::LockWait;
 use crate::sql::store::JobStore;
 use crate::sql::tracked_table::Tracked;
-use status_protocol::{FailedAttempt, LostAnswer, Step};
+use status_protocol::{FailedAttempt, Failure, LostAnswer, Step};
 
 /// What an attempt leaves in the row.
 pub(crate) enum Outcome<J: Tracked> {
@@ -41,12 +41,17 @@ impl<J: Tracked> Outcome<J> {
         }
     }
 
+    /// What failed, redacted.
+    pub fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Failure(failed) => Some(&failed.failure),
+            Self::Success(_) | Self::Release(_) => None,
+        }
+    }
+
     /// What failed, for logs.
     pub fn failure_summary(&self) -> String {
-        match self {
-            Self::Failure(failed) => failed.failure.summary(),
-            Self::Success(_) | Self::Release(_) => String::new(),
-        }
+        self.failure().map(Failure::summary).unwrap_or_default()
     }
 
     fn status(&self, step: &Step<J::Status>) -> J::Status {

@@ -12,16 +12,16 @@ use std::time::{Duration, Instant};
 use super::completion::Completion;
 use super::frontier::Frontier;
 use super::leases::{self, Leases};
-use super::observer::{Observer, Summary};
 use super::paused::PausedJobs;
 use super::scheduler::{Role, Scheduler, Settings, Task};
+use super::summary::Summary;
 use crate::attempt::outcome::Outcome;
 use crate::attempt::running::RunningJob;
-use crate::attempt::transition::Transition;
 use crate::db::connection::TrackerConnection;
 use crate::db::pool::AnyPool;
 use crate::db::retry::{self, Kept};
 use crate::error::{BoxError, Error, Result};
+use crate::observer::{Observer, Source, Transition};
 use crate::sql::filter::Filter;
 use crate::sql::store::JobStore;
 use status_protocol::Step;
@@ -54,6 +54,24 @@ pub(super) enum RunResult<J: JobStore<C>, C: TrackerConnection> {
     Done(Box<RunningJob<J, C>>),
 }
 
+impl<J: JobStore<C>, C: TrackerConnection> RunResult<J, C> {
+    fn job(&mut self) -> &mut RunningJob<J, C> {
+        match self {
+            Self::ToWrite { job, .. }
+            | Self::Conflict { job, .. }
+            | Self::Unavailable { job, .. }
+            | Self::Done(job) => job,
+        }
+    }
+}
+
+/// Where a worker reports what it does.
+pub(super) struct Reports {
+    pub source: Source,
+    /// Its own observer.
+    pub own: Option<Arc<dyn Observer>>,
+}
+
 /// Jobs are boxed because they are large and move between threads often.
 type JobScheduler<J, C> = Scheduler<Box<RunningJob<J, C>>, Completion<J, C>>;
 
@@ -74,7 +92,7 @@ pub(super) struct Runtime<J: JobStore<C>, C: TrackerConnection> {
     /// Jobs that are not to be claimed for a while.
     paused: Mutex<PausedJobs<J::Key>>,
     frontier: Mutex<Frontier>,
-    observer: Option<Arc<dyn Observer>>,
+    reports: Reports,
     summary: Mutex<Summary>,
     /// The error that ended the worker, because it would come again each time.
     lasting_error: Mutex<Option<Error>>,
@@ -90,7 +108,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
         step: Step<J::Status>,
         filter: Option<Filter>,
         settings: Settings,
-        observer: Option<Arc<dyn Observer>>,
+        reports: Reports,
     ) -> Self {
         Self {
             scheduler: Mutex::new(Scheduler::new(settings.clone(), Instant::now())),
@@ -104,13 +122,17 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
             leases: Leases::default(),
             paused: Mutex::new(PausedJobs::default()),
             frontier: Mutex::new(Frontier::new(Instant::now())),
-            observer,
+            reports,
             summary: Mutex::new(Summary::default()),
             lasting_error: Mutex::new(None),
             failed_claims: AtomicI32::new(0),
             held_claims: AtomicI32::new(0),
             failed_flushes: AtomicI32::new(0),
         }
+    }
+
+    fn own_observer(&self) -> Option<&dyn Observer> {
+        self.reports.own.as_deref()
     }
 
     pub fn summary(&self) -> Summary {
@@ -174,9 +196,8 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
                 Task::Run(job) => {
                     drop(scheduler);
                     let ran = caught("a worker's thread", || match self.refreshed(job) {
-                        Ok(job) => {
-                            self.observe(&job, Transition::Started, Duration::ZERO);
-                            job.started();
+                        Ok(mut job) => {
+                            job.started_for(self.own_observer(), Instant::now());
                             run(job)
                         }
                         Err(ran) => ran,
@@ -286,7 +307,7 @@ fn release<J: JobStore<C>, C: TrackerConnection>(
     now: Instant,
 ) {
     let release = job.release();
-    scheduler.add_due(Completion::new(job, release, None), now);
+    scheduler.add_due(Completion::new(job, release), now);
 }
 
 fn wait<'a, T>(

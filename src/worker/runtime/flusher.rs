@@ -7,16 +7,14 @@ use std::time::{Duration, Instant};
 use super::{FIRST_PAUSE, JobScheduler, LONGEST_PAUSE, RunResult, Runtime};
 use crate::attempt::outcome::Outcome;
 use crate::attempt::running::{AttemptError, RunningJob};
-use crate::attempt::transition::Transition;
 use crate::db::connection::TrackerConnection;
 use crate::error::BoxError;
+use crate::observer::Transition;
 use crate::panics::discard;
 use crate::sql::store::JobStore;
 use crate::worker::completion::{self, Completion, WriteState};
-use crate::worker::observer::Event;
 use crate::worker::paused::PauseReason;
 use status_protocol::backoff;
-use status_protocol::panics::caught;
 
 /// The longest pause between two tries of an outcome that could not be written
 /// because of its own row, such as one that another transaction holds.
@@ -49,10 +47,11 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
     /// A job has run since `begun`.
     pub(super) fn ran(
         &self,
-        ran: RunResult<J, C>,
+        mut ran: RunResult<J, C>,
         begun: Instant,
     ) -> MutexGuard<'_, JobScheduler<J, C>> {
         let now = Instant::now();
+        ran.job().work_ended_at(now);
         let (job, outcome, maybe_applied) = match ran {
             RunResult::ToWrite {
                 job,
@@ -74,7 +73,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
                 // Its transaction has released it.
                 let is_released = job.ended == Some(Transition::Released);
                 let ready_at = is_released.then(|| self.pause_released(&job.lease.key, now));
-                self.report(&job, now - begun);
+                self.report(&job, None);
                 discard("the drop of a job", job);
                 let mut scheduler = self.scheduler();
                 if let Some(at) = ready_at {
@@ -88,7 +87,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
         let is_released = matches!(outcome, Outcome::Release(_));
         // Before anybody can find it ready.
         let ready_at = is_released.then(|| self.pause_released(&job.lease.key, now));
-        let mut due = Completion::new(job, outcome, Some(begun));
+        let mut due = Completion::new(job, outcome);
         due.maybe_applied = maybe_applied;
         let mut scheduler = self.scheduler();
         if let Some(at) = ready_at {
@@ -162,8 +161,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
             }
             match completion.state {
                 WriteState::Done => {
-                    let elapsed = completion.begun.map(|begun| begun.elapsed());
-                    self.report(&completion.job, elapsed.unwrap_or_default());
+                    self.report(&completion.job, Some(&completion.outcome));
                     discard("the drop of a job", completion);
                 }
                 WriteState::RowBlocked => row_blocked.push(completion),
@@ -191,38 +189,13 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
         scheduler
     }
 
-    /// Reports what became of a job.
-    fn report(&self, job: &RunningJob<J, C>, elapsed: Duration) {
+    /// Reports what became of a job, with the outcome that was to be written.
+    fn report(&self, job: &RunningJob<J, C>, outcome: Option<&Outcome<J>>) {
         if job.ended != Some(Transition::Released) {
             self.paused().resume(&job.lease.key);
         }
-        self.observe(job, job.ended.unwrap_or(Transition::Lost), elapsed);
-    }
-
-    pub(super) fn observe(
-        &self,
-        job: &RunningJob<J, C>,
-        transition: Transition,
-        elapsed: Duration,
-    ) {
-        self.tell(&Event {
-            table: J::TABLE,
-            key: &job.lease.key,
-            transition,
-            elapsed,
-        });
-    }
-
-    pub(super) fn tell(&self, event: &Event<'_>) {
-        if event.transition != Transition::Started {
-            self.sums().add(event.transition);
-        }
-        let Some(observer) = &self.observer else {
-            return;
-        };
-        if caught("the observer", || observer.observe(event)).is_err() {
-            tracing::error!(?event, "the observer panicked at this event");
-        }
+        self.sums().add(job.ended.unwrap_or(Transition::Lost));
+        job.tell_end(self.own_observer(), outcome);
     }
 }
 
