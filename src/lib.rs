@@ -16,6 +16,8 @@ mod worker;
 
 mod error;
 mod keys;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod observer;
 mod panics;
 mod table_info;
@@ -35,6 +37,8 @@ pub use described::{
 };
 pub use error::{Error, PoolTimeout, Result};
 pub use macros::status_codes::UnknownCode;
+#[cfg(feature = "metrics")]
+pub use metrics::MetricsObserver;
 pub use observer::{Event, Observer, Observing, Transition, observe};
 pub use sql::clock;
 pub use sql::described::{DescribedConnection, RowKey};

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, from the calls down to what knows nothing of the others.
-const ROOMS: [&[&str]; 9] = [
+const ROOMS: [&[&str]; 10] = [
     &["tracked", "described"],
     &["worker"],
     &["attempt"],
@@ -13,6 +13,7 @@ const ROOMS: [&[&str]; 9] = [
     &["macros"],
     &["sql"],
     &["db"],
+    &["metrics"],
     &["observer"],
     &["error", "keys", "panics", "table_info"],
 ];

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::database::TestPool;
 use super::faults::{assert_succeeded, one_job_behind_proxy};
-use super::jobs::{Job, JobUpdates, data};
+use super::jobs::{Job, JobUpdates, Status, data};
 use super::observers::Heard;
 use super::proxy::Turn;
 
