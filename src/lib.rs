@@ -21,6 +21,7 @@ mod metrics;
 mod observer;
 mod panics;
 mod table_info;
+mod wake;
 
 pub use attempt::running::RunningJob;
 pub use attempt::step::JobStep;

@@ -1,13 +1,14 @@
 //! What the calls report: an event for each transition, to observers that come
 //! and go.
 
-use std::any::{TypeId, type_name};
+use std::any::{Any, TypeId, type_name};
 use std::fmt::{self, Debug};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use crate::table_info::TableInfo;
+use crate::wake;
 use status_protocol::Failure;
 use status_protocol::panics::caught;
 
@@ -288,6 +289,11 @@ impl Source {
             step: self.step,
         };
         (own.is_some() || audience.registered().next().is_some()).then_some(audience)
+    }
+
+    /// Wakes the workers of this process to which jobs with this status are ready.
+    pub fn ring<S: Any>(&self, status: &S, delay: Option<Duration>) {
+        wake::ring(self.table, status, delay, None);
     }
 
     /// An event of this step, to be completed by the caller.

@@ -4,6 +4,7 @@ mod filtered;
 mod step_info;
 
 use std::any::TypeId;
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -277,7 +278,7 @@ pub trait StatusTracked: Sized + 'static {
         .ok_or_else(|| Error::AlreadyExists {
             job: JobName::<Self::Job>(&key).to_string(),
         })?;
-        source::<Self>().tell(Transition::Created, 1, Some(&key));
+        pending::<Self>(Transition::Created, 1, Some(&key));
         Ok(job)
     }
 
@@ -298,7 +299,7 @@ pub trait StatusTracked: Sized + 'static {
         let step = step_over::<Self, D::Connection>()?;
         let created = create::one(db, &key, &updates, &step, |_| Ok(()))?;
         if created.is_some() {
-            source::<Self>().tell(Transition::Created, 1, Some(&key));
+            pending::<Self>(Transition::Created, 1, Some(&key));
         }
         Ok(created)
     }
@@ -349,7 +350,7 @@ pub trait StatusTracked: Sized + 'static {
         Self::Job: JobStore<D::Connection>,
     {
         let job = create::without_key(db, &updates, &step_over::<Self, D::Connection>()?)?;
-        source::<Self>().tell(Transition::Created, 1, None);
+        pending::<Self>(Transition::Created, 1, None);
         Ok(job)
     }
 
@@ -373,7 +374,7 @@ pub trait StatusTracked: Sized + 'static {
     {
         let rows = rows.into_iter().map(|(key, updates)| (key.into(), updates));
         let created = create::many::<D, Self::Job>(db, rows, &step_over::<Self, D::Connection>()?)?;
-        source::<Self>().tell(Transition::Created, created, None);
+        pending::<Self>(Transition::Created, created, None);
         Ok(created)
     }
 
@@ -617,7 +618,7 @@ pub trait StatusTracked: Sized + 'static {
     {
         let (key, step) = (key.into(), step::<Self>()?);
         reset::one(db, &Typed::<Self::Job>::new(), &key, &step)?;
-        source::<Self>().tell(Transition::Reset, 1, Some(&key));
+        pending::<Self>(Transition::Reset, 1, Some(&key));
         Ok(())
     }
 
@@ -641,7 +642,7 @@ pub trait StatusTracked: Sized + 'static {
         let keys = keys.into_iter().map(Into::into);
         let (step, mut count) = (step::<Self>()?, 0);
         let reset = reset::many(db, &Typed::<Self::Job>::new(), keys, &step, &mut count);
-        source::<Self>().tell(Transition::Reset, count, None);
+        pending::<Self>(Transition::Reset, count, None);
         reset.map(|()| count)
     }
 
@@ -812,6 +813,16 @@ where
     let step = step::<S>()?;
     updates_are_checked::<S::Job, C>()?;
     Ok(step)
+}
+
+/// So many jobs are pending now: wakes the workers of this process, and tells the
+/// observers.
+fn pending<S: StatusTracked>(transition: Transition, jobs: usize, key: Option<&dyn Debug>) {
+    if jobs > 0 {
+        let source = source::<S>();
+        source.ring(&S::PENDING, None);
+        source.tell(transition, jobs, key);
+    }
 }
 
 /// The step, as its calls report.

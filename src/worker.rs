@@ -284,6 +284,7 @@ where
             runtime.shut_down();
         }
         tracing::info!("working");
+        let _listening = runtime.listen();
         runtime.claim_first::<S>(facts)?;
         runtime::work::<S, _, _>(&runtime, kept, &run).map_err(|source| {
             Error::ThreadNotStarted {

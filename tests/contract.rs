@@ -83,6 +83,7 @@
 //! | An observer is told of what each call does | `observers` | `each_call_tells_what_it_has_done` |
 //! | It is told once, also where an answer is lost | `observers_of_servers` | `an_outcome_whose_answer_was_lost_is_told_once` |
 //! | And of nothing that has not happened | `observers` | `what_did_not_happen_is_not_told` |
+//! | An idle worker begins at once with what its process creates | `worker_wakes` | `what_this_process_creates_is_begun_at_once` |
 //! | A worker's observer is told of each transition | `worker_told` | `each_transition_is_reported_with_the_key_of_its_job` |
 //! | PgBouncer works without prepared statements | `pgbouncer` | `without_prepared_statements_every_call_works` |
 //! | Any sequence of calls does what the model says | `random` | `each_call_does_to_the_rows_what_the_model_says` |

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, from the calls down to what knows nothing of the others.
-const ROOMS: [&[&str]; 10] = [
+const ROOMS: [&[&str]; 11] = [
     &["tracked", "described"],
     &["worker"],
     &["attempt"],
@@ -15,6 +15,7 @@ const ROOMS: [&[&str]; 10] = [
     &["db"],
     &["metrics"],
     &["observer"],
+    &["wake"],
     &["error", "keys", "panics", "table_info"],
 ];
 

@@ -47,13 +47,14 @@ pub(crate) struct Once<'a, T: TableRows> {
     pub source: Option<Source>,
 }
 
-impl<T: TableRows> Expires<T::Key, T::Status> for Once<'_, T> {
+impl<T: TableRows<Status: 'static>> Expires<T::Key, T::Status> for Once<'_, T> {
     fn is_past(&mut self, _: &T::Key) -> bool {
         false
     }
 
     fn expired(&mut self, key: &T::Key, outcome: &FailureOutcome<T::Status>) {
         if let Some(source) = &self.source {
+            source.ring(&outcome.status, outcome.delay);
             tell(source, None, key, transition(outcome, self.step));
         }
     }

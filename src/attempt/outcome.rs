@@ -1,5 +1,7 @@
 //! The outcome of an attempt, and how it is written once and only once.
 
+use std::time::Duration;
+
 use crate::attempt::lease::Lease;
 use crate::db::connection::TrackerConnection;
 use crate::db::retry::Fault;
@@ -52,6 +54,14 @@ impl<J: Tracked> Outcome<J> {
     /// What failed, for logs.
     pub fn failure_summary(&self) -> String {
         self.failure().map(Failure::summary).unwrap_or_default()
+    }
+
+    /// How long the job is to wait before it is ready again.
+    pub fn delay(&self) -> Option<Duration> {
+        match self {
+            Self::Failure(failed) => failed.outcome.delay,
+            Self::Success(_) | Self::Release(_) => None,
+        }
     }
 
     fn status(&self, step: &Step<J::Status>) -> J::Status {

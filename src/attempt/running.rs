@@ -25,6 +25,7 @@ use crate::sql::dialect::LockWait;
 use crate::sql::results::Claimed;
 use crate::sql::store::JobStore;
 use crate::sql::tracked_table::JobName;
+use crate::wake;
 use status_protocol::Failure;
 use status_protocol::Step;
 use status_protocol::panics::caught;
@@ -33,6 +34,10 @@ use status_protocol::{RetryDirective, directive_of};
 /// How long a guard that is dropped unfinished waits for a connection. Later the
 /// lock expires, which has the same effect.
 const DROP_WAIT: Duration = Duration::from_secs(1);
+
+/// When a worker looks for a failed job that is ready again at once. Not sooner, so that
+/// a job that fails each time does not keep an idle worker busy.
+const RETRY_LOOK: Duration = Duration::from_secs(1);
 
 /// The guard of an attempt: a job that this attempt holds.
 ///
@@ -132,6 +137,32 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         if self.took.is_none() {
             self.took = self.started_at.map(|at| now.saturating_duration_since(at));
         }
+    }
+
+    /// The attempt is over: wakes who waits for the job, and tells the observers.
+    pub(crate) fn is_over(&self, outcome: Option<&Outcome<J>>) {
+        if let Some((status, delay)) = self.left(outcome) {
+            wake::ring(J::info, &status, delay, None);
+        }
+        self.tell_end(None, outcome);
+    }
+
+    /// The status that the attempt has left in the row, and how long after that the job
+    /// is of use to a worker. `None` where the attempt has lost the row.
+    pub(crate) fn left(
+        &self,
+        outcome: Option<&Outcome<J>>,
+    ) -> Option<(J::Status, Option<Duration>)> {
+        Some(match self.ended? {
+            Transition::Succeeded => (self.step.succeeded, None),
+            Transition::Ignored { .. } => (self.step.ignored, None),
+            Transition::Released => (self.released_status(), None),
+            Transition::Failed { .. } => {
+                let delay = outcome.and_then(Outcome::delay);
+                (self.step.failed, Some(delay.unwrap_or(RETRY_LOOK)))
+            }
+            _ => return None,
+        })
     }
 
     /// Tells what became of the job, with the outcome that was to be recorded.
@@ -353,12 +384,12 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         self.work_ended();
         match self.write(outcome, maybe_applied) {
             Ok(result) => {
-                self.tell_end(None, Some(outcome));
+                self.is_over(Some(outcome));
                 result
             }
             Err(panic) => {
                 let failure = self.record_panic(outcome, &*panic);
-                self.tell_end(None, failure.as_ref());
+                self.is_over(failure.as_ref());
                 resume_unwind(panic)
             }
         }
@@ -510,6 +541,6 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
                 tracing::error!(%error, "dropped unfinished, and that could not be recorded; its lock will expire");
             }),
         }
-        self.tell_end(None, Some(&outcome));
+        self.is_over(Some(&outcome));
     }
 }

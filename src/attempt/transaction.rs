@@ -112,12 +112,12 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         self.work_ended();
         match result {
             TransactionResult::Committed(value) => {
-                self.tell_end(None, None);
+                self.is_over(None);
                 Ok(value)
             }
             TransactionResult::LockLost => {
                 let error = self.lock_lost();
-                self.tell_end(None, None);
+                self.is_over(None);
                 Err(error)
             }
             TransactionResult::Failed(attempt_error) => {
@@ -132,7 +132,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
                 let release = self.release();
                 let released = if is_released {
                     self.note_written(&release);
-                    self.tell_end(None, None);
+                    self.is_over(None);
                     Ok(())
                 } else {
                     self.end(&release, false)
@@ -146,7 +146,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
                 }
             }
             TransactionResult::Unavailable(error) => {
-                self.tell_end(None, None);
+                self.is_over(None);
                 Err(error)
             }
         }

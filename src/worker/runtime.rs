@@ -13,7 +13,7 @@ use super::completion::Completion;
 use super::frontier::Frontier;
 use super::leases::{self, Leases};
 use super::paused::PausedJobs;
-use super::scheduler::{Role, Scheduler, Settings, Task};
+use super::scheduler::{Role, Scheduler, Settings, Task, after};
 use super::summary::Summary;
 use crate::attempt::outcome::Outcome;
 use crate::attempt::running::RunningJob;
@@ -24,6 +24,7 @@ use crate::error::{BoxError, Error, Result};
 use crate::observer::{Observer, Source, Transition};
 use crate::sql::filter::Filter;
 use crate::sql::store::JobStore;
+use crate::wake::{self, Bell, Sleeper};
 use status_protocol::Step;
 use status_protocol::panics::caught;
 
@@ -88,6 +89,8 @@ pub(super) struct Runtime<J: JobStore<C>, C: TrackerConnection> {
     flusher: Condvar,
     /// The maintenance threads wait on this between two rounds.
     maintenance: Condvar,
+    /// Rings when a call of this process makes jobs ready.
+    bell: Arc<Bell>,
     leases: Leases<J::Key>,
     /// Jobs that are not to be claimed for a while.
     paused: Mutex<PausedJobs<J::Key>>,
@@ -119,6 +122,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
             worker_threads: Condvar::new(),
             flusher: Condvar::new(),
             maintenance: Condvar::new(),
+            bell: Arc::default(),
             leases: Leases::default(),
             paused: Mutex::new(PausedJobs::default()),
             frontier: Mutex::new(Frontier::new(Instant::now())),
@@ -129,6 +133,41 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
             held_claims: AtomicI32::new(0),
             failed_flushes: AtomicI32::new(0),
         }
+    }
+
+    /// Has the calls of this process wake the worker, until the return value is dropped.
+    pub fn listen(self: &Arc<Self>) -> wake::Registration
+    where
+        J: Send + 'static,
+        J::Updates: Send,
+        C: 'static,
+    {
+        let ready = self.step.ready();
+        let runtime = Arc::downgrade(self);
+        wake::register(Sleeper {
+            table: J::info(),
+            wants: Box::new(move |status| {
+                let status = status.downcast_ref::<J::Status>();
+                status.is_some_and(|status| ready.contains(status))
+            }),
+            bell: Arc::clone(&self.bell),
+            wake: Box::new(move |delay| {
+                if let Some(runtime) = runtime.upgrade() {
+                    runtime.woken(delay);
+                }
+            }),
+        })
+    }
+
+    /// A call of this process has made jobs ready, or they will be after `delay`.
+    fn woken(&self, delay: Option<Duration>) {
+        let mut scheduler = self.scheduler();
+        let now = Instant::now();
+        match delay {
+            Some(delay) => scheduler.due_at(due(now, delay)),
+            None => scheduler.ring(now),
+        }
+        self.wake(&scheduler);
     }
 
     fn own_observer(&self) -> Option<&dyn Observer> {
@@ -293,6 +332,12 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
         self.flusher.notify_all();
         self.maintenance.notify_all();
     }
+}
+
+/// When a job is ready that was to wait for `delay`. Its `run_at` may be rounded up, and
+/// a look that comes too early would find nothing.
+fn due(now: Instant, delay: Duration) -> Instant {
+    after(after(now, delay), Duration::from_millis(10))
 }
 
 /// Poison is ignored: the data is complete at any time, also if a thread panics.

@@ -64,6 +64,8 @@ mod worker_tasks;
 mod worker_told;
 #[path = "worker/transactions.rs"]
 mod worker_transactions;
+#[path = "worker/wakes.rs"]
+mod worker_wakes;
 
 only! { [sqlite]
     #[path = "backend/sqlite.rs"]

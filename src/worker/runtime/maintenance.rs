@@ -5,7 +5,7 @@
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use super::{FIRST_PAUSE, JobScheduler, LONGEST_PAUSE, Runtime, lock, wait};
+use super::{FIRST_PAUSE, JobScheduler, LONGEST_PAUSE, Runtime, due, lock, wait};
 use crate::attempt::expiry::{self, Expires};
 use crate::db::connection::TrackerConnection;
 use crate::db::retry::Kept;
@@ -163,6 +163,11 @@ impl<J: JobStore<C>, C: TrackerConnection> Expires<J::Key, J::Status> for Watch<
         lock(self.paused).resume(key);
         let transition = expiry::transition(outcome, &self.runtime.step);
         self.runtime.sums().add(transition);
+        if let Some(delay) = outcome.delay {
+            let at = due(Instant::now(), delay);
+            self.runtime.scheduler().due_at(at);
+        }
+        self.runtime.ring_others(&outcome.status, outcome.delay);
         let own = self.runtime.own_observer();
         expiry::tell(&self.runtime.reports.source, own, key, transition);
     }

@@ -61,7 +61,8 @@ fn what_the_database_does_not_tell_is_lost_and_not_created() {
     let (db, proxy, pool) = one_job_behind_proxy();
     warm_up::<Own>(&pool);
     let db = Arc::new(db);
-    let attempt = Own::start(&pool, "a").unwrap();
+    let mut attempt = Own::start(&pool, "a").unwrap();
+    attempt.updates = data(json!("new"));
     let heard = Heard::default();
     let _observing = Own::observe(heard.clone());
 
