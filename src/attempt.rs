@@ -7,4 +7,3 @@ pub(crate) mod outcome;
 pub(crate) mod running;
 pub(crate) mod step;
 pub(crate) mod transaction;
-pub(crate) mod transition;

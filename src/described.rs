@@ -234,7 +234,9 @@ impl DescribedTable {
     where
         D: Database<Connection: DescribedConnection>,
     {
-        bulk::prune(db, &rows(&self.0), statuses, unchanged_for)
+        let mut count = 0;
+        bulk::prune(db, &rows(&self.0), statuses, unchanged_for, &mut count)?;
+        Ok(count)
     }
 
     /// The columns of the table, without those that are hidden.

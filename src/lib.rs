@@ -29,12 +29,15 @@ mod error;
 #[cfg(doc)]
 pub mod guide;
 mod keys;
+#[cfg(feature = "metrics")]
+mod metrics;
+mod observer;
 mod panics;
 mod table_info;
+mod wake;
 
 pub use attempt::running::RunningJob;
 pub use attempt::step::JobStep;
-pub use attempt::transition::Transition;
 pub use db::connection::TrackerConnection;
 pub use db::connection_enum::{ConnectionEnum, InnerConnection};
 pub use db::database::Database;
@@ -48,6 +51,9 @@ pub use described::{
 };
 pub use error::{Error, PoolTimeout, Result};
 pub use macros::status_codes::UnknownCode;
+#[cfg(feature = "metrics")]
+pub use metrics::MetricsObserver;
+pub use observer::{Event, Observer, Observing, Transition, observe};
 pub use sql::clock;
 pub use sql::described::{DescribedConnection, RowKey};
 pub use sql::filter::{Condition, SendsFilter};
@@ -59,7 +65,7 @@ pub use table_info::{
     TableBuilder, TableInfo,
 };
 pub use tracked::{Filtered, KeyOf, StatusOf, StatusTracked, UpdatesOf};
-pub use worker::{Event, Observer, Summary, Worker, WorkerHandle};
+pub use worker::{Summary, Worker, WorkerHandle};
 
 #[doc(inline)]
 pub use status_protocol::{BoxError, ErrorEntry, ErrorLog, Failure, Retry, backoff};

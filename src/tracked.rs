@@ -3,6 +3,9 @@
 mod filtered;
 mod step_info;
 
+use std::any::TypeId;
+use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::Duration;
 
 use r2d2::{ManageConnection, Pool};
@@ -16,6 +19,7 @@ use crate::db::database::Database;
 use crate::db::pool::AnyPool;
 use crate::db::retry::Fault;
 use crate::error::{BoxError, Error, Result};
+use crate::observer::{self, Observer, Observing, Source, Transition};
 use crate::rows::bulk;
 use crate::rows::create;
 use crate::rows::reset;
@@ -202,6 +206,47 @@ pub trait StatusTracked: Sized + 'static {
         let _as_it_is = failure;
     }
 
+    /// Tells `observer` of every transition that the calls of this step make in this
+    /// process, until the return value is dropped. See [`Observer`].
+    ///
+    /// ```
+    /// # mod schema { diesel::table! { jobs (id) { id -> Text, status -> Integer, create_at -> Timestamp, update_at -> Timestamp,
+    /// #     lock -> Nullable<Text>, lock_at -> Nullable<Timestamp>, retry -> Integer, data -> Nullable<Json>, errors -> Json, } } }
+    /// # use schema::jobs; use diesel::prelude::*; use diesel::r2d2::{ConnectionManager, Pool};
+    /// # #[derive(Debug, Clone, Queryable, Selectable)] #[diesel(table_name = jobs)]
+    /// # struct Job { status: i32 }
+    /// # #[derive(Default, Insertable, AsChangeset)] #[diesel(table_name = jobs)]
+    /// # struct JobUpdates { data: Option<serde_json::Value> }
+    /// # use diesel_status_tracker::{StatusTracked, job_table};
+    /// # impl StatusTracked for Job { type Job = Job; const PENDING: i32 = 10; const IN_PROGRESS: i32 = 20; const FAILED: i32 = 30; const SUCCEEDED: i32 = 40; const IGNORED: i32 = 50; }
+    /// # #[cfg(feature = "sqlite")]
+    /// # job_table! { Job in jobs { key: (id: String), status: i32, updates: JobUpdates, connections: [SqliteConnection] } }
+    /// # #[cfg(not(feature = "sqlite"))] fn main() {}
+    /// # #[cfg(feature = "sqlite")] fn main() -> Result<(), diesel_status_tracker::Error> {
+    /// # let pool = Pool::builder().max_size(1).build(ConnectionManager::<SqliteConnection>::new(":memory:")).unwrap();
+    /// # diesel::sql_query("CREATE TABLE jobs (id TEXT PRIMARY KEY, status INTEGER NOT NULL, create_at TIMESTAMP NOT NULL,
+    /// #     update_at TIMESTAMP NOT NULL, lock TEXT, lock_at TIMESTAMP, retry INTEGER NOT NULL, data TEXT, errors TEXT NOT NULL)")
+    /// #     .execute(&mut pool.get().unwrap()).unwrap();
+    /// use std::sync::mpsc;
+    /// use diesel_status_tracker::Event;
+    ///
+    /// let (sender, told) = mpsc::channel();
+    /// let observing = Job::observe(move |event: &Event<'_>| {
+    ///     let _gone = sender.send((event.step.to_owned(), event.transition.name()));
+    /// });
+    ///
+    /// Job::create_and_save(&pool, "job-1", JobUpdates::default())?;
+    /// Job::run_job(&pool, "job-1", |_job, _updates| Ok(()))?;
+    ///
+    /// drop(observing);
+    /// let told: Vec<_> = told.iter().collect();
+    /// assert_eq!(told, ["created", "started", "succeeded"].map(|name| ("Job".to_owned(), name)));
+    /// # Ok(()) }
+    /// ```
+    fn observe(observer: impl Observer + 'static) -> Observing {
+        observer::register(Some(TypeId::of::<Self>()), Arc::new(observer))
+    }
+
     /// Inserts a `PENDING` row and returns it.
     ///
     /// # Errors
@@ -217,7 +262,7 @@ pub trait StatusTracked: Sized + 'static {
         Self::Job: JobStore<D::Connection>,
     {
         let key = key.into();
-        create::one(
+        let job = create::one(
             db,
             &key,
             &updates,
@@ -232,7 +277,9 @@ pub trait StatusTracked: Sized + 'static {
         )?
         .ok_or_else(|| Error::AlreadyExists {
             job: JobName::<Self::Job>(&key).to_string(),
-        })
+        })?;
+        pending::<Self>(Transition::Created, 1, Some(&key));
+        Ok(job)
     }
 
     /// Inserts a `PENDING` row and returns it, or `None` where the key exists.
@@ -248,13 +295,13 @@ pub trait StatusTracked: Sized + 'static {
     where
         Self::Job: JobStore<D::Connection>,
     {
-        create::one(
-            db,
-            &key.into(),
-            &updates,
-            &step_over::<Self, D::Connection>()?,
-            |_| Ok(()),
-        )
+        let key = key.into();
+        let step = step_over::<Self, D::Connection>()?;
+        let created = create::one(db, &key, &updates, &step, |_| Ok(()))?;
+        if created.is_some() {
+            pending::<Self>(Transition::Created, 1, Some(&key));
+        }
+        Ok(created)
     }
 
     /// Inserts a `PENDING` row whose key the database makes, and returns it.
@@ -302,7 +349,9 @@ pub trait StatusTracked: Sized + 'static {
     where
         Self::Job: JobStore<D::Connection>,
     {
-        create::without_key(db, &updates, &step_over::<Self, D::Connection>()?)
+        let job = create::without_key(db, &updates, &step_over::<Self, D::Connection>()?)?;
+        pending::<Self>(Transition::Created, 1, None);
+        Ok(job)
     }
 
     /// Inserts `PENDING` rows in few statements and one transaction, and returns how
@@ -324,7 +373,9 @@ pub trait StatusTracked: Sized + 'static {
         Self::Job: JobStore<D::Connection>,
     {
         let rows = rows.into_iter().map(|(key, updates)| (key.into(), updates));
-        create::many::<D, Self::Job>(db, rows, &step_over::<Self, D::Connection>()?)
+        let created = create::many::<D, Self::Job>(db, rows, &step_over::<Self, D::Connection>()?)?;
+        pending::<Self>(Transition::Created, created, None);
+        Ok(created)
     }
 
     /// Claims the job and returns the guard of the attempt.
@@ -565,12 +616,10 @@ pub trait StatusTracked: Sized + 'static {
     where
         Self::Job: JobStore<D::Connection>,
     {
-        reset::one(
-            db,
-            &Typed::<Self::Job>::new(),
-            &key.into(),
-            &step::<Self>()?,
-        )
+        let (key, step) = (key.into(), step::<Self>()?);
+        reset::one(db, &Typed::<Self::Job>::new(), &key, &step)?;
+        pending::<Self>(Transition::Reset, 1, Some(&key));
+        Ok(())
     }
 
     /// [`reset`](Self::reset)s the jobs with these keys, and returns how many it has
@@ -591,7 +640,10 @@ pub trait StatusTracked: Sized + 'static {
         Self::Job: JobStore<D::Connection>,
     {
         let keys = keys.into_iter().map(Into::into);
-        reset::many(db, &Typed::<Self::Job>::new(), keys, &step::<Self>()?)
+        let (step, mut count) = (step::<Self>()?, 0);
+        let reset = reset::many(db, &Typed::<Self::Job>::new(), keys, &step, &mut count);
+        pending::<Self>(Transition::Reset, count, None);
+        reset.map(|()| count)
     }
 
     /// Deletes the rows that have one of `statuses`, that nobody holds, and that have
@@ -617,7 +669,10 @@ pub trait StatusTracked: Sized + 'static {
         Self::Job: JobStore<D::Connection>,
     {
         step::<Self>()?;
-        bulk::prune(db, &Typed::<Self::Job>::new(), statuses, unchanged_for)
+        let (table, mut count) = (Typed::<Self::Job>::new(), 0);
+        let pruned = bulk::prune(db, &table, statuses, unchanged_for, &mut count);
+        source::<Self>().tell(Transition::Pruned, count, None);
+        pruned.map(|()| count)
     }
 
     /// Ends the attempts of this step whose lock has expired, and returns how many.
@@ -633,7 +688,13 @@ pub trait StatusTracked: Sized + 'static {
         Self::Job: JobStore<D::Connection>,
     {
         let table = Typed::<Self::Job>::new();
-        expiry::expire_all(db, &table, &step::<Self>()?, &mut expiry::Once(&table))
+        let step = step::<Self>()?;
+        let mut once = expiry::Once {
+            table: &table,
+            step: &step,
+            source: Some(source::<Self>()),
+        };
+        expiry::expire_all(db, &table, &step, &mut once)
     }
 
     /// Whether the row was `PENDING` when it was read.
@@ -709,7 +770,7 @@ where
     if n == 0 {
         return Ok(Vec::new());
     }
-    let next = claim::next::<S, S::Job, _>(pool, n, step, search)?;
+    let mut next = claim::next::<S, S::Job, _>(pool, n, step, search)?;
     let mut first = None;
     for (key, obstacle) in next.passed_over {
         if matches!(obstacle, Obstacle::Held) {
@@ -722,7 +783,7 @@ where
     match first {
         Some(error) if next.jobs.is_empty() => Err(error),
         _ => {
-            next.jobs.iter().for_each(RunningJob::started);
+            next.jobs.iter_mut().for_each(RunningJob::started);
             Ok(next.jobs)
         }
     }
@@ -752,6 +813,21 @@ where
     let step = step::<S>()?;
     updates_are_checked::<S::Job, C>()?;
     Ok(step)
+}
+
+/// So many jobs are pending now: wakes the workers of this process, and tells the
+/// observers.
+fn pending<S: StatusTracked>(transition: Transition, jobs: usize, key: Option<&dyn Debug>) {
+    if jobs > 0 {
+        let source = source::<S>();
+        source.ring(&S::PENDING, None);
+        source.tell(transition, jobs, key);
+    }
+}
+
+/// The step, as its calls report.
+fn source<S: StatusTracked>() -> Source {
+    Source::of::<S>(<S::Job as Tracked>::info)
 }
 
 /// The constants of `S` as values, checked.

@@ -3,11 +3,11 @@
 mod completion;
 mod frontier;
 mod leases;
-mod observer;
 mod paused;
 mod runtime;
 mod scheduler;
 mod shutdown;
+mod summary;
 
 use std::fmt::{self, Debug};
 use std::marker::PhantomData;
@@ -22,14 +22,15 @@ use crate::db::connection::TrackerConnection;
 use crate::db::pool::AnyPool;
 use crate::db::retry::{self, Kept};
 use crate::error::{BoxError, Error, Result};
+use crate::observer::{Observer, Source};
 use crate::sql::filter::Filter;
 use crate::sql::store::JobStore;
 use crate::sql::tracked_table::Tracked;
-use runtime::{RunResult, Runtime};
+use runtime::{Reports, RunResult, Runtime};
 use scheduler::Settings;
 
-pub use observer::{Event, Observer, Summary};
 pub use shutdown::WorkerHandle;
+pub use summary::Summary;
 
 /// More threads than any machine runs well. A worker with more is refused before
 /// it starts the first, because the rest of the process needs threads too.
@@ -121,7 +122,11 @@ where
         self
     }
 
-    /// Sets the observer, which is told of each transition.
+    /// Sets an observer of this worker alone, which is told of what the worker does:
+    /// each attempt, from its start to its outcome, and each dead attempt of others that
+    /// it expires. [`observe`](crate::observe) and
+    /// [`StatusTracked::observe`](crate::StatusTracked::observe) hear of that too, and
+    /// of all other calls.
     #[must_use]
     pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
         self.observer = Some(Arc::new(observer));
@@ -267,7 +272,10 @@ where
             step,
             self.filter,
             self.settings,
-            self.observer,
+            Reports {
+                source: Source::of::<S>(S::Job::info),
+                own: self.observer,
+            },
         ));
         let running = self.handle.begin({
             let runtime = Arc::clone(&runtime);
@@ -277,6 +285,7 @@ where
             runtime.shut_down();
         }
         tracing::info!("working");
+        let _listening = runtime.listen();
         runtime.claim_first::<S>(facts)?;
         runtime::work::<S, _, _>(&runtime, kept, &run).map_err(|source| {
             Error::ThreadNotStarted {

@@ -83,7 +83,11 @@
 //! | All are prepared once | `statements` | `after_the_first_job_every_statement_is_prepared` |
 //! | Searches use the indexes, whatever was finished | `own_statements` | `searches_use_the_indexes` |
 //! | A worker shuts down without losing what runs | `worker_stop` | `a_shutdown_finishes_running_jobs_and_releases_claimed_ones` |
-//! | An observer is told of each transition | `worker_told` | `each_transition_is_reported_with_the_key_of_its_job` |
+//! | An observer is told of what each call does | `observers` | `each_call_tells_what_it_has_done` |
+//! | It is told once, also where an answer is lost | `observers_of_servers` | `an_outcome_whose_answer_was_lost_is_told_once` |
+//! | And of nothing that has not happened | `observers` | `what_did_not_happen_is_not_told` |
+//! | An idle worker begins at once with what its process creates | `worker_wakes` | `what_this_process_creates_is_begun_at_once` |
+//! | A worker's observer is told of each transition | `worker_told` | `each_transition_is_reported_with_the_key_of_its_job` |
 //! | PgBouncer works without prepared statements | `pgbouncer` | `without_prepared_statements_every_call_works` |
 //! | Any sequence of calls does what the model says | `random` | `each_call_does_to_the_rows_what_the_model_says` |
 //! | Every extreme of time and number works or is refused | `limits` | `a_lock_that_expires_at_once_is_refused` |

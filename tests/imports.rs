@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, from the calls down to what knows nothing of the others.
-const ROOMS: [&[&str]; 8] = [
+const ROOMS: [&[&str]; 11] = [
     &["tracked", "described"],
     &["worker"],
     &["attempt"],
@@ -13,6 +13,9 @@ const ROOMS: [&[&str]; 8] = [
     &["macros"],
     &["sql"],
     &["db"],
+    &["metrics"],
+    &["observer"],
+    &["wake"],
     &["error", "guide", "keys", "panics", "table_info"],
 ];
 

@@ -15,6 +15,7 @@ use crate::db::connection::TrackerConnection;
 use crate::db::pool::AnyPool;
 use crate::db::retry;
 use crate::error::{Error, Result};
+use crate::observer::Source;
 use crate::rows::reset::LOOKS;
 use crate::sql::dialect::LockWait;
 use crate::sql::filter::Filter;
@@ -23,7 +24,7 @@ use crate::sql::store::JobStore;
 use crate::sql::table_rows::Typed;
 use crate::sql::tracked_table::{JobName, Tracked};
 use status_protocol::panics::caught;
-use status_protocol::{Refusal, Start, Step};
+use status_protocol::{FailureOutcome, Refusal, Start, Step};
 
 pub(crate) use next::{Next, next};
 
@@ -35,6 +36,8 @@ enum Decision<J: Tracked> {
     /// With this token.
     Claimed(Arc<str>, Claimed<J>),
     Again,
+    /// A dead attempt was expired, which has left this in the row.
+    Expired(FailureOutcome<J::Status>),
     NotFound,
     Refused(Refusal<J::Status>),
     Not(Obstacle),
@@ -104,10 +107,7 @@ pub(crate) fn by_key<S: 'static, J: JobStore<C>, C: TrackerConnection>(
                     expires_at: None,
                 }),
                 Start::Expired => match expiry::expire(conn, &Typed::<J>::new(), key, &step) {
-                    Ok(Some(outcome)) => {
-                        expiry::log(&Typed::<J>::new(), key, &outcome, &step);
-                        Decision::Again
-                    }
+                    Ok(Some(outcome)) => Decision::Expired(outcome),
                     Err(error) if retry::is_held(conn, &error) => Decision::Not(Obstacle::Held),
                     other => {
                         other?;
@@ -118,13 +118,18 @@ pub(crate) fn by_key<S: 'static, J: JobStore<C>, C: TrackerConnection>(
         })?;
         match decision {
             Decision::Claimed(token, claimed) => {
-                let job = RunningJob::hold::<S>(pool.clone(), step, token, claimed, asked_at);
+                let mut job = RunningJob::hold::<S>(pool.clone(), step, token, claimed, asked_at);
                 job.started();
                 return Ok(job);
             }
             // The row changed between the two statements. Each time, another
             // worker has made progress.
             Decision::Again => {}
+            Decision::Expired(outcome) => {
+                expiry::log(&Typed::<J>::new(), key, &outcome, &step);
+                let source = Source::of::<S>(J::info);
+                expiry::tell(&source, None, key, expiry::transition(&outcome, &step));
+            }
             Decision::NotFound => return Err(name.not_found()),
             Decision::Refused(refusal) => {
                 let error = Error::refused(refusal, name.to_string());

@@ -1,5 +1,7 @@
 //! Expires attempts whose worker is presumed dead.
 
+use std::fmt::Debug;
+
 use diesel::QueryResult;
 
 use crate::db::connection::{TrackerConnection, together};
@@ -7,6 +9,7 @@ use crate::db::database::Database;
 use crate::db::retry::Fault;
 use crate::error::{Error, Result};
 use crate::keys::KeySet;
+use crate::observer::{Event, Observer, Source, Transition};
 use crate::rows::apart::{self, Mode, all_or_each};
 use crate::sql::dialect::LockWait;
 use crate::sql::results::{DeadAttempt, Obstacle};
@@ -26,27 +29,38 @@ const EXPIRED: &str =
     "the lock expired: the worker died, or ran for longer than LOCK_EXPIRE without renewing";
 
 /// The caller of an expiry, which is told of each attempt.
-pub(crate) trait Expires<K> {
+pub(crate) trait Expires<K, S> {
     /// Whether to skip this row.
     fn is_past(&mut self, key: &K) -> bool;
-    /// An attempt was expired. `retry`: failures in a row of its job.
-    fn expired(&mut self, key: &K, retry: i32);
+    /// An attempt was expired, which has left this in the row.
+    fn expired(&mut self, key: &K, outcome: &FailureOutcome<S>);
     /// An attempt could not be expired.
     fn passed_over(&mut self, key: &K, obstacle: Obstacle);
 }
 
-/// Expires all dead attempts, and logs those that it could not.
-pub(crate) struct Once<'a, T>(pub &'a T);
+/// Expires all dead attempts, tells the observers of the step, and logs the attempts
+/// that it could not expire.
+pub(crate) struct Once<'a, T: TableRows> {
+    pub table: &'a T,
+    pub step: &'a Step<T::Status>,
+    /// `None` where no step of the program's is concerned.
+    pub source: Option<Source>,
+}
 
-impl<T: TableRows> Expires<T::Key> for Once<'_, T> {
+impl<T: TableRows<Status: 'static>> Expires<T::Key, T::Status> for Once<'_, T> {
     fn is_past(&mut self, _: &T::Key) -> bool {
         false
     }
 
-    fn expired(&mut self, _: &T::Key, _: i32) {}
+    fn expired(&mut self, key: &T::Key, outcome: &FailureOutcome<T::Status>) {
+        if let Some(source) = &self.source {
+            source.ring(&outcome.status, outcome.delay);
+            tell(source, None, key, transition(outcome, self.step));
+        }
+    }
 
     fn passed_over(&mut self, key: &T::Key, obstacle: Obstacle) {
-        passed_over(self.0, key, &obstacle);
+        passed_over(self.table, key, &obstacle);
     }
 }
 
@@ -73,7 +87,7 @@ pub(crate) fn expire_all<D: Database, T: RowStore<D::Connection>>(
     mut db: D,
     table: &T,
     step: &Step<T::Status>,
-    who: &mut impl Expires<T::Key>,
+    who: &mut impl Expires<T::Key, T::Status>,
 ) -> Result<usize> {
     let mut expired = 0;
     let (mut past, mut done) = (KeySet::default(), KeySet::default());
@@ -107,7 +121,7 @@ pub(crate) fn expire_all<D: Database, T: RowStore<D::Connection>>(
             match changed {
                 Ok(Some(outcome)) => {
                     log(table, &key, &outcome, step);
-                    who.expired(&key, outcome.retry);
+                    who.expired(&key, &outcome);
                     done.insert(&key);
                     expired += 1;
                 }
@@ -270,6 +284,36 @@ impl<K, S: Copy + PartialEq> Dead<K, S> {
         let ended = table.expire_row(conn, &self.attempt, outcome, errors, step)? > 0;
         Ok(ended.then_some(outcome))
     }
+}
+
+/// What the expiry of an attempt means for its job.
+pub(crate) fn transition<S: Copy + PartialEq>(
+    outcome: &FailureOutcome<S>,
+    step: &Step<S>,
+) -> Transition {
+    Transition::Expired {
+        retry: outcome.retry,
+        ignored: outcome.status == step.ignored,
+    }
+}
+
+/// Tells that the attempt on this row was expired.
+pub(crate) fn tell<K: Debug>(
+    source: &Source,
+    own: Option<&dyn Observer>,
+    key: &K,
+    transition: Transition,
+) {
+    let (Some(audience), Transition::Expired { retry, .. }) = (source.audience(own), transition)
+    else {
+        return;
+    };
+    audience.tell(&Event {
+        key: Some(key),
+        attempt: Some(retry),
+        error: Some(&Failure::because(EXPIRED)),
+        ..source.event(transition)
+    });
 }
 
 /// Logs that the attempt on this row was expired.

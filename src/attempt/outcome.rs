@@ -1,14 +1,16 @@
 //! The outcome of an attempt, and how it is written once and only once.
 
+use std::time::Duration;
+
 use crate::attempt::lease::Lease;
-use crate::attempt::transition::Transition;
 use crate::db::connection::TrackerConnection;
 use crate::db::retry::Fault;
+use crate::observer::Transition;
 use crate::panics::Discarded;
 use crate::sql::dialect::LockWait;
 use crate::sql::store::JobStore;
 use crate::sql::tracked_table::Tracked;
-use status_protocol::{FailedAttempt, LostAnswer, Step};
+use status_protocol::{FailedAttempt, Failure, LostAnswer, Step};
 
 /// What an attempt leaves in the row.
 pub(crate) enum Outcome<J: Tracked> {
@@ -41,11 +43,24 @@ impl<J: Tracked> Outcome<J> {
         }
     }
 
+    /// What failed, redacted.
+    pub fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Failure(failed) => Some(&failed.failure),
+            Self::Success(_) | Self::Release(_) => None,
+        }
+    }
+
     /// What failed, for logs.
     pub fn failure_summary(&self) -> String {
+        self.failure().map(Failure::summary).unwrap_or_default()
+    }
+
+    /// How long the job is to wait before it is ready again.
+    pub fn delay(&self) -> Option<Duration> {
         match self {
-            Self::Failure(failed) => failed.failure.summary(),
-            Self::Success(_) | Self::Release(_) => String::new(),
+            Self::Failure(failed) => failed.outcome.delay,
+            Self::Success(_) | Self::Release(_) => None,
         }
     }
 

@@ -6,6 +6,7 @@ use std::fmt::Debug;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -14,16 +15,17 @@ use tracing::Span;
 
 use crate::attempt::lease::Lease;
 use crate::attempt::outcome::{Outcome, WriteResult};
-use crate::attempt::transition::Transition;
 use crate::db::connection::TrackerConnection;
 use crate::db::pool::AnyPool;
 use crate::db::retry;
 use crate::error::{BoxError, Error, Result};
+use crate::observer::{Event, Observer, Source, Transition};
 use crate::panics::{Discarded, discard};
 use crate::sql::dialect::LockWait;
 use crate::sql::results::Claimed;
 use crate::sql::store::JobStore;
 use crate::sql::tracked_table::JobName;
+use crate::wake;
 use status_protocol::Failure;
 use status_protocol::Step;
 use status_protocol::panics::caught;
@@ -32,6 +34,10 @@ use status_protocol::{RetryDirective, directive_of};
 /// How long a guard that is dropped unfinished waits for a connection. Later the
 /// lock expires, which has the same effect.
 const DROP_WAIT: Duration = Duration::from_secs(1);
+
+/// When a worker looks for a failed job that is ready again at once. Not sooner, so that
+/// a job that fails each time does not keep an idle worker busy.
+const RETRY_LOOK: Duration = Duration::from_secs(1);
 
 /// The guard of an attempt: a job that this attempt holds.
 ///
@@ -51,6 +57,12 @@ pub struct RunningJob<J: JobStore<C>, C: TrackerConnection> {
     errors: Value,
     lock_at: Option<DateTime<Utc>>,
     claimed_at: Instant,
+    /// The step, for observers.
+    source: Source,
+    /// When the business logic began.
+    started_at: Option<Instant>,
+    /// How long it took, once it has ended.
+    took: Option<Duration>,
     /// What became of the job; `None` while the attempt runs.
     pub(crate) ended: Option<Transition>,
     pub(crate) span: Span,
@@ -92,6 +104,9 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
             errors: claimed.errors,
             lock_at: claimed.lock_at,
             claimed_at: Instant::now(),
+            source: Source::of::<S>(J::info),
+            started_at: None,
+            took: None,
             ended: None,
             pool,
             step,
@@ -99,9 +114,78 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         }
     }
 
-    /// Logs that the attempt begins.
-    pub(crate) fn started(&self) {
+    /// The attempt begins with the claim: logs and tells that.
+    pub(crate) fn started(&mut self) {
+        self.started_for(None, self.claimed_at);
+    }
+
+    /// The attempt begins now, in a worker with an observer of its own.
+    pub(crate) fn started_for(&mut self, own: Option<&dyn Observer>, now: Instant) {
+        self.started_at = Some(now);
         self.span.in_scope(|| tracing::info!("started"));
+        self.tell(own, Transition::Started, None);
+    }
+
+    /// The business logic has ended; what follows does not count as its time.
+    pub(crate) fn work_ended(&mut self) {
+        if self.source.may_be_heard() {
+            self.work_ended_at(Instant::now());
+        }
+    }
+
+    pub(crate) fn work_ended_at(&mut self, now: Instant) {
+        if self.took.is_none() {
+            self.took = self.started_at.map(|at| now.saturating_duration_since(at));
+        }
+    }
+
+    /// The attempt is over: wakes who waits for the job, and tells the observers.
+    pub(crate) fn is_over(&self, outcome: Option<&Outcome<J>>) {
+        if let Some((status, delay)) = self.left(outcome) {
+            wake::ring(J::info, &status, delay, None);
+        }
+        self.tell_end(None, outcome);
+    }
+
+    /// The status that the attempt has left in the row, and how long after that the job
+    /// is of use to a worker. `None` where the attempt has lost the row.
+    pub(crate) fn left(
+        &self,
+        outcome: Option<&Outcome<J>>,
+    ) -> Option<(J::Status, Option<Duration>)> {
+        Some(match self.ended? {
+            Transition::Succeeded => (self.step.succeeded, None),
+            Transition::Ignored { .. } => (self.step.ignored, None),
+            Transition::Released => (self.released_status(), None),
+            Transition::Failed { .. } => {
+                let delay = outcome.and_then(Outcome::delay);
+                (self.step.failed, Some(delay.unwrap_or(RETRY_LOOK)))
+            }
+            _ => return None,
+        })
+    }
+
+    /// Tells what became of the job, with the outcome that was to be recorded.
+    pub(crate) fn tell_end(&self, own: Option<&dyn Observer>, outcome: Option<&Outcome<J>>) {
+        let transition = self.ended.unwrap_or(Transition::Lost);
+        self.tell(own, transition, outcome);
+    }
+
+    fn tell(
+        &self,
+        own: Option<&dyn Observer>,
+        transition: Transition,
+        outcome: Option<&Outcome<J>>,
+    ) {
+        if let Some(audience) = self.source.audience(own) {
+            audience.tell(&Event {
+                key: Some(&self.lease.key),
+                attempt: Some(self.retry.saturating_add(1)),
+                error: outcome.and_then(Outcome::failure),
+                elapsed: self.took,
+                ..self.source.event(transition)
+            });
+        }
     }
 
     /// Runs the business logic and records the outcome.
@@ -207,7 +291,9 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
     pub fn save(&self, updates: impl Borrow<J::Updates>) -> Result<()> {
         self.renew_by(|conn| {
             J::save_row(conn, &self.lease.key, &self.lease.token, updates.borrow())
-        })
+        })?;
+        self.tell(None, Transition::Saved, None);
+        Ok(())
     }
 
     /// Marks the job as succeeded, together with [`updates`](Self::updates).
@@ -292,8 +378,30 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         Outcome::Failure(self.step.fail(failure, directive, self.retry, errors, at))
     }
 
-    /// Ends the attempt. `maybe_applied`: an earlier try may have been applied.
+    /// Ends the attempt, and tells the observers. `maybe_applied`: an earlier try may
+    /// have been applied.
     pub(crate) fn end(&mut self, outcome: &Outcome<J>, maybe_applied: bool) -> Result<()> {
+        self.work_ended();
+        match self.write(outcome, maybe_applied) {
+            Ok(result) => {
+                self.is_over(Some(outcome));
+                result
+            }
+            Err(panic) => {
+                let failure = self.record_panic(outcome, &*panic);
+                self.is_over(failure.as_ref());
+                resume_unwind(panic)
+            }
+        }
+    }
+
+    /// Records the outcome; it tells no observer. A panic is that of a value in the
+    /// updates.
+    pub(crate) fn write(
+        &mut self,
+        outcome: &Outcome<J>,
+        maybe_applied: bool,
+    ) -> thread::Result<Result<()>> {
         // Set first, so that `Drop` does not write again.
         self.ended = Some(Transition::Lost);
         let write = || {
@@ -306,32 +414,37 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
                 },
             )
         };
-        match catch_unwind(AssertUnwindSafe(write)) {
-            Ok(Ok(WriteResult::Written)) => {
+        let written = catch_unwind(AssertUnwindSafe(write))?;
+        Ok(match written {
+            Ok(WriteResult::Written) => {
                 self.note_written(outcome);
                 Ok(())
             }
-            Ok(Ok(WriteResult::LockLost)) => Err(self.lock_lost()),
-            Ok(Err(error)) => Err(error),
-            Err(panic) => {
-                self.record_panic(outcome, &*panic);
-                resume_unwind(panic)
-            }
-        }
+            Ok(WriteResult::LockLost) => Err(self.lock_lost()),
+            Err(error) => Err(error),
+        })
     }
 
     /// Records that the outcome could not be written because a value in the updates
-    /// panicked.
-    pub(crate) fn record_panic(&mut self, outcome: &Outcome<J>, panic: &(dyn Any + Send)) {
-        if matches!(outcome, Outcome::Success(_)) {
-            let failure = Failure::of_panic(panic);
-            let failure = self.span.in_scope(|| self.failure(failure, None));
-            if let Err(error) = self.end(&failure, true) {
-                self.span.in_scope(
-                    || tracing::error!(%error, "panicked, but that could not be recorded"),
-                );
-            }
+    /// panicked. Returns the failure that it has tried to record.
+    pub(crate) fn record_panic(
+        &mut self,
+        outcome: &Outcome<J>,
+        panic: &(dyn Any + Send),
+    ) -> Option<Outcome<J>> {
+        if !matches!(outcome, Outcome::Success(_)) {
+            return None;
         }
+        let failure = Failure::of_panic(panic);
+        let failure = self.span.in_scope(|| self.failure(failure, None));
+        match self.write(&failure, true) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self
+                .span
+                .in_scope(|| tracing::error!(%error, "panicked, but that could not be recorded")),
+            Err(second) => resume_unwind(second),
+        }
+        Some(failure)
     }
 
     /// Notes and logs that the outcome is written.
@@ -409,11 +522,12 @@ impl<J: JobStore<C>, C: TrackerConnection> Drop for RunningJob<J, C> {
 impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
     /// Records that the guard was dropped.
     fn end_unfinished(&mut self) {
-        let failure = Failure::because(if std::thread::panicking() {
+        let failure = Failure::because(if thread::panicking() {
             "the thread panicked while it held the job"
         } else {
             "the job was dropped unfinished: neither `succeed` nor `fail` was called"
         });
+        self.work_ended();
         let outcome = self.failed_attempt(failure, None);
         let recorded = retry::checkout(&*self.pool, DROP_WAIT)
             .map_err(BoxError::from)
@@ -427,5 +541,6 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
                 tracing::error!(%error, "dropped unfinished, and that could not be recorded; its lock will expire");
             }),
         }
+        self.is_over(Some(&outcome));
     }
 }

@@ -9,11 +9,11 @@ use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
 use crate::attempt::outcome::{Outcome, WriteResult, earlier_write};
 use crate::attempt::running::{AttemptError, RunningJob};
-use crate::attempt::transition::Transition;
 use crate::db::connection::{MaybeDatabaseError, TrackerConnection, cause_of};
 use crate::db::database_error::Cause;
 use crate::db::retry::{self, Fault, Verdict};
 use crate::error::{BoxError, Error, Result};
+use crate::observer::Transition;
 use crate::panics::Discarded;
 use crate::sql::dialect::LockWait;
 use crate::sql::store::JobStore;
@@ -108,9 +108,18 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         mut self,
         work: impl FnOnce(&mut C, &J, &mut J::Updates) -> Result<T, BoxError>,
     ) -> Result<T> {
-        match self.transact(false, work) {
-            TransactionResult::Committed(value) => Ok(value),
-            TransactionResult::LockLost => Err(self.lock_lost()),
+        let result = self.transact(false, work);
+        self.work_ended();
+        match result {
+            TransactionResult::Committed(value) => {
+                self.is_over(None);
+                Ok(value)
+            }
+            TransactionResult::LockLost => {
+                let error = self.lock_lost();
+                self.is_over(None);
+                Err(error)
+            }
             TransactionResult::Failed(attempt_error) => {
                 let outcome = self.outcome_of(&attempt_error);
                 Err(self.end_with_error(&outcome, attempt_error))
@@ -123,6 +132,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
                 let release = self.release();
                 let released = if is_released {
                     self.note_written(&release);
+                    self.is_over(None);
                     Ok(())
                 } else {
                     self.end(&release, false)
@@ -135,7 +145,10 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
                     }
                 }
             }
-            TransactionResult::Unavailable(error) => Err(error),
+            TransactionResult::Unavailable(error) => {
+                self.is_over(None);
+                Err(error)
+            }
         }
     }
 

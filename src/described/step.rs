@@ -140,7 +140,14 @@ impl DescribedStep {
         D: Database<Connection: DescribedConnection>,
     {
         let rows = self.rows();
-        expiry::expire_all(db, &rows, &self.step(), &mut expiry::Once(&rows))
+        let step = self.step();
+        // Observers hear of the steps of the program, of which this is none.
+        let mut once = expiry::Once {
+            table: &rows,
+            step: &step,
+            source: None,
+        };
+        expiry::expire_all(db, &rows, &step, &mut once)
     }
 
     fn rows(&self) -> DescribedRows<'_> {

@@ -52,7 +52,8 @@ pub(super) fn change<C: TrackerConnection, K: Clone>(
     Ok(Changed { count, passed_over })
 }
 
-/// Deletes old rows that nobody holds, and counts them. A row that another
+/// Deletes old rows that nobody holds, and adds them to `count`, which is true after
+/// an error too. A row that another
 /// transaction holds is left for the next call, and so is one whose deletion the
 /// database drops. If the database refuses to delete a row, the others are
 /// deleted, and then this is an error.
@@ -61,10 +62,10 @@ pub(crate) fn prune<D: Database, T: RowStore<D::Connection>>(
     table: &T,
     statuses: &[T::Code],
     unchanged_for: Duration,
-) -> Result<usize> {
-    let mut count = 0;
+    count: &mut usize,
+) -> Result<()> {
     if statuses.is_empty() {
-        return Ok(count);
+        return Ok(());
     }
     let mut first = None;
     // Rows whose deletion was sent since the last row was deleted. Those that still
@@ -90,7 +91,7 @@ pub(crate) fn prune<D: Database, T: RowStore<D::Connection>>(
             })?;
             Ok((keys, dropped, pruned, are_all))
         })?;
-        count += pruned.count;
+        *count += pruned.count;
         if pruned.count > 0 {
             sent = KeySet::default();
         }
@@ -114,7 +115,7 @@ pub(crate) fn prune<D: Database, T: RowStore<D::Connection>>(
         }
         if is_over {
             tracing::debug!(table = table.table(), count, "pruned");
-            return first.map_or(Ok(count), Err::<usize, Error>);
+            return first.map_or(Ok(()), Err::<(), Error>);
         }
     }
 }

@@ -64,23 +64,23 @@ pub(crate) fn one<D: Database, T: RowStore<D::Connection>>(
     Ok(())
 }
 
-/// Resets the jobs with these keys, and counts them. If one cannot be reset, the
-/// others are, and then this is an error.
+/// Resets the jobs with these keys, and adds them to `count`, which is true after an
+/// error too. If one cannot be reset, the others are, and then this is an error.
 pub(crate) fn many<D: Database, T: RowStore<D::Connection>>(
     mut db: D,
     table: &T,
     mut keys: impl Iterator<Item = T::Key>,
     step: &Step<T::Status>,
-) -> Result<usize> {
-    let mut count = 0;
+    count: &mut usize,
+) -> Result<()> {
     let mut first = None;
     loop {
         let chunk: Vec<T::Key> = keys.by_ref().take(CHUNK).collect();
         if chunk.is_empty() {
-            return first.map_or(Ok(count), Err);
+            return first.map_or(Ok(()), Err);
         }
         let reset = reset_chunk(&mut db, table, chunk, step)?;
-        count += reset.count;
+        *count += reset.count;
         for (key, obstacle) in reset.passed_over {
             let error = obstacle.into_error(table.job(&key).to_string());
             tracing::warn!(%error, "not reset");

@@ -1,18 +1,17 @@
 //! Writes the outcomes of attempts, in groups.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::time::Instant;
 
 use diesel::QueryResult;
 use diesel::result::Error as DieselError;
 
 use crate::attempt::outcome::{Outcome, WriteResult, earlier_write};
 use crate::attempt::running::{AttemptError, RunningJob};
-use crate::attempt::transition::Transition;
 use crate::db::connection::{TrackerConnection, together};
 use crate::db::retry::{self, Fault, Verdict};
 use crate::error::{BoxError, Error};
+use crate::observer::Transition;
 use crate::panics::discard;
 use crate::rows::apart::{Mode, all_or_each};
 use crate::sql::dialect::LockWait;
@@ -38,8 +37,6 @@ const MOST_FAILED_WRITES: usize = 2;
 pub(super) struct Completion<J: JobStore<C>, C: TrackerConnection> {
     pub job: Box<RunningJob<J, C>>,
     pub outcome: Outcome<J>,
-    /// When the business logic began; `None` where it did not.
-    pub begun: Option<Instant>,
     /// An earlier try may have been applied.
     pub maybe_applied: bool,
     pub tries: u32,
@@ -64,11 +61,10 @@ pub(super) enum WriteState {
 }
 
 impl<J: JobStore<C>, C: TrackerConnection> Completion<J, C> {
-    pub fn new(job: Box<RunningJob<J, C>>, outcome: Outcome<J>, begun: Option<Instant>) -> Self {
+    pub fn new(job: Box<RunningJob<J, C>>, outcome: Outcome<J>) -> Self {
         Self {
             job,
             outcome,
-            begun,
             maybe_applied: false,
             tries: 0,
             state: WriteState::AllBlocked,
@@ -214,7 +210,9 @@ fn write_alone<J: JobStore<C>, C: TrackerConnection>(
         Ok(result) => result,
         Err(panic) => {
             completion.state = WriteState::Done;
-            job.record_panic(outcome, &*panic);
+            if let Some(failure) = job.record_panic(outcome, &*panic) {
+                completion.outcome = failure;
+            }
             discard("the drop of a panic's payload", panic);
             return None;
         }
@@ -294,9 +292,11 @@ fn refused<J: JobStore<C>, C: TrackerConnection>(
     }
     completion.state = WriteState::Done;
     let attempt_error = AttemptError::Error(BoxError::from(source));
-    let failure = completion.job.outcome_of(&attempt_error);
-    if let Err(error) = completion.job.end(&failure, true) {
-        tracing::error!(%error, "given up; its lock will expire");
+    completion.outcome = completion.job.outcome_of(&attempt_error);
+    match completion.job.write(&completion.outcome, true) {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%error, "given up; its lock will expire"),
+        Err(panic) => resume_unwind(panic),
     }
 }
 

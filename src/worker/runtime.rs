@@ -12,18 +12,19 @@ use std::time::{Duration, Instant};
 use super::completion::Completion;
 use super::frontier::Frontier;
 use super::leases::{self, Leases};
-use super::observer::{Observer, Summary};
 use super::paused::PausedJobs;
-use super::scheduler::{Role, Scheduler, Settings, Task};
+use super::scheduler::{Role, Scheduler, Settings, Task, after};
+use super::summary::Summary;
 use crate::attempt::outcome::Outcome;
 use crate::attempt::running::RunningJob;
-use crate::attempt::transition::Transition;
 use crate::db::connection::TrackerConnection;
 use crate::db::pool::AnyPool;
 use crate::db::retry::{self, Kept};
 use crate::error::{BoxError, Error, Result};
+use crate::observer::{Observer, Source, Transition};
 use crate::sql::filter::Filter;
 use crate::sql::store::JobStore;
+use crate::wake::{self, Bell, Sleeper};
 use status_protocol::Step;
 use status_protocol::panics::caught;
 
@@ -54,6 +55,24 @@ pub(super) enum RunResult<J: JobStore<C>, C: TrackerConnection> {
     Done(Box<RunningJob<J, C>>),
 }
 
+impl<J: JobStore<C>, C: TrackerConnection> RunResult<J, C> {
+    fn job(&mut self) -> &mut RunningJob<J, C> {
+        match self {
+            Self::ToWrite { job, .. }
+            | Self::Conflict { job, .. }
+            | Self::Unavailable { job, .. }
+            | Self::Done(job) => job,
+        }
+    }
+}
+
+/// Where a worker reports what it does.
+pub(super) struct Reports {
+    pub source: Source,
+    /// Its own observer.
+    pub own: Option<Arc<dyn Observer>>,
+}
+
 /// Jobs are boxed because they are large and move between threads often.
 type JobScheduler<J, C> = Scheduler<Box<RunningJob<J, C>>, Completion<J, C>>;
 
@@ -70,11 +89,13 @@ pub(super) struct Runtime<J: JobStore<C>, C: TrackerConnection> {
     flusher: Condvar,
     /// The maintenance threads wait on this between two rounds.
     maintenance: Condvar,
+    /// Rings when a call of this process makes jobs ready.
+    bell: Arc<Bell>,
     leases: Leases<J::Key>,
     /// Jobs that are not to be claimed for a while.
     paused: Mutex<PausedJobs<J::Key>>,
     frontier: Mutex<Frontier>,
-    observer: Option<Arc<dyn Observer>>,
+    reports: Reports,
     summary: Mutex<Summary>,
     /// The error that ended the worker, because it would come again each time.
     lasting_error: Mutex<Option<Error>>,
@@ -90,7 +111,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
         step: Step<J::Status>,
         filter: Option<Filter>,
         settings: Settings,
-        observer: Option<Arc<dyn Observer>>,
+        reports: Reports,
     ) -> Self {
         Self {
             scheduler: Mutex::new(Scheduler::new(settings.clone(), Instant::now())),
@@ -101,16 +122,56 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
             worker_threads: Condvar::new(),
             flusher: Condvar::new(),
             maintenance: Condvar::new(),
+            bell: Arc::default(),
             leases: Leases::default(),
             paused: Mutex::new(PausedJobs::default()),
             frontier: Mutex::new(Frontier::new(Instant::now())),
-            observer,
+            reports,
             summary: Mutex::new(Summary::default()),
             lasting_error: Mutex::new(None),
             failed_claims: AtomicI32::new(0),
             held_claims: AtomicI32::new(0),
             failed_flushes: AtomicI32::new(0),
         }
+    }
+
+    /// Has the calls of this process wake the worker, until the return value is dropped.
+    pub fn listen(self: &Arc<Self>) -> wake::Registration
+    where
+        J: Send + 'static,
+        J::Updates: Send,
+        C: 'static,
+    {
+        let ready = self.step.ready();
+        let runtime = Arc::downgrade(self);
+        wake::register(Sleeper {
+            table: J::info(),
+            wants: Box::new(move |status| {
+                let status = status.downcast_ref::<J::Status>();
+                status.is_some_and(|status| ready.contains(status))
+            }),
+            bell: Arc::clone(&self.bell),
+            wake: Box::new(move |delay| {
+                if let Some(runtime) = runtime.upgrade() {
+                    runtime.woken(delay);
+                }
+            }),
+        })
+    }
+
+    /// A call of this process has made jobs ready, or they will be after `delay`.
+    fn woken(&self, delay: Option<Duration>) {
+        let mut scheduler = self.scheduler();
+        let now = Instant::now();
+        match delay {
+            Some(delay) => scheduler.due_at(due(now, delay)),
+            None => scheduler.ring(now),
+        }
+        self.wake(&scheduler);
+    }
+
+    fn own_observer(&self) -> Option<&dyn Observer> {
+        self.reports.own.as_deref()
     }
 
     pub fn summary(&self) -> Summary {
@@ -174,9 +235,8 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
                 Task::Run(job) => {
                     drop(scheduler);
                     let ran = caught("a worker's thread", || match self.refreshed(job) {
-                        Ok(job) => {
-                            self.observe(&job, Transition::Started, Duration::ZERO);
-                            job.started();
+                        Ok(mut job) => {
+                            job.started_for(self.own_observer(), Instant::now());
                             run(job)
                         }
                         Err(ran) => ran,
@@ -274,6 +334,12 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
     }
 }
 
+/// When a job is ready that was to wait for `delay`. Its `run_at` may be rounded up, and
+/// a look that comes too early would find nothing.
+fn due(now: Instant, delay: Duration) -> Instant {
+    after(after(now, delay), Duration::from_millis(10))
+}
+
 /// Poison is ignored: the data is complete at any time, also if a thread panics.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -286,7 +352,7 @@ fn release<J: JobStore<C>, C: TrackerConnection>(
     now: Instant,
 ) {
     let release = job.release();
-    scheduler.add_due(Completion::new(job, release, None), now);
+    scheduler.add_due(Completion::new(job, release), now);
 }
 
 fn wait<'a, T>(

@@ -1,10 +1,11 @@
 //! The jobs and outcomes that a worker has, and what each of its threads does
 //! next. These are pure decisions, without a database and without a clock.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::rows::bulk;
+use status_protocol::backoff;
 
 /// While one claim is under way, another one is started only for as much work as
 /// the threads do in this time. That is enough to hide the time of a claim, and
@@ -18,6 +19,15 @@ const ROOM_FOR_RENEWAL: Duration = Duration::from_secs(1);
 /// The most outcomes of one group: their keys must fit into the 32,766 parameters
 /// of a statement on SQLite.
 const LARGEST_GROUP: usize = 2_000;
+
+/// Times at which jobs will be ready, as far as they are kept. Later ones are found by
+/// the regular looks.
+const MOST_DUE_TIMES: usize = 10_000;
+
+/// Pauses between two looks that the calls of this process cause and that find nothing:
+/// their jobs may be in another database, or not be committed yet.
+const FIRST_FALSE_ALARM: Duration = Duration::from_millis(10);
+const LONGEST_FALSE_ALARM: Duration = Duration::from_secs(1);
 
 /// The longest wait: a century. A clock can add that without overflow.
 const LONGEST_WAIT: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
@@ -107,6 +117,14 @@ pub(super) struct Scheduler<Job, Completion> {
     /// happened since.
     looking: bool,
     claim_from: Instant,
+    /// When jobs will be ready that are not yet.
+    due_times: BTreeSet<Instant>,
+    /// A call of this process has woken the worker since the last claim ended.
+    woken: bool,
+    /// Claims in a row that such a call has caused and that found nothing.
+    false_alarms: i32,
+    /// When such a call may cause the next claim.
+    alarm_from: Instant,
     flush_from: Instant,
     /// A renewal is in progress, and has the database for itself until then.
     room_until: Option<Instant>,
@@ -134,6 +152,10 @@ impl<Job, Completion> Scheduler<Job, Completion> {
             dry: false,
             looking: false,
             claim_from: now,
+            due_times: BTreeSet::new(),
+            woken: false,
+            false_alarms: 0,
+            alarm_from: now,
             flush_from: now,
             room_until: None,
             expiring: true,
@@ -162,6 +184,10 @@ impl<Job, Completion> Scheduler<Job, Completion> {
                 let quiet = self.is_quiet();
                 self.looking |= quiet;
                 self.claiming += 1;
+                // This claim finds what is ready by now.
+                while self.due_times.first().is_some_and(|at| *at <= now) {
+                    self.due_times.pop_first();
+                }
                 return Task::Claim { quiet };
             }
         }
@@ -227,6 +253,18 @@ impl<Job, Completion> Scheduler<Job, Completion> {
                 }
             }
         }
+        if let Some(at) = self.due_times.first() {
+            self.claim_from = self.claim_from.min(*at);
+        }
+        let was_woken = std::mem::take(&mut self.woken);
+        if matches!(found, Found::Enough | Found::Few) {
+            self.false_alarms = 0;
+        } else if was_woken {
+            self.false_alarms = self.false_alarms.saturating_add(1);
+            let pause =
+                backoff::exponential(FIRST_FALSE_ALARM, LONGEST_FALSE_ALARM, self.false_alarms);
+            self.alarm_from = after(now, pause);
+        }
     }
 
     /// A claim failed; the next one waits for this time.
@@ -234,6 +272,8 @@ impl<Job, Completion> Scheduler<Job, Completion> {
         self.claiming -= 1;
         self.looking = false;
         self.claim_from = after(now, pause);
+        // No call of this process is to shorten the pause.
+        self.alarm_from = self.alarm_from.max(self.claim_from);
     }
 
     /// A group of outcomes was written.
@@ -265,6 +305,26 @@ impl<Job, Completion> Scheduler<Job, Completion> {
     pub fn ready_at(&mut self, at: Instant) {
         self.claim_from = self.claim_from.min(at);
         self.dry = false;
+    }
+
+    /// A call of this process has made jobs ready. If the last such call did not lead to
+    /// any job, there is a pause first.
+    pub fn ring(&mut self, now: Instant) {
+        self.woken = true;
+        self.claim_from = self.claim_from.min(now.max(self.alarm_from));
+    }
+
+    /// A job will be ready at this time. A worker that runs until nothing is ready does
+    /// not wait for it.
+    pub fn due_at(&mut self, at: Instant) {
+        if self.settings.until_empty {
+            return;
+        }
+        self.claim_from = self.claim_from.min(at);
+        self.due_times.insert(at);
+        if self.due_times.len() > MOST_DUE_TIMES {
+            self.due_times.pop_last();
+        }
     }
 
     /// There may be something to claim.

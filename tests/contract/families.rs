@@ -28,6 +28,7 @@ mod managers;
 mod messages;
 mod neighbours;
 mod next;
+mod observers;
 mod panics;
 mod passing;
 mod pipeline;
@@ -63,6 +64,8 @@ mod worker_tasks;
 mod worker_told;
 #[path = "worker/transactions.rs"]
 mod worker_transactions;
+#[path = "worker/wakes.rs"]
+mod worker_wakes;
 
 only! { [sqlite]
     #[path = "backend/sqlite.rs"]
@@ -129,6 +132,8 @@ only! { [postgres mysql]
     #[path = "statements/waits.rs"]
     mod lock_waits;
     mod proxy;
+    #[path = "observers/servers.rs"]
+    mod observers_of_servers;
     #[path = "backend/server_own.rs"]
     mod server_faults;
     #[path = "columns/server_schema.rs"]

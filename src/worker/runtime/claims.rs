@@ -50,11 +50,15 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
         let failures = self.failed_claims.fetch_add(1, Ordering::Relaxed) + 1;
         let pause = backoff::exponential(FIRST_PAUSE, LONGEST_PAUSE, failures);
         tracing::error!(%error, ?pause, "no jobs could be claimed");
+        // A claim that ends later must not sleep: what this one has been called for is
+        // not found yet.
+        self.bell.ring();
         self.scheduler().fail_claim(pause, Instant::now());
     }
 
     fn try_claim<S: 'static>(&self, quiet: bool) -> Result<()> {
         let wanted = self.settings.batch;
+        self.bell.listen();
         let (past, next_ready) = {
             let paused = self.paused();
             let now = Instant::now();
@@ -101,6 +105,9 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
         }
         let mut scheduler = self.scheduler();
         scheduler.end_claim(found, quiet, now);
+        if matches!(found, Found::Later(_) | Found::Nothing) && self.bell.sleep() {
+            scheduler.ring(now);
+        }
         if scheduler.is_shutting_down() {
             for job in next.jobs {
                 release(&mut scheduler, Box::new(job), now);

@@ -4,19 +4,18 @@ use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::{FIRST_PAUSE, JobScheduler, LONGEST_PAUSE, RunResult, Runtime};
+use super::{FIRST_PAUSE, JobScheduler, LONGEST_PAUSE, RunResult, Runtime, due};
 use crate::attempt::outcome::Outcome;
 use crate::attempt::running::{AttemptError, RunningJob};
-use crate::attempt::transition::Transition;
 use crate::db::connection::TrackerConnection;
 use crate::error::BoxError;
+use crate::observer::Transition;
 use crate::panics::discard;
 use crate::sql::store::JobStore;
+use crate::wake;
 use crate::worker::completion::{self, Completion, WriteState};
-use crate::worker::observer::Event;
 use crate::worker::paused::PauseReason;
 use status_protocol::backoff;
-use status_protocol::panics::caught;
 
 /// The longest pause between two tries of an outcome that could not be written
 /// because of its own row, such as one that another transaction holds.
@@ -49,10 +48,11 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
     /// A job has run since `begun`.
     pub(super) fn ran(
         &self,
-        ran: RunResult<J, C>,
+        mut ran: RunResult<J, C>,
         begun: Instant,
     ) -> MutexGuard<'_, JobScheduler<J, C>> {
         let now = Instant::now();
+        ran.job().work_ended_at(now);
         let (job, outcome, maybe_applied) = match ran {
             RunResult::ToWrite {
                 job,
@@ -74,7 +74,10 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
                 // Its transaction has released it.
                 let is_released = job.ended == Some(Transition::Released);
                 let ready_at = is_released.then(|| self.pause_released(&job.lease.key, now));
-                self.report(&job, now - begun);
+                if let Some((status, delay)) = job.left(None) {
+                    self.ring_others(&status, delay);
+                }
+                self.report(&job, None);
                 discard("the drop of a job", job);
                 let mut scheduler = self.scheduler();
                 if let Some(at) = ready_at {
@@ -88,7 +91,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
         let is_released = matches!(outcome, Outcome::Release(_));
         // Before anybody can find it ready.
         let ready_at = is_released.then(|| self.pause_released(&job.lease.key, now));
-        let mut due = Completion::new(job, outcome, Some(begun));
+        let mut due = Completion::new(job, outcome);
         due.maybe_applied = maybe_applied;
         let mut scheduler = self.scheduler();
         if let Some(at) = ready_at {
@@ -136,6 +139,9 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
         completion::write(&mut group, &self.step);
         let is_last_chance = self.scheduler().is_shutting_down();
         let (mut row_blocked, mut all_blocked) = (Vec::new(), Vec::new());
+        // Statuses that others may wait for, each with the shortest delay.
+        let mut left: Vec<(J::Status, Option<Duration>)> = Vec::new();
+        let (mut due_times, mut done) = (Vec::new(), Vec::new());
         for mut completion in group {
             if let Some(error) = completion.error.take() {
                 self.end_if_lasting(error);
@@ -162,9 +168,14 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
             }
             match completion.state {
                 WriteState::Done => {
-                    let elapsed = completion.begun.map(|begun| begun.elapsed());
-                    self.report(&completion.job, elapsed.unwrap_or_default());
-                    discard("the drop of a job", completion);
+                    if let Some((status, delay)) = completion.job.left(Some(&completion.outcome)) {
+                        due_times.extend(delay.map(|delay| due(Instant::now(), delay)));
+                        match left.iter_mut().find(|(other, _)| *other == status) {
+                            Some((_, shortest)) => *shortest = delay.min(*shortest),
+                            None => left.push((status, delay)),
+                        }
+                    }
+                    done.push(completion);
                 }
                 WriteState::RowBlocked => row_blocked.push(completion),
                 WriteState::AllBlocked => all_blocked.push(completion),
@@ -172,8 +183,19 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
         }
         // An outcome that can never be written must not delay the others.
         all_blocked.sort_by_key(|completion| completion.is_stuck);
+        for (status, delay) in left {
+            self.ring_others(&status, delay);
+        }
+        // An observer may be slow.
+        for completion in done {
+            self.report(&completion.job, Some(&completion.outcome));
+            discard("the drop of a job", completion);
+        }
         let now = Instant::now();
         let mut scheduler = self.scheduler();
+        for at in due_times {
+            scheduler.due_at(at);
+        }
         for completion in row_blocked {
             let tries = i32::try_from(completion.tries).unwrap_or(i32::MAX);
             let pause = backoff::exponential(FIRST_PAUSE, LONGEST_PAUSE_OF_ONE, tries);
@@ -191,38 +213,18 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
         scheduler
     }
 
-    /// Reports what became of a job.
-    fn report(&self, job: &RunningJob<J, C>, elapsed: Duration) {
+    /// Wakes the other workers of this process that look for jobs with this status.
+    pub(super) fn ring_others(&self, status: &J::Status, delay: Option<Duration>) {
+        wake::ring(J::info, status, delay, Some(&self.bell));
+    }
+
+    /// Reports what became of a job, with the outcome that was to be written.
+    fn report(&self, job: &RunningJob<J, C>, outcome: Option<&Outcome<J>>) {
         if job.ended != Some(Transition::Released) {
             self.paused().resume(&job.lease.key);
         }
-        self.observe(job, job.ended.unwrap_or(Transition::Lost), elapsed);
-    }
-
-    pub(super) fn observe(
-        &self,
-        job: &RunningJob<J, C>,
-        transition: Transition,
-        elapsed: Duration,
-    ) {
-        self.tell(&Event {
-            table: J::table_name(),
-            key: &job.lease.key,
-            transition,
-            elapsed,
-        });
-    }
-
-    pub(super) fn tell(&self, event: &Event<'_>) {
-        if event.transition != Transition::Started {
-            self.sums().add(event.transition);
-        }
-        let Some(observer) = &self.observer else {
-            return;
-        };
-        if caught("the observer", || observer.observe(event)).is_err() {
-            tracing::error!(?event, "the observer panicked at this event");
-        }
+        self.sums().add(job.ended.unwrap_or(Transition::Lost));
+        job.tell_end(self.own_observer(), outcome);
     }
 }
 

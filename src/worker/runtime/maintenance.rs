@@ -5,9 +5,8 @@
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use super::{FIRST_PAUSE, JobScheduler, LONGEST_PAUSE, Runtime, lock, wait};
+use super::{FIRST_PAUSE, JobScheduler, LONGEST_PAUSE, Runtime, due, lock, wait};
 use crate::attempt::expiry::{self, Expires};
-use crate::attempt::transition::Transition;
 use crate::db::connection::TrackerConnection;
 use crate::db::retry::Kept;
 use crate::error::Result;
@@ -15,10 +14,9 @@ use crate::sql::results::Obstacle;
 use crate::sql::store::JobStore;
 use crate::sql::table_rows::Typed;
 use crate::worker::leases;
-use crate::worker::observer::Event;
 use crate::worker::paused::{PauseReason, PausedJobs};
 use crate::worker::scheduler::after;
-use status_protocol::backoff;
+use status_protocol::{FailureOutcome, backoff};
 
 /// The first pause before a lock is tried again whose row another transaction
 /// holds.
@@ -154,21 +152,24 @@ struct Watch<'a, J: JobStore<C>, C: TrackerConnection> {
     expired: bool,
 }
 
-impl<J: JobStore<C>, C: TrackerConnection> Expires<J::Key> for Watch<'_, J, C> {
+impl<J: JobStore<C>, C: TrackerConnection> Expires<J::Key, J::Status> for Watch<'_, J, C> {
     /// The worker's own jobs are alive, however old their locks are.
     fn is_past(&mut self, key: &J::Key) -> bool {
         self.runtime.leases.hold(key) || lock(self.paused).contains(key, Instant::now())
     }
 
-    fn expired(&mut self, key: &J::Key, retry: i32) {
+    fn expired(&mut self, key: &J::Key, outcome: &FailureOutcome<J::Status>) {
         self.expired = true;
         lock(self.paused).resume(key);
-        self.runtime.tell(&Event {
-            table: J::table_name(),
-            key,
-            transition: Transition::Expired { retry },
-            elapsed: Duration::ZERO,
-        });
+        let transition = expiry::transition(outcome, &self.runtime.step);
+        self.runtime.sums().add(transition);
+        if let Some(delay) = outcome.delay {
+            let at = due(Instant::now(), delay);
+            self.runtime.scheduler().due_at(at);
+        }
+        self.runtime.ring_others(&outcome.status, outcome.delay);
+        let own = self.runtime.own_observer();
+        expiry::tell(&self.runtime.reports.source, own, key, transition);
     }
 
     fn passed_over(&mut self, key: &J::Key, obstacle: Obstacle) {

@@ -672,3 +672,102 @@ fn a_shutdown_waits_for_a_claim_in_progress() {
     scheduler.end_claim(Found::Enough, true, now);
     assert_eq!(flusher(&mut scheduler, now), Task::Stop);
 }
+
+#[test]
+fn a_call_of_this_process_causes_a_claim_at_once() {
+    let (mut scheduler, now) = with_jobs(settings(), &[], Found::Nothing);
+    assert_eq!(
+        worker_thread(&mut scheduler, now),
+        Task::Wait(Some(1000 * MS))
+    );
+    scheduler.ring(now + MS);
+    assert_eq!(worker_thread(&mut scheduler, now + MS), QUIET);
+    scheduler.end_claim(Found::Few, true, now + MS);
+}
+
+#[test]
+fn calls_that_lead_to_no_job_cause_few_claims() {
+    let (mut scheduler, now) = with_jobs(settings(), &[], Found::Nothing);
+    // Each millisecond, as those of another database would, for ten seconds.
+    let mut claims = 0;
+    for n in 0..10_000 {
+        let now = now + n * MS;
+        scheduler.ring(now);
+        if worker_thread(&mut scheduler, now) == QUIET {
+            claims += 1;
+            scheduler.end_claim(Found::Nothing, true, now);
+        }
+    }
+    // Its own looks are ten of them.
+    assert!((10..50).contains(&claims), "{claims}");
+
+    // The next call is heard all the same, after a pause.
+    let now = now + 10_000 * MS;
+    scheduler.ring(now);
+    let Task::Wait(Some(pause)) = worker_thread(&mut scheduler, now) else {
+        panic!("no pause");
+    };
+    assert!(pause <= 1000 * MS, "{pause:?}");
+    let now = now + pause;
+    assert_eq!(worker_thread(&mut scheduler, now), QUIET);
+    scheduler.end_claim(Found::Few, true, now);
+    assert_eq!(worker_thread(&mut scheduler, now), QUIET);
+    scheduler.end_claim(Found::Nothing, true, now);
+    scheduler.ring(now);
+    assert_eq!(
+        worker_thread(&mut scheduler, now),
+        QUIET,
+        "that was no false alarm"
+    );
+}
+
+#[test]
+fn no_call_shortens_the_pause_after_an_error() {
+    let (mut scheduler, now) = new_scheduler(settings());
+    assert_eq!(worker_thread(&mut scheduler, now), QUIET);
+    scheduler.fail_claim(500 * MS, now);
+    scheduler.ring(now);
+    assert_eq!(
+        worker_thread(&mut scheduler, now),
+        Task::Wait(Some(500 * MS))
+    );
+    assert_eq!(worker_thread(&mut scheduler, now + 500 * MS), QUIET);
+}
+
+#[test]
+fn a_worker_waits_for_the_first_of_the_jobs_that_are_due_and_forgets_none() {
+    let (mut scheduler, now) = with_jobs(settings(), &[], Found::Nothing);
+    for ms in [300, 200, 700] {
+        scheduler.due_at(now + ms * MS);
+    }
+    assert_eq!(
+        worker_thread(&mut scheduler, now),
+        Task::Wait(Some(200 * MS))
+    );
+    let now = now + 200 * MS;
+    assert_eq!(worker_thread(&mut scheduler, now), QUIET);
+    scheduler.end_claim(Found::Nothing, true, now);
+    assert_eq!(
+        worker_thread(&mut scheduler, now),
+        Task::Wait(Some(100 * MS))
+    );
+    let now = now + 600 * MS;
+    assert_eq!(worker_thread(&mut scheduler, now), QUIET);
+    scheduler.end_claim(Found::Nothing, true, now);
+    assert_eq!(
+        worker_thread(&mut scheduler, now),
+        Task::Wait(Some(1000 * MS))
+    );
+}
+
+#[test]
+fn a_worker_that_runs_until_empty_does_not_wait_for_jobs_that_are_not_due() {
+    let settings = Settings {
+        until_empty: true,
+        ..settings()
+    };
+    let (mut scheduler, now) = with_jobs(settings, &[], Found::Nothing);
+    scheduler.due_at(now + MS);
+    scheduler.ring(now);
+    assert_eq!(worker_thread(&mut scheduler, now), Task::Stop);
+}

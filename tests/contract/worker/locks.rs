@@ -303,7 +303,11 @@ fn dead_attempts_of_others_are_expired_at_the_start() {
         summary(|s| (s.succeeded, s.expired) = (2, 1))
     );
     use Transition::{Expired, Started, Succeeded};
-    assert_eq!(told.of("1"), [Expired { retry: 1 }, Started, Succeeded]);
+    let expired = Expired {
+        retry: 1,
+        ignored: false,
+    };
+    assert_eq!(told.of("1"), [expired, Started, Succeeded]);
     assert_eq!(history(&row(&db, "1")).len(), 1);
 }
 
@@ -360,7 +364,11 @@ fn dead_attempts_of_others_are_expired_while_jobs_run() {
         summary(|s| (s.succeeded, s.expired) = (2, 1))
     );
     use Transition::{Expired, Started, Succeeded};
-    assert_eq!(told.of("1"), [Expired { retry: 1 }, Started, Succeeded]);
+    let expired = Expired {
+        retry: 1,
+        ignored: false,
+    };
+    assert_eq!(told.of("1"), [expired, Started, Succeeded]);
 }
 
 #[test]

@@ -14,11 +14,11 @@ pub struct Told(Arc<Mutex<Vec<(String, Transition)>>>);
 
 impl Observer for Told {
     fn observe(&self, event: &Event<'_>) {
-        assert_eq!(event.table, "jobs");
+        assert_eq!(event.table.name(), "jobs");
         if event.transition == Transition::Started {
-            assert_eq!(event.elapsed, Duration::ZERO);
+            assert_eq!(event.elapsed, None);
         }
-        let told = (format!("{:?}", event.key), event.transition);
+        let told = (format!("{:?}", event.key.unwrap()), event.transition);
         self.0.lock().unwrap().push(told);
     }
 }
@@ -69,7 +69,11 @@ fn each_transition_is_reported_with_the_key_of_its_job() {
             assert_eq!(told.of(id), attempts.concat());
         }
         assert_eq!(told.of("3"), [Started, Released, Started, Succeeded]);
-        assert_eq!(told.of("4"), [Expired { retry: 1 }, Started, Succeeded]);
+        let expired = Expired {
+            retry: 1,
+            ignored: false,
+        };
+        assert_eq!(told.of("4"), [expired, Started, Succeeded]);
     }
 }
 
@@ -81,7 +85,7 @@ fn an_outcome_is_reported_after_it_is_written() {
     let worker = Job::worker(&pool).threads(1).batch(3).observer({
         let (db, seen) = (Arc::clone(&db), Arc::clone(&seen));
         move |event: &Event<'_>| {
-            let id = format!("{:?}", event.key);
+            let id = format!("{:?}", event.key.unwrap());
             let status = row(&db, id.trim_matches('"')).status;
             seen.lock().unwrap().push((event.transition, status));
         }
@@ -105,7 +109,7 @@ fn the_time_that_a_job_took_is_reported_with_its_outcome() {
     let took = Arc::new(Mutex::new(Duration::ZERO));
     let told = Arc::clone(&took);
     let worker = Job::worker(&pool).observer(move |event: &Event<'_>| {
-        *told.lock().unwrap() = event.elapsed;
+        *told.lock().unwrap() = event.elapsed.unwrap_or_default();
     });
     let within = Mutex::new(Duration::ZERO);
     worker

@@ -1,40 +1,8 @@
-//! What a worker reports: each transition, and a summary.
+//! What a worker has done, in numbers.
 
-use std::fmt::{self, Debug, Display};
-use std::time::Duration;
+use std::fmt::{self, Display};
 
-use crate::attempt::transition::Transition;
-
-/// One transition of one job.
-#[derive(Debug, Clone, Copy)]
-#[non_exhaustive]
-pub struct Event<'a> {
-    /// The table's name.
-    pub table: &'static str,
-    /// The job's key.
-    pub key: &'a dyn Debug,
-    /// What became of it.
-    pub transition: Transition,
-    /// Since the business logic began; zero where it did not.
-    pub elapsed: Duration,
-}
-
-/// Is told of each transition that a [`Worker`](crate::Worker) makes: for
-/// metrics, a progress bar, a test.
-///
-/// It is called on the worker's own threads, after the transition is recorded in
-/// the database. These threads wait until it returns. A closure is enough:
-/// `.observer(|event: &Event<'_>| counter.add(event.transition))`.
-pub trait Observer: Send + Sync {
-    /// A job has made a transition. A panic is caught and logged.
-    fn observe(&self, event: &Event<'_>);
-}
-
-impl<F: Fn(&Event<'_>) + Send + Sync> Observer for F {
-    fn observe(&self, event: &Event<'_>) {
-        self(event);
-    }
-}
+use crate::observer::Transition;
 
 /// What a [`Worker`](crate::Worker) has done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -62,7 +30,11 @@ pub struct Summary {
 impl Summary {
     pub(super) fn add(&mut self, transition: Transition) {
         match transition {
-            Transition::Started => {}
+            Transition::Started
+            | Transition::Saved
+            | Transition::Created
+            | Transition::Reset
+            | Transition::Pruned => {}
             Transition::Succeeded => self.succeeded += 1,
             Transition::Failed { .. } => self.failed += 1,
             Transition::Ignored { .. } => self.ignored += 1,
