@@ -236,6 +236,7 @@ mod any_sqlite {
     mod backend;
     #[path = "any/database.rs"]
     mod database;
+    mod described;
     mod jobs;
     #[path = "any/own.rs"]
     mod own;
@@ -268,6 +269,7 @@ mod any_postgres {
     mod backend;
     #[path = "any/database.rs"]
     mod database;
+    mod described;
     mod jobs;
     #[path = "any/own.rs"]
     mod own;
@@ -300,6 +302,7 @@ mod any_mysql {
     mod backend;
     #[path = "any/database.rs"]
     mod database;
+    mod described;
     mod jobs;
     #[path = "any/own.rs"]
     mod own;
