@@ -188,7 +188,10 @@ fn main() -> Result<(), BoxError> {
 
     let mail = Mail::create(&pool, ())?;
     Mail::create_many(&pool, [(mail.id + 1, ()), (mail.id + 2, ())])?;
-    Mail::run_job(&pool, mail.id, |mail, ()| Ok(println!("sends mail {}", mail.id)))?;
+    Mail::run_job(&pool, mail.id, |mail, ()| {
+        println!("sends mail {}", mail.id);
+        Ok(())
+    })?;
     let drained = Mail::worker(&pool).run_until_empty(|mail, ()| {
         println!("sends mail {}", mail.id);
         Ok(())

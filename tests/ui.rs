@@ -56,7 +56,10 @@ fn the_expansion_is_as_the_docs_have_it() {
     let expansion: String = lines
         .map(|line| format!("{}\n", line.strip_prefix("    ").unwrap_or(line)))
         .collect();
-    assert!(expansion.contains("::Tracked for JobTableRow"), "{expansion}");
+    assert!(
+        expansion.contains("::Tracked for JobTableRow"),
+        "{expansion}"
+    );
 
     let file = Path::new(ROOT).join("docs/expansion.rs");
     if env::var_os("BLESS").is_some() {
