@@ -70,6 +70,19 @@ pub use worker::{Summary, Worker, WorkerHandle};
 #[doc(inline)]
 pub use status_protocol::{BoxError, ErrorEntry, ErrorLog, Failure, Retry, backoff};
 
+/// What `job_table!` expands to. There is no such module outside of these docs.
+///
+/// This is
+/// `job_table! { Job in jobs { key: (id: String), status: i32, updates: JobUpdates, connections: [SqliteConnection] } }`,
+/// as the compiler shows it; a test compares the two. The example `macro_free` has the
+/// same by hand.
+///
+/// ```text
+#[doc = include_str!("../docs/expansion.rs")]
+/// ```
+#[cfg(doc)]
+pub mod example_generated {}
+
 /// What the generated code names. Not part of the API.
 #[doc(hidden)]
 pub mod __private {

@@ -36,6 +36,43 @@ fn messages() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// `docs/expansion.rs`, which the docs show, is what `job_table!` expands to.
+#[test]
+fn the_expansion_is_as_the_docs_have_it() {
+    let output = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
+        .current_dir(ROOT)
+        .env("RUSTC_BOOTSTRAP", "1")
+        .args(["--edition=2024", "--crate-type=lib", "-Zunpretty=expanded"])
+        .args(library_arguments())
+        .arg("tests/ui/setup/expansion.rs")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let all = String::from_utf8(output.stdout).unwrap();
+    let (_, module) = all.split_once("\nmod generated {\n").unwrap();
+    let (module, _) = module.split_once("\n}\n").unwrap();
+    let lines = module.lines().filter(|line| !line.trim().is_empty());
+    let expansion: String = lines
+        .map(|line| format!("{}\n", line.strip_prefix("    ").unwrap_or(line)))
+        .collect();
+    assert!(
+        expansion.contains("::Tracked for JobTableRow"),
+        "{expansion}"
+    );
+
+    let file = Path::new(ROOT).join("docs/expansion.rs");
+    if env::var_os("BLESS").is_some() {
+        fs::write(file, expansion).unwrap();
+        return;
+    }
+    let expected = fs::read_to_string(file).unwrap_or_default();
+    assert!(
+        expansion == expected,
+        "job_table! now expands to\n\n{expansion}\nIf that is right: BLESS=1"
+    );
+}
+
 /// The cases that the features allow, relative to the root.
 fn cases() -> Vec<String> {
     let is_server = [cfg!(feature = "postgres"), cfg!(feature = "mysql")];

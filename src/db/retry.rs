@@ -162,6 +162,26 @@ pub(crate) fn run_on<C: TrackerConnection, T>(
     job: &dyn Display,
     mut work: impl FnMut(&mut C, bool) -> Result<T, Fault>,
 ) -> Result<T> {
+    let mut value = None;
+    let work = &mut |conn: &mut C, maybe_applied| {
+        value = Some(work(conn, maybe_applied)?);
+        Ok(())
+    };
+    run_all_tries(pool, kept, job, work)?;
+    match value {
+        Some(value) => Ok(value),
+        None => unreachable!("the try that succeeded has left its value"),
+    }
+}
+
+/// As [`run_on`]. It knows no result, so that it is compiled once a connection, and
+/// not for each call of each table.
+fn run_all_tries<C: TrackerConnection>(
+    pool: &dyn Lends<C>,
+    kept: &mut Kept<C>,
+    job: &dyn Display,
+    work: &mut dyn FnMut(&mut C, bool) -> Result<(), Fault>,
+) -> Result<()> {
     let failed = |source| Fault::Database(source).into_error(job);
     let unknown = |source| Error::OutcomeUnknown {
         job: job.to_string(),
@@ -182,9 +202,9 @@ pub(crate) fn run_on<C: TrackerConnection, T>(
             },
         };
         let (error, is_repeatable) = match (work(&mut **conn, maybe_applied), last.take()) {
-            (Ok(value), _) => {
+            (Ok(()), _) => {
                 kept.conn = Some(conn).filter(|_| kept.is_kept);
-                return Ok(value);
+                return Ok(());
             }
             (Err(Fault::RowChanged), Some(source)) => return Err(unknown(source)),
             (Err(Fault::Database(error)), _) => (error, true),

@@ -84,6 +84,8 @@ mod tracked;
 ///
 /// # What it expands to
 ///
+/// The page [`example_generated`](crate::example_generated) shows it.
+///
 /// Implementations of [`Tracked`](crate::Tracked), of
 /// [`ShowsStatus`](crate::ShowsStatus) unless `status_field` is `none`, and
 /// of [`JobStore`](crate::JobStore) for each connection. A key of several

@@ -112,8 +112,8 @@ pub trait JobStore<C>: Tracked {
             },
             ..Call::default()
         };
-        let mut records = Self::read(conn, &statements::CLAIM_NEXT, &call)?;
-        records.sort_by_key(|record| record.plain.place);
+        let records = Self::read(conn, &statements::CLAIM_NEXT, &call)?;
+        let records = by_place(records);
         Ok(Batch {
             reached: records.iter().filter_map(|record| record.plain.since).max(),
             claimed: all(records, claimed)?,
@@ -435,6 +435,22 @@ fn failed<J: Tracked>(
 
 fn key<J: Tracked>(record: Record<J>) -> Query<J::Key> {
     read(record.key)
+}
+
+/// The records in their order.
+fn by_place<J: Tracked>(records: Vec<Record<J>>) -> Vec<Record<J>> {
+    let places: Vec<_> = records.iter().map(|record| record.plain.place).collect();
+    let mut records: Vec<_> = records.into_iter().map(Some).collect();
+    let order = in_order(&places).into_iter();
+    order.filter_map(|n| records[n].take()).collect()
+}
+
+/// The indices of some numbers, the smallest number first. Apart from the records,
+/// so that sorting is compiled once, and not for each table.
+fn in_order(places: &[i64]) -> Vec<usize> {
+    let mut order: Vec<_> = (0..places.len()).collect();
+    order.sort_by_key(|n| places[*n]);
+    order
 }
 
 fn claimed<J: Tracked>(record: Record<J>) -> Query<Claimed<J>> {

@@ -18,6 +18,17 @@ const TARGET: &str = "diesel_status_tracker::panics";
 ///
 /// The message of the panic.
 pub fn caught<T>(what: &str, code: impl FnOnce() -> T) -> Result<T, String> {
+    let (mut code, mut value) = (Some(code), None);
+    let run = &mut || value = code.take().map(|code| code());
+    // Only that much is compiled for each type.
+    run_caught(what, run)?;
+    match value {
+        Some(value) => Ok(value),
+        None => unreachable!("code that did not panic has left its value"),
+    }
+}
+
+fn run_caught(what: &str, code: &mut dyn FnMut()) -> Result<(), String> {
     catch_unwind(AssertUnwindSafe(code)).map_err(|payload| {
         tracing::error!(target: TARGET, "{what} panicked");
         let message = message_of(&*payload).to_owned();
