@@ -407,6 +407,40 @@ fn a_job_that_stops_matching_before_it_is_claimed_is_left_alone() {
     }
 }
 
+/// Each search finds it, and each claim finds that it matches no more: that is no update
+/// which the database drops.
+#[test]
+fn a_job_that_matches_now_and_then_is_no_error() {
+    let (db, _) = with_letters(&["sms"], 1);
+    let url = db.url().to_owned();
+    let pool = pool_with(db.url(), 1, move |conn| {
+        let mut other = TestConnection::establish(&url).unwrap();
+        impatient(&mut other);
+        Log::default().watch_and(conn, move |event| {
+            let kind = match event {
+                Event::Started(sql) if sql.starts_with("SELECT") && sql.contains("ORDER BY") => {
+                    "mail"
+                }
+                Event::Started(sql)
+                    if ["UPDATE", "WITH"].iter().any(|verb| sql.starts_with(verb)) =>
+                {
+                    "sms"
+                }
+                _ => return,
+            };
+            let row = diesel::update(letters::table.find(0));
+            let changed = row.set(letters::kind.eq(kind)).execute(&mut other);
+            assert_eq!(changed, Ok(1));
+        });
+    });
+
+    let mail = Letter::filter(letters::kind.eq("mail"));
+    let next = mail.run_next(&pool, |_, _| -> Result<(), _> { panic!("it ran") });
+
+    assert_eq!(next.unwrap(), None);
+    assert!(is_new(&seen(&db, 0)));
+}
+
 /// Has the database refuse each claim of letter 0.
 fn refuse_letters(conn: &mut TestConnection) {
     let sql = super::backend::refusal(
