@@ -34,7 +34,7 @@
 //! | A checkpoint stays all the same | `guard` | `a_checkpoint_stays_when_the_attempt_fails` |
 //! | Business writes and success mark commit together | `transaction` | `the_work_commits_with_the_updates_and_the_success_mark_and_returns_its_value` |
 //! | Or neither does | `transaction` | `an_error_rolls_everything_back_and_is_a_failed_attempt` |
-//! | Each job is booked once, though workers are killed | `transaction` | `a_thousand_jobs_whose_workers_are_killed_are_booked_once_each` |
+//! | Each job is booked once, though workers are killed | `transaction_killed` | `a_thousand_jobs_whose_workers_are_killed_are_booked_once_each` |
 //! | Each job is booked once, wherever the line breaks | `server_transactions` | `wherever_the_line_breaks_all_is_written_once_or_nothing_and_the_caller_knows` |
 //! | A transient error is tried again, and is no failed job | `passing` | `the_writes_of_an_attempt_wait_for_another_transaction_without_a_failure` |
 //! | Never inside a transaction of the caller's | `passing` | `on_a_connection_of_the_callers_the_first_error_is_the_answer` |

@@ -30,6 +30,8 @@ mod neighbours;
 mod next;
 mod observers;
 mod panics;
+#[path = "panics/values.rs"]
+mod panics_of_values;
 mod passing;
 mod pipeline;
 #[path = "statements/plans.rs"]
@@ -47,6 +49,10 @@ mod shapes;
 mod statements;
 mod tasks;
 mod transaction;
+#[path = "transaction/connections.rs"]
+mod transaction_connections;
+#[path = "transaction/killed.rs"]
+mod transaction_killed;
 mod worker;
 #[path = "worker/ends.rs"]
 mod worker_ends;
@@ -129,6 +135,8 @@ only! { [postgres mysql]
     mod filter_held;
     #[path = "neighbours/held.rs"]
     mod held_rows;
+    #[path = "neighbours/held_in_bulk.rs"]
+    mod held_rows_in_bulk;
     #[path = "statements/waits.rs"]
     mod lock_waits;
     mod proxy;

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::database::{TestPool, pool_at};
 use super::jobs::{Job, data};
-use super::panics::unwind_over_each;
+use super::panics_of_values::unwind_over_each;
 use super::transaction::{Tireless, book};
 
 const PART: &str = "STATUS_TRACKER_TEST_PART";

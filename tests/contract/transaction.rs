@@ -1,29 +1,19 @@
 //! `run_job_in_transaction`: what the business logic writes lands together
 //! with the success mark, once, or not at all.
 
-use std::iter;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, mpsc};
-use std::thread;
-use std::time::Duration;
 
 use diesel::connection::{AnsiTransactionManager, TransactionManager};
 use diesel::prelude::*;
-use diesel::r2d2::event::{HandleEvent, TimeoutEvent};
-use diesel::r2d2::{ConnectionManager, Pool};
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel_status_tracker::{BoxError, Error, Retry, StatusTracked};
 use serde_json::json;
 
-use super::backend;
 use super::database::{TestConnection, TestDb, TestPool};
 use super::jobs::{
-    Job, JobUpdates, Status, age_lock, assert_names, data, history, jobs, one_job_in, row,
+    Job, JobUpdates, Status, age_lock, assert_names, data, history, one_job_in, row,
 };
-use super::own_statements::{CLAIM, TRANSACTION};
 use super::pools::{Log, pool_with};
-use super::process::Worker;
 
 /// No key: what is booked twice is there twice.
 pub const LEDGER: &str = "CREATE TABLE ledger (job VARCHAR(255) NOT NULL, worker INTEGER NOT NULL)";
@@ -48,7 +38,7 @@ pub fn book(conn: &mut TestConnection, job: &str, worker: i32) -> QueryResult<us
         .execute(conn)
 }
 
-fn never(_: &mut TestConnection, _: &Job, _: &mut JobUpdates) -> Result<(), BoxError> {
+pub fn never(_: &mut TestConnection, _: &Job, _: &mut JobUpdates) -> Result<(), BoxError> {
     panic!("it ran")
 }
 
@@ -347,151 +337,5 @@ fn an_attempt_that_has_lost_its_lock_writes_nothing() {
             let updates = updates.iter().filter(|sql| sql.starts_with("UPDATE"));
             assert_eq!(updates.count(), 1, "once lost, it is not tried again");
         }
-    }
-}
-
-#[test]
-fn a_connection_is_held_while_the_transaction_runs_and_no_longer() {
-    let (db, pool) = one_job();
-
-    let attempt = Job::start(&pool, "a").unwrap();
-    assert_eq!(pool.state().idle_connections, 1);
-    attempt
-        .run_in_transaction(|conn, job, _| {
-            let state = pool.state();
-            assert_eq!((state.connections, state.idle_connections), (1, 0));
-            Ok(book(conn, &job.id, 1)?)
-        })
-        .unwrap();
-
-    let state = pool.state();
-    assert_eq!((state.connections, state.idle_connections), (1, 1));
-    assert_eq!(bookings(&db, "a"), [1]);
-}
-
-/// Tells when somebody has waited for a connection in vain.
-#[derive(Debug)]
-struct Waiting(mpsc::Sender<()>);
-
-impl HandleEvent for Waiting {
-    fn handle_timeout(&self, _: TimeoutEvent) {
-        self.0.send(()).unwrap();
-    }
-}
-
-#[test]
-fn a_transaction_that_cannot_begin_is_no_failed_attempt() {
-    let db = TestDb::with_table(LEDGER);
-    let (waiting, waits) = mpsc::channel();
-    let pool: TestPool = Pool::builder()
-        .max_size(1)
-        .connection_timeout(Duration::from_millis(500))
-        .connection_customizer(backend::customizer())
-        .event_handler(Box::new(Waiting(waiting)))
-        .build(ConnectionManager::new(db.url()))
-        .unwrap();
-    Job::create_and_save(&pool, "a", JobUpdates::default()).unwrap();
-    let attempt = Job::start(&pool, "a").unwrap();
-    let before = row(&db, "a");
-    let held = pool.get().unwrap();
-
-    let error = thread::scope(|scope| {
-        scope.spawn(move || {
-            waits.recv().unwrap();
-            drop(held);
-        });
-        attempt.run_in_transaction(never).unwrap_err()
-    });
-
-    assert_err!(error, Pool);
-    assert_eq!(row(&db, "a"), before, "it recovers by expiry");
-}
-
-#[test]
-fn a_transaction_takes_no_more_statements_than_it_must() {
-    let (db, log) = (TestDb::with_table(LEDGER), Log::default());
-    let watched = log.clone();
-    let pool = pool_with(db.url(), 1, move |conn| watched.watch(conn));
-    Job::create_and_save(&pool, "a", JobUpdates::default()).unwrap();
-    log.take();
-
-    Job::run_job_in_transaction(&pool, "a", |conn, job, _| Ok(book(conn, &job.id, 1)?)).unwrap();
-
-    let statements = log.statements();
-    let verbs = statements.iter().map(|sql| sql.split(' ').next().unwrap());
-    assert_eq!(verbs.collect::<Vec<_>>(), [CLAIM, TRANSACTION].concat());
-}
-
-#[test]
-fn a_worker_killed_in_mid_transaction_leaves_nothing_of_it() {
-    let (db, pool) = one_job();
-    let mut worker = Worker::start("hang", db.url());
-    assert_eq!(worker.hear().as_deref(), Some("booked"));
-
-    worker.kill();
-    age_lock(&db, "a");
-    Job::run_job_in_transaction(&pool, "a", |conn, job, _| Ok(book(conn, &job.id, 2)?)).unwrap();
-
-    assert_eq!(bookings(&db, "a"), [2]);
-    let job = row(&db, "a");
-    assert_eq!((job.status, job.retry), (Status::Succeeded, 0));
-    assert!(history(&job)[0].contains("lock expired"));
-}
-
-#[test]
-fn a_thousand_jobs_whose_workers_are_killed_are_booked_once_each() {
-    const JOBS: usize = 1000;
-    let db = TestDb::with_table(LEDGER);
-    let pool = db.pool(3);
-    let rows = (0..JOBS).map(|n| (n.to_string(), JobUpdates::default()));
-    Job::create_many(&pool, rows).unwrap();
-    let is_done = |counts: Vec<_>| counts == [(Status::Succeeded, JOBS as i64)];
-    let held = || -> Vec<String> {
-        let held = jobs::table.filter(jobs::lock.is_not_null());
-        held.select(jobs::id).load(&mut *db.conn()).unwrap()
-    };
-    let (workers, killed_at_work) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    // Several that expire many at once may deadlock, and `age_lock` with them.
-    let one_at_a_time = Mutex::new(());
-
-    let supervise = || {
-        while !is_done(Job::count_by_status(&pool).unwrap()) {
-            // Each gets somewhat farther than the one before.
-            let steps = 1 + workers.fetch_add(1, Ordering::Relaxed) * 7 % 50;
-            let mut worker = Worker::start("book", db.url());
-            let mut heard = iter::repeat_with(|| worker.hear().unwrap()).take(steps);
-            let is_idle = heard.any(|said| said == "idle");
-            worker.kill();
-            if !is_idle && iter::from_fn(|| worker.hear()).all(|said| said != "idle") {
-                killed_at_work.fetch_add(1, Ordering::Relaxed);
-            }
-            // What the dead hold, and the living too: they are overtaken.
-            let _turn = one_at_a_time.lock().unwrap();
-            held().iter().for_each(|id| age_lock(&db, id));
-            Tireless::expire_locks(&pool).unwrap();
-        }
-    };
-    thread::scope(|scope| {
-        for _ in 0..3 {
-            scope.spawn(supervise);
-        }
-    });
-
-    assert!(killed_at_work.into_inner() >= 20);
-    let mut booked: Vec<String> = ledger::table
-        .select(ledger::job)
-        .load(&mut *db.conn())
-        .unwrap();
-    assert_eq!(booked.len(), JOBS);
-    booked.sort();
-    booked.dedup();
-    assert_eq!(booked.len(), JOBS);
-    let rows: Vec<Job> = jobs::table
-        .select(Job::as_select())
-        .load(&mut *db.conn())
-        .unwrap();
-    for job in rows {
-        assert_eq!((&job.lock, job.retry), (&None, 0));
-        assert_eq!(job.data, Some(json!(job.id)));
     }
 }

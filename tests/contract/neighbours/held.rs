@@ -8,7 +8,6 @@ use std::time::Duration;
 use chrono::NaiveDateTime;
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use diesel::result::Error as DieselError;
 use diesel_status_tracker::clock::{ago, now};
 use diesel_status_tracker::{Error, StatusTracked, Summary};
 use serde_json::json;
@@ -16,20 +15,20 @@ use serde_json::json;
 use super::database::{TestConnection, TestDb, TestPool};
 use super::jobs::{Job, JobUpdates, Status, age_lock, assert_names, data, die, jobs, row};
 use super::pools::{Event, Log, pool_with};
-use super::sessions::{lock_wait, number, wait_seven_seconds, waits};
+use super::sessions::{number, waits};
 use super::worker::{NEVER, Runs, drainable, rows, summary, until};
 use super::worker_told::Told;
 
 /// A step whose locks are renewed three times a second.
-struct Brief;
+pub struct Brief;
 step! { Brief on Job { const LOCK_EXPIRE: Duration = Duration::from_secs(1); } }
 
 /// Another's transaction, open until this is dropped.
-struct Holder(TestConnection);
+pub struct Holder(TestConnection);
 
 impl Holder {
     /// Holds the rows of these jobs.
-    fn of(db: &TestDb, ids: &[&str]) -> Self {
+    pub fn of(db: &TestDb, ids: &[&str]) -> Self {
         let mut conn = TestConnection::establish(db.url()).unwrap();
         conn.batch_execute("BEGIN").unwrap();
         for id in ids {
@@ -39,7 +38,7 @@ impl Holder {
         Self(conn)
     }
 
-    fn let_go(mut self) {
+    pub fn let_go(mut self) {
         self.0.batch_execute("COMMIT").unwrap();
     }
 }
@@ -356,110 +355,6 @@ fn a_worker_that_shuts_down_does_not_wait_for_ever_for_a_row_that_is_held() {
     assert_eq!(done, summary(|s| (s.succeeded, s.lost) = (2, 1)));
     age_lock(&db, "1");
     assert_eq!(Job::expire_locks(&db.pool(1)).unwrap(), 1);
-}
-
-#[test]
-fn held_rows_do_not_block_others_from_being_reset_or_pruned() {
-    let (db, pool) = drainable(700);
-    db.sql("UPDATE jobs SET status = 50, retry = 3");
-    let before = row(&db, "7");
-    let holder = Holder::of(&db, &["7"]);
-
-    let error = Job::reset_many(&pool, (0..700).map(|n| n.to_string())).unwrap_err();
-    assert_err!(error, Locked);
-    assert_names(&error, "7");
-    let fresh = jobs::table.filter(jobs::status.eq(Status::Pending)).count();
-    assert_eq!(fresh.get_result(&mut *db.conn()), Ok(699_i64));
-    assert_eq!(row(&db, "7"), before);
-
-    let done = [Status::Pending, Status::Ignored];
-    let month = Duration::ZERO;
-    assert_eq!(Job::prune(&pool, &done, month).unwrap(), 699);
-    assert_eq!(Job::prune(&pool, &done, month).unwrap(), 0);
-    holder.let_go();
-    assert_eq!(Job::prune(&pool, &done, month).unwrap(), 1);
-}
-
-#[test]
-fn a_call_in_a_transaction_leaves_it_its_own_limit_on_waits() {
-    type Call = fn(&mut TestConnection) -> bool;
-    const CALLS: [Call; 4] = [
-        // Where it fails it may break the transaction: a savepoint of the caller's.
-        |conn| {
-            let reset = conn.transaction(|conn| {
-                Job::reset(&mut *conn, "2").map_err(|_| DieselError::RollbackTransaction)
-            });
-            reset.is_ok()
-        },
-        |conn| Job::reset_many(conn, ["2", "3"]).is_ok(),
-        |conn| Job::prune(conn, &[Job::IGNORED], Duration::ZERO).unwrap() == 2,
-        |conn| Brief::expire_locks(conn).unwrap() == 2,
-    ];
-    let (db, pool) = drainable(4);
-    for id in ["0", "1"] {
-        die::<Brief>(&db, &pool, id);
-    }
-    db.sql("UPDATE jobs SET status = 50, retry = 3 WHERE id > '1'");
-    for set in [|_: &mut TestConnection| {}, wait_seven_seconds] {
-        let mut conn = TestConnection::establish(db.url()).unwrap();
-        set(&mut conn);
-        let before = lock_wait(&mut conn);
-        for held in [&[][..], &["0", "2"]] {
-            let holder = Holder::of(&db, held);
-            for (n, call) in CALLS.into_iter().enumerate() {
-                conn.test_transaction(|conn| {
-                    assert_eq!(call(conn), held.is_empty(), "{n} {held:?}");
-                    assert_eq!(lock_wait(conn), before, "{n} {held:?}");
-                    QueryResult::Ok(())
-                });
-            }
-            holder.let_go();
-        }
-    }
-}
-
-#[test]
-fn a_reset_in_the_transaction_of_a_job_leaves_it_its_own_limit_on_waits() {
-    let (db, _) = drainable(2);
-    db.sql("UPDATE jobs SET status = 50, retry = 3 WHERE id = '1'");
-    let before = lock_wait(&mut TestConnection::establish(db.url()).unwrap());
-
-    Job::run_job_in_transaction(&db.pool(1), "0", |conn, _, _| {
-        Job::reset(&mut *conn, "1")?;
-        assert_eq!(lock_wait(conn), before);
-        Ok(())
-    })
-    .unwrap();
-
-    assert_eq!(row(&db, "1").status, Status::Pending);
-}
-
-#[test]
-fn a_row_that_is_held_for_a_moment_is_reset_all_the_same() {
-    let (db, _) = drainable(20);
-    db.sql("UPDATE jobs SET status = 50, retry = 3");
-    let holder = Mutex::new(Some(Holder::of(&db, &["7"])));
-    // Let go before the second try.
-    let updates = AtomicUsize::new(0);
-    let pool = {
-        let holder = Arc::new(holder);
-        let updates = Arc::new(updates);
-        pool_with(db.url(), 1, move |conn| {
-            let (holder, updates) = (Arc::clone(&holder), Arc::clone(&updates));
-            Log::default().watch_and(conn, move |event| {
-                let is_update = matches!(event, Event::Started(sql) if sql.starts_with("UPDATE"));
-                // Once for all, then for each.
-                if is_update && updates.fetch_add(1, Ordering::Relaxed) == 21 {
-                    holder.lock().unwrap().take().unwrap().let_go();
-                }
-            });
-        })
-    };
-
-    assert_eq!(
-        Job::reset_many(&pool, (0..20).map(|n| n.to_string())).unwrap(),
-        20
-    );
 }
 
 /// Each worker is given a pool that holds as many transactions as it runs at a
