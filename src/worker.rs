@@ -107,6 +107,18 @@ where
 
     /// How long to wait before looking again when nothing was ready. A second by
     /// default; more than a century counts as a century.
+    ///
+    /// This is for the jobs of other programs. An idle worker looks at once when a call
+    /// of its own process, on the same row type, makes jobs ready: `create…`, `reset`,
+    /// `reset_many`, `expire_locks`, a released job, the success of an earlier step. It
+    /// also looks when one of its own failed jobs is due, or one that such a call has
+    /// failed: after `RETRY_DELAY` or `Retry::after`, or else after a second.
+    ///
+    /// Only a regular look finds what plain SQL has changed, a job that was created with
+    /// a `run_at` in the future, and a job that was created in an open transaction: the
+    /// call wakes the worker before the caller commits. After looks that were for
+    /// nothing, as where a pool on another database has the same row type, a call wakes
+    /// the worker after a pause that grows to a second.
     #[must_use]
     pub fn poll_every(mut self, pause: Duration) -> Self {
         self.settings.poll_every = pause;

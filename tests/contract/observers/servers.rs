@@ -79,6 +79,10 @@ fn what_the_database_does_not_tell_is_lost_and_not_created() {
     assert_err!(attempt.succeed().unwrap_err(), OutcomeUnknown);
     assert_eq!(heard.lines(), ["lost a #1"]);
 
+    // On a connection that has prepared the statement.
+    let (_db, proxy, pool) = one_job_behind_proxy();
+    warm_up::<Own>(&pool);
+    heard.lines();
     proxy.cut(Turn::Answer, 1);
     let created = Own::create_and_save(&pool, "b", JobUpdates::default());
     assert_err!(created.unwrap_err(), OutcomeUnknown);

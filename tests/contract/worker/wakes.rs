@@ -288,11 +288,14 @@ fn what_a_call_has_failed_is_begun_when_it_is_due() {
     } }
     let (_db, pool) = letters();
     Own::create_many(&pool, [(1, new()), (2, new())]).unwrap();
+    // The worker cannot know what happened before it began.
     let [first, second] = <[_; 2]>::try_from(Own::claim_next(&pool, 2).unwrap()).unwrap();
     with_worker::<Own>(
         &pool,
         |_| Ok(()),
         |begun| {
+            Own::create_and_save(&pool, 3, new()).unwrap();
+            assert_eq!(begun(), 3);
             let id = first.id;
             first.fail("no paper").unwrap();
             assert_eq!(begun(), id);
