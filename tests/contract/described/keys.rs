@@ -161,7 +161,9 @@ pub fn each_call_finds_its_row(
     assert_eq!(step.expire_locks(pool).unwrap(), 1);
     let hour = Duration::from_secs(60 * 60);
     assert_eq!(
-        table.prune(pool, &[codes.succeeded.clone()], hour).unwrap(),
+        table
+            .prune(pool, std::slice::from_ref(&codes.succeeded), hour)
+            .unwrap(),
         1
     );
     step.reset(pool, &keys[0]).unwrap();
