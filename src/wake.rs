@@ -48,11 +48,13 @@ impl Bell {
     }
 }
 
+/// Whether a worker looks for jobs with a status, which is of the table's own type.
+type Wants = dyn Fn(&dyn Any) -> bool + Send + Sync;
+
 /// A worker that wants to be woken.
 pub(crate) struct Sleeper {
     pub table: &'static TableInfo,
-    /// Whether it looks for jobs with this status.
-    pub wants: Box<dyn Fn(&dyn Any) -> bool + Send + Sync>,
+    pub wants: Box<Wants>,
     pub bell: Arc<Bell>,
     /// Wakes it now, or tells it that a job will be ready after this time.
     pub wake: Box<dyn Fn(Option<Duration>) + Send + Sync>,
