@@ -432,6 +432,11 @@ impl<Job, Completion> Scheduler<Job, Completion> {
         if self.settings.until_empty && (self.dry || self.looking) {
             return false;
         }
+        // Two claims that overlap again and again would put the last look off for ever,
+        // since that is made when nothing is in progress.
+        if self.settings.until_empty && self.sparse && self.claiming > 0 {
+            return false;
+        }
         let coming = self.claiming.saturating_mul(self.settings.batch);
         let takes = coming as f64 * self.job_takes / self.settings.threads as f64;
         self.waiting.is_empty()

@@ -771,3 +771,20 @@ fn a_worker_that_runs_until_empty_does_not_wait_for_jobs_that_are_not_due() {
     scheduler.ring(now);
     assert_eq!(worker_thread(&mut scheduler, now), Task::Stop);
 }
+
+/// The last look is made when nothing is in progress. Claims that overlap again and
+/// again, with no pause between them, would put it off for ever.
+#[test]
+fn a_worker_that_runs_until_empty_makes_one_claim_at_a_time_once_few_jobs_are_left() {
+    let settings = Settings {
+        until_empty: true,
+        poll_every: Duration::ZERO,
+        ..settings()
+    };
+    let (mut scheduler, now) = with_jobs(settings, &["a", "b"], Found::Few);
+    run(&mut scheduler, MS / 10, now);
+    assert_eq!(worker_thread(&mut scheduler, now), Task::Run("b"));
+    assert_eq!(worker_thread(&mut scheduler, now), Task::Flush(vec!["a"]));
+    assert_eq!(worker_thread(&mut scheduler, now), BUSY);
+    assert!(matches!(worker_thread(&mut scheduler, now), Task::Wait(_)));
+}
