@@ -1,0 +1,32 @@
+//! All families of tests that each server serves, listed once.
+
+#[path = "blocking.rs"]
+mod blocking;
+#[path = "concurrency.rs"]
+mod concurrency;
+#[path = "create.rs"]
+mod create;
+#[path = "database.rs"]
+pub mod database;
+#[path = "expire.rs"]
+mod expire;
+#[path = "faults.rs"]
+mod faults;
+#[path = "guard.rs"]
+mod guard;
+#[path = "jobs.rs"]
+pub mod jobs;
+#[path = "next.rs"]
+mod next;
+#[path = "pipeline.rs"]
+mod pipeline;
+#[path = "proxy.rs"]
+pub mod proxy;
+#[path = "reset.rs"]
+mod reset;
+#[path = "retry.rs"]
+mod retry;
+#[path = "run.rs"]
+mod run;
+#[path = "worker.rs"]
+mod worker;
