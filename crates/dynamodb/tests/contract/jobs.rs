@@ -42,7 +42,7 @@ macro_rules! step {
         #[derive(Debug)]
         pub struct $name;
 
-        impl StatusTracked for $name {
+        impl dynamodb_status_tracker::StatusTracked for $name {
             type Job = Job;
             const PENDING: i32 = 10;
             const IN_PROGRESS: i32 = 20;
