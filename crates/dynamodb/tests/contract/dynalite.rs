@@ -5,3 +5,5 @@ pub const SERVER: &str = "DYNALITE_URL";
 
 #[path = "families.rs"]
 mod families;
+#[path = "many_requests.rs"]
+mod many_requests;

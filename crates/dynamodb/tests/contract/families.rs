@@ -2,22 +2,14 @@
 
 #[path = "blocking.rs"]
 mod blocking;
-#[path = "concurrency.rs"]
-mod concurrency;
 #[path = "create.rs"]
 mod create;
 #[path = "database.rs"]
 pub mod database;
-#[path = "expire.rs"]
-mod expire;
-#[path = "faults.rs"]
-mod faults;
 #[path = "guard.rs"]
 mod guard;
 #[path = "jobs.rs"]
 pub mod jobs;
-#[path = "next.rs"]
-mod next;
 #[path = "pipeline.rs"]
 mod pipeline;
 #[path = "proxy.rs"]
@@ -28,5 +20,3 @@ mod reset;
 mod retry;
 #[path = "run.rs"]
 mod run;
-#[path = "worker.rs"]
-mod worker;

@@ -140,7 +140,7 @@ fn a_failure_is_recorded_in_few_words_where_the_item_has_no_room() {
     let table = table();
     Job::create_and_save(&table, "a", version(0)).unwrap();
     // DynamoDB takes 400 KB an item.
-    set(&table, "a", "big", Some(AttributeValue::S("x".repeat(400 * 1024 - 1_500))));
+    set(&table, "a", "big", Some(AttributeValue::S("x".repeat(398_000))));
     Job::start(&table, "a").unwrap().fail("long ".repeat(10_000)).unwrap();
     let job = Job::find(&table, "a").unwrap().unwrap();
     assert_eq!((job.status, job.retry), (30, 1));
