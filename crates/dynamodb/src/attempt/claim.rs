@@ -78,7 +78,8 @@ impl<'a, S: StatusTracked> Claim<'a, S> {
             .value(":in_progress", status_value(&self.step.in_progress).map_err(Fault::permanent)?)
             .string(":token", &*self.token)
             .string(":now", stamp(self.table.clock().now()))
-            .number(":zero", 0);
+            .number(":zero", 0)
+            .number(":one", 1);
         match write::update(self.table, self.key, &expression).await {
             Ok(Written::Done(item)) => {
                 self.table.sightings().forget(self.key);
@@ -112,7 +113,8 @@ impl<'a, S: StatusTracked> Claim<'a, S> {
     /// The guard of the claimed item. If it cannot be read, it is released, because
     /// nobody would work on it.
     async fn hold(&self, item: Item, token: Arc<str>, asked_at: Instant) -> Result<Tried<S>, Fault> {
-        let lease = Lease::new(self.key.clone(), token, asked_at);
+        let claims = stored::claims::<S>(&item);
+        let lease = Lease::new(self.key.clone(), token, claims, asked_at);
         let retry = match claimed::<S>(item) {
             Ok(claimed) => {
                 let job = RunningJob::hold(self.table.clone(), *self.step, lease, claimed);

@@ -12,6 +12,8 @@ use crate::item::key::ItemKey;
 pub(crate) struct Lease {
     pub key: ItemKey,
     pub token: Arc<str>,
+    /// The number of the claim.
+    pub claims: u64,
     /// Not later than DynamoDB wrote the lock.
     asked_at: Mutex<Instant>,
     lost: AtomicBool,
@@ -23,10 +25,11 @@ pub(crate) struct Lease {
 
 impl Lease {
     /// `asked_at`: when the claim was sent.
-    pub fn new(key: ItemKey, token: Arc<str>, asked_at: Instant) -> Self {
+    pub fn new(key: ItemKey, token: Arc<str>, claims: u64, asked_at: Instant) -> Self {
         Self {
             key,
             token,
+            claims,
             asked_at: Mutex::new(asked_at),
             lost: AtomicBool::new(false),
             completing: AtomicBool::new(false),

@@ -115,7 +115,10 @@ impl<S: StatusTracked> Outcome<S> {
         writes: &[TransactWriteItem],
     ) -> Result<WriteResult, Fault> {
         let expression = self.expression(table, step, &lease.token).map_err(Fault::permanent)?;
-        let expression = expression.text(CONDITION, statements::HELD).string(":token", &*lease.token);
+        let expression = expression
+            .text(CONDITION, statements::HELD)
+            .string(":token", &*lease.token)
+            .number(":claims", lease.claims);
         let mut tries = Tries::new(&lease.key.name);
         loop {
             let sent = if writes.is_empty() {
@@ -167,6 +170,11 @@ fn told_by<S: StatusTracked>(
     let Some(stored) = item.and_then(|item| stored::read::<S>(&item).ok()) else {
         return LostAnswer::Unknown;
     };
+    let is_own = |lock: &stored::Lock| *lock.token == *lease.token;
+    if stored.lock.as_ref().is_some_and(|lock| is_own(lock) && lock.claims != lease.claims) {
+        // The attempt has ended, and then its claim arrived a second time.
+        return LostAnswer::Unknown;
+    }
     let was_last = stored.last_lock.as_deref() == Some(&*lease.token);
     let row = state(table, &lease.key, &stored, step.lock_expire, Instant::now());
     step.lost_answer(&row, &lease.token, was_last, status)

@@ -458,7 +458,8 @@ pub(crate) async fn renew<S: StatusTracked>(
         .text(CONDITION, statements::HELD)
         .changes(changes)
         .number(":one", 1)
-        .string(":token", &*lease.token);
+        .string(":token", &*lease.token)
+        .number(":claims", lease.claims);
     let mut tries = Tries::new(&lease.key.name);
     loop {
         let asked_at = Instant::now();

@@ -142,6 +142,7 @@ mod tests {
         Lock {
             token: token.into(),
             renewals: Some(renewals),
+            claims: 1,
         }
     }
 

@@ -8,8 +8,9 @@ pub(crate) const FREE: &str = "(attribute_not_exists(#lock) OR attribute_type(#l
 /// Its time has come.
 pub(crate) const DUE: &str =
     "(attribute_not_exists(#run_at) OR attribute_type(#run_at, :null_type) OR #run_at <= :now)";
-/// The attempt holds the item.
-pub(crate) const HELD: &str = "#lock = :token";
+/// The attempt holds the item. A claim that the network delivers a second time takes
+/// the lock with the same token, and with another number.
+pub(crate) const HELD: &str = "#lock = :token AND #claims = :claims";
 /// The lock is as it was when the watch began.
 pub(crate) const UNCHANGED: &str = "#lock = :token AND #renewals = :renewals";
 /// The same for a lock that another program has written, without a counter.
@@ -18,10 +19,11 @@ pub(crate) const UNCHANGED_FOREIGN: &str = "#lock = :token AND attribute_not_exi
 /// A new item.
 pub(crate) const ABSENT: &str = "attribute_not_exists(#partition)";
 
-/// Claims the item. A token that has ended is never taken again: the network may
-/// deliver a claim late.
+/// Claims the item.
 pub(crate) const CLAIM: &str =
-    "SET #status = :in_progress, #lock = :token, #renewals = :zero, #lock_at = :now, #update_at = :now";
+    "SET #status = :in_progress, #lock = :token, #claims = if_not_exists(#claims, :zero) + :one, #renewals = :zero, #lock_at = :now, #update_at = :now";
+/// Not with the token that has just ended: a claim that arrives a second time would
+/// lock the item for nobody.
 pub(crate) const READY: &str =
     "#status IN ({statuses}) AND {free} AND {due} AND (attribute_not_exists(#last_lock) OR #last_lock <> :token)";
 

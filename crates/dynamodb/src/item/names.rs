@@ -13,6 +13,9 @@ pub struct Attributes {
     pub status: &'static str,
     /// The fencing token of the attempt that holds the item; absent if none does.
     pub lock: &'static str,
+    /// How often the item was claimed. With the token it fences each attempt: the
+    /// network may deliver a claim a second time.
+    pub claims: &'static str,
     /// How often the lock was renewed. Other workers watch this counter.
     pub renewals: &'static str,
     /// When the lock was taken or last renewed, by that worker's clock. For people:
@@ -43,6 +46,7 @@ impl Attributes {
     pub const DEFAULT: Self = Self {
         status: "status",
         lock: "lock",
+        claims: "claims",
         renewals: "renewals",
         lock_at: "lock_at",
         last_lock: "last_lock",
@@ -56,10 +60,11 @@ impl Attributes {
     };
 
     /// The roles in the statements, and the names.
-    pub(crate) fn roles(&self) -> [(&'static str, &'static str); 12] {
+    pub(crate) fn roles(&self) -> [(&'static str, &'static str); 13] {
         [
             ("#status", self.status),
             ("#lock", self.lock),
+            ("#claims", self.claims),
             ("#renewals", self.renewals),
             ("#lock_at", self.lock_at),
             ("#last_lock", self.last_lock),

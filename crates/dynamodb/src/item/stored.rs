@@ -27,6 +27,8 @@ pub(crate) struct Lock {
     pub token: String,
     /// `None` on an item that somebody else has locked.
     pub renewals: Option<u64>,
+    /// The number of the claim; 0 on an item that somebody else has locked.
+    pub claims: u64,
 }
 
 impl<S> Stored<S> {
@@ -56,6 +58,7 @@ pub(crate) fn read<S: StatusTracked>(item: &Item) -> Result<Stored<StatusOf<S>>,
         Some(other) => Some(Lock {
             token: other.as_s().map_or_else(|_| format!("{other:?}"), Clone::clone),
             renewals: number(item.get(names.renewals)),
+            claims: number(item.get(names.claims)).unwrap_or(0),
         }),
     };
     Ok(Stored {
@@ -66,6 +69,11 @@ pub(crate) fn read<S: StatusTracked>(item: &Item) -> Result<Stored<StatusOf<S>>,
         run_at: text(names.run_at).as_deref().and_then(read_stamp),
         errors: read_errors(item.get(names.errors)),
     })
+}
+
+/// The number of the claim that holds the item, whatever else cannot be read.
+pub(crate) fn claims<S: StatusTracked>(item: &Item) -> u64 {
+    number(item.get(S::Job::ATTRIBUTES.claims)).unwrap_or(0)
 }
 
 #[derive(serde::Deserialize)]

@@ -110,8 +110,8 @@ fn an_outcome_must_demand_the_token() {
 }
 
 #[test]
-fn a_token_that_has_ended_must_not_be_taken_again() {
-    goes_wrong_without(Rule::NoTokenTwice, Breach::LateWrite);
+fn an_outcome_must_demand_the_number_of_its_claim() {
+    goes_wrong_without(Rule::ClaimNumber, Breach::LateWrite);
 }
 
 #[test]

@@ -77,14 +77,22 @@ fn apply_claim(state: &mut State, token: Token, by: Option<usize>, out: Option<R
         || out == Some(Rule::ClaimDemandsReady)
         || (out == Some(Rule::ClaimDemandsFree) && item.status == STEP.in_progress);
     let free = item.lock.is_none() || out == Some(Rule::ClaimDemandsFree);
-    let fresh = item.last_lock != Some(token) || out == Some(Rule::NoTokenTwice);
-    if !(ready && free && fresh) {
+    // The condition against a token that has just ended is left out: it saves work, and
+    // no promise rests on it.
+    if !(ready && free) {
         return false;
     }
     if item.status == STEP.succeeded {
         state.breach = Some(Breach::RunAfterSuccess);
     } else if item.lock.is_some() {
         state.breach = Some(Breach::TwoHolders);
+    }
+    if by.is_none() {
+        for activity in &mut state.workers {
+            if let Activity::Running(attempt) | Activity::Unsure(attempt) = activity {
+                attempt.superseded |= attempt.token == token;
+            }
+        }
     }
     state.item.status = STEP.in_progress;
     state.item.stamped = by.map(|by| (by, 0));
@@ -108,6 +116,7 @@ fn claim(state: &State, worker: usize, copy: bool, out: Option<Rule>) -> Option<
         retry,
         renews: true,
         renewed: true,
+        superseded: false,
         expired: false,
         written: false,
     });
@@ -177,7 +186,7 @@ fn expire(state: &State, worker: usize, out: Option<Rule>) -> Option<State> {
 
 fn renew(state: &State, worker: usize, attempt: Attempt) -> Option<State> {
     let mut after = *state;
-    if state.item.lock != Some(attempt.token) {
+    if !holds(state, attempt, None) {
         after.workers[worker] = Activity::Idle;
         return Some(after);
     }
@@ -190,9 +199,15 @@ fn renew(state: &State, worker: usize, attempt: Attempt) -> Option<State> {
     Some(after)
 }
 
+/// The condition of all that an attempt writes.
+fn holds(state: &State, attempt: Attempt, out: Option<Rule>) -> bool {
+    let same_claim = !attempt.superseded || out == Some(Rule::ClaimNumber);
+    state.item.lock == Some(attempt.token) && same_claim
+}
+
 /// The write of an outcome as DynamoDB executes it.
 fn apply_outcome(state: &mut State, attempt: Attempt, status: Code, retry: u8, out: Option<Rule>) -> bool {
-    let held = state.item.lock == Some(attempt.token);
+    let held = holds(state, attempt, out);
     if !held && out != Some(Rule::Fence) {
         return false;
     }

@@ -18,7 +18,7 @@ pub const STEP: Step<Code> = Step {
     ignored: 5,
     more_pending: &[],
     lock_expire: LOCK_EXPIRE,
-    max_retry: 2,
+    max_retry: 3,
     retry_delay: None,
     max_conflicts: 10,
     has_run_at: true,
@@ -43,7 +43,7 @@ pub enum Rule {
     ClaimDemandsReady,
     ClaimDemandsFree,
     Fence,
-    NoTokenTwice,
+    ClaimNumber,
     LookUpByToken,
 }
 
@@ -90,6 +90,8 @@ pub struct Attempt {
     /// It renews before each tick.
     pub renews: bool,
     pub renewed: bool,
+    /// Its claim has arrived a second time, and the item has another number.
+    pub superseded: bool,
     /// It was expired, which it does not know.
     pub expired: bool,
     /// Its success was written, which it does not know.
