@@ -127,7 +127,10 @@ impl<S: StatusTracked> Outcome<S> {
                 transaction::write(table, lease, &expression, writes).await
             };
             match sent {
-                Ok(Written::Done(_)) => return Ok(WriteResult::Written),
+                Ok(Written::Done(_)) => {
+                    table.sightings().ended(&lease.key);
+                    return Ok(WriteResult::Written);
+                }
                 Ok(Written::Refused { item, sent_again }) => {
                     if sent_again {
                         lease.set_maybe_applied();

@@ -18,7 +18,9 @@ use crate::item::stored::{Lock, Stored};
 use crate::table::Table;
 
 /// A lock that was not seen again for this many times `LOCK_EXPIRE` is forgotten.
-const FORGOTTEN_AFTER: u32 = 4;
+const FORGOTTEN_AFTER: u32 = 2;
+/// For so long the index may still show a job where it stood before it ended.
+const INDEX_LAG: Duration = Duration::from_secs(10);
 /// Sightings at which those that are old are forgotten.
 const TIDY_AT: usize = 1_000;
 
@@ -84,6 +86,15 @@ impl Sightings {
                 now.saturating_duration_since(sighting.since) > lock_expire
             }
             _ => true,
+        }
+    }
+
+    /// An attempt of this process has ended. Its entry is left alone until the index
+    /// shows where the job stands now.
+    pub fn ended(&self, key: &ItemKey) {
+        if let Some(sighting) = self.seen().locks.get_mut(&key.name) {
+            sighting.forget_after = INDEX_LAG;
+            sighting.last = Instant::now();
         }
     }
 

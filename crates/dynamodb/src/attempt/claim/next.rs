@@ -25,7 +25,7 @@ use crate::error::{Error, Result};
 use crate::item::Item;
 use crate::item::key::ItemKey;
 use crate::item::queue::{any_below, queue, ready_after};
-use crate::item::stored;
+use crate::item::stored::{self, Lock};
 use crate::table::Table;
 use crate::tracked::{StatusOf, StatusTracked, Tracked};
 
@@ -278,7 +278,17 @@ async fn try_one<S: StatusTracked>(
     for _ in 0..2 {
         let item = loop {
             match claim.try_once().await {
-                Ok(Tried::Claimed(job)) => return Ok(Candidate::Claimed(job)),
+                Ok(Tried::Claimed(job)) => {
+                    // The entry stays, and the next search of this process passes it.
+                    let lock = Lock {
+                        token: job.token().to_owned(),
+                        renewals: Some(0),
+                        claims: job.lease.claims,
+                    };
+                    table.sightings().see(key, &lock, step.lock_expire, Instant::now());
+                    table.sightings().stands_at(key, due);
+                    return Ok(Candidate::Claimed(job));
+                }
                 Ok(Tried::Unreadable(source)) => return passed_over(source),
                 Ok(Tried::Not(None)) => return Ok(Candidate::Not),
                 Ok(Tried::Not(Some(item))) => break item,
