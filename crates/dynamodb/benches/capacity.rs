@@ -236,8 +236,8 @@ fn main() {
             sum.refused
         );
         assert!(sum.reads / jobs <= 0.2, "the goal is 0.2 reads");
-        if workers == 1 {
-            assert!(writes <= 3.0, "the goal is 3 writes");
-        }
+        // Workers meet now and then, and one of them is refused.
+        let most = if workers == 1 { 3.0 } else { 3.2 };
+        assert!(writes <= most, "the goal is 3 writes");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Debug};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use aws_sdk_dynamodb::Client;
 use chrono::TimeDelta;
@@ -10,6 +11,7 @@ use crate::attempt::sightings::Sightings;
 use crate::clock::Clock;
 use crate::db::capacity::{Capacity, Counted};
 use crate::error::{Error, Result};
+use crate::item::queue::any_below;
 
 /// More shards than any table needs: each is asked when nothing is ready.
 const MOST_SHARDS: u32 = 1_000;
@@ -41,6 +43,8 @@ struct Inner {
     name: String,
     index: Option<String>,
     shards: u32,
+    /// The shard in which this process found jobs last.
+    home: AtomicU32,
     clock: Clock,
     sightings: Sightings,
     counted: Option<Counted>,
@@ -107,6 +111,16 @@ impl Table {
         self.inner.shards
     }
 
+    /// The shard in which a search begins. Each process begins in another one, and stays
+    /// where it finds jobs that nobody else takes.
+    pub(crate) fn home(&self) -> u32 {
+        self.inner.home.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_home(&self, shard: u32) {
+        self.inner.home.store(shard, Ordering::Relaxed);
+    }
+
     /// Whether items get the attributes of the index.
     pub(crate) fn is_indexed(&self) -> bool {
         self.inner.index.is_some()
@@ -169,6 +183,7 @@ impl TableBuilder {
                 name: self.name,
                 index: self.index,
                 shards: self.shards,
+                home: AtomicU32::new(any_below(self.shards)),
                 clock: Clock::new(self.clock_ahead),
                 sightings: Sightings::default(),
                 counted: self.counts.then(Counted::default),

@@ -6,7 +6,6 @@
 //! until it moves or the lock is old.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -64,6 +63,16 @@ struct Entry {
     due: String,
 }
 
+/// How a search goes through a queue in which others take jobs too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    /// Leaves it to them. So each process soon has shards of its own, where no claim is
+    /// refused.
+    Politely,
+    /// Tries each entry.
+    Thoroughly,
+}
+
 /// Claims up to `limit` of the ready jobs. `may_claim`: whether to try this job.
 ///
 /// # Errors
@@ -76,61 +85,121 @@ pub(crate) async fn next<S: StatusTracked>(
     may_claim: &(dyn Fn(&ItemKey) -> bool + Sync),
 ) -> Result<Next<S>> {
     let index = table.index()?;
+    let search = Search {
+        table,
+        index,
+        step,
+        limit,
+        may_claim,
+    };
     let mut next = Next {
         jobs: Vec::new(),
         passed_over: Vec::new(),
         was_beaten: false,
     };
-    for queue in queues::<S>(table, step) {
-        let mut from = None;
-        loop {
-            let wanted = limit - next.jobs.len();
-            if wanted == 0 {
-                return Ok(next);
+    let queues = queues::<S>(table, step)?;
+    let mut crowded = Vec::new();
+    for queue in &queues {
+        match search.queue(queue, Manner::Politely, &mut next).await {
+            Ok(was_left) if was_left => crowded.push(queue),
+            Ok(_) => {}
+            Err(fault) => return search.end(next, fault),
+        }
+        if next.jobs.len() >= limit {
+            return Ok(next);
+        }
+    }
+    if next.jobs.is_empty() {
+        for queue in crowded {
+            if let Err(fault) = search.queue(queue, Manner::Thoroughly, &mut next).await {
+                return search.end(next, fault);
             }
-            let queue = queue.as_ref().map_err(|problem| Error::Misconfigured {
-                job: table.name().into(),
-                problem: problem.to_string(),
-            })?;
-            let page = match page::<S>(table, index, queue, wanted, from).await {
-                Ok(page) => page,
-                Err(fault) if next.jobs.is_empty() => return Err(fault.into_error(table.name())),
-                Err(fault) => {
-                    tracing::warn!(table = table.name(), error = %fault.source, "the search ends early");
-                    return Ok(next);
-                }
-            };
-            from = page.next;
-            let names = &S::Job::KEY;
-            let mut entries: Vec<_> = page
-                .items
-                .iter()
-                .filter_map(|item| entry::<S>(table, names, item))
-                .filter(|entry| {
-                    may_claim(&entry.key)
-                        && table.sightings().is_worth_a_look(&entry.key, &entry.due, step.lock_expire)
-                })
-                .collect();
-            shuffle(&mut entries);
-            claim_some(table, step, entries, limit, &mut next).await;
-            if from.is_none() {
+            if !next.jobs.is_empty() {
                 break;
             }
         }
+    } else {
+        next.was_beaten |= !crowded.is_empty();
     }
     Ok(next)
 }
 
-/// The queues of the step, all shards of each, from a shard by chance on.
-fn queues<S: StatusTracked>(
-    table: &Table,
-    step: &Step<StatusOf<S>>,
-) -> Vec<Result<String, BoxError>> {
-    let first = any_below(table.shards());
-    let shards = (0..table.shards()).map(|n| (first + n) % table.shards());
+/// A search for ready jobs.
+struct Search<'a, S: StatusTracked> {
+    table: &'a Table,
+    index: &'a str,
+    step: &'a Step<StatusOf<S>>,
+    limit: usize,
+    may_claim: &'a (dyn Fn(&ItemKey) -> bool + Sync),
+}
+
+impl<S: StatusTracked> Search<'_, S> {
+    /// Claims jobs of one queue. Returns whether it has left some, because others take
+    /// jobs there.
+    async fn queue(&self, queue: &Queue, manner: Manner, next: &mut Next<S>) -> Result<bool, Fault> {
+        let Self { table, step, limit, .. } = *self;
+        let mut from = None;
+        let mut had = next.jobs.len();
+        loop {
+            let wanted = limit - next.jobs.len();
+            if wanted == 0 {
+                return Ok(false);
+            }
+            let page = page::<S>(table, self.index, &queue.name, wanted, from).await?;
+            from = page.next;
+            let found = page.items.iter().filter_map(|item| entry::<S>(table, item));
+            let mut entries: Vec<_> = found
+                .filter(|entry| {
+                    (self.may_claim)(&entry.key)
+                        && table.sightings().is_worth_a_look(&entry.key, &entry.due, step.lock_expire)
+                })
+                .collect();
+            shuffle(&mut entries);
+            let is_crowded = claim_some(table, step, entries, limit, manner, next).await;
+            if next.jobs.len() > had {
+                had = next.jobs.len();
+                table.set_home(queue.shard);
+            }
+            if is_crowded && manner == Manner::Politely {
+                return Ok(true);
+            }
+            if from.is_none() {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// The index cannot be read. Jobs that are claimed are not given up for that.
+    fn end(&self, next: Next<S>, fault: Fault) -> Result<Next<S>> {
+        if next.jobs.is_empty() {
+            return Err(fault.into_error(self.table.name()));
+        }
+        tracing::warn!(table = self.table.name(), error = %fault.source, "the search ends early");
+        Ok(next)
+    }
+}
+
+struct Queue {
+    name: String,
+    shard: u32,
+}
+
+/// The queues of the step, all shards of each, from the one on that had jobs last.
+fn queues<S: StatusTracked>(table: &Table, step: &Step<StatusOf<S>>) -> Result<Vec<Queue>> {
+    let home = table.home();
+    let shards = (0..table.shards()).map(|n| (home + n) % table.shards());
     let starts = || std::iter::once(&step.pending).chain(step.more_pending);
-    let all = shards.flat_map(|shard| starts().map(move |status| queue(status, shard)));
-    all.collect()
+    let all = shards.flat_map(|shard| {
+        starts().map(move |status| {
+            let name = queue(status, shard)?;
+            Ok(Queue { name, shard })
+        })
+    });
+    let all: Result<Vec<_>, BoxError> = all.collect();
+    all.map_err(|error| Error::Misconfigured {
+        job: table.name().into(),
+        problem: error.to_string(),
+    })
 }
 
 async fn page<S: StatusTracked>(
@@ -148,12 +217,8 @@ async fn page<S: StatusTracked>(
     read::query(table, index, &expression, limit as i32, from).await
 }
 
-fn entry<S: StatusTracked>(
-    table: &Table,
-    names: &crate::item::names::KeyAttributes,
-    item: &Item,
-) -> Option<Entry> {
-    let key = ItemKey::of_item(table, names, item)?;
+fn entry<S: StatusTracked>(table: &Table, item: &Item) -> Option<Entry> {
+    let key = ItemKey::of_item(table, &S::Job::KEY, item)?;
     let due = match item.get(S::Job::ATTRIBUTES.due) {
         Some(AttributeValue::S(due)) => due.clone(),
         _ => String::new(),
@@ -169,44 +234,42 @@ fn shuffle(entries: &mut [Entry]) {
     }
 }
 
-/// Claims as many of these as are still wanted.
+/// Claims as many of these as are still wanted. Returns whether another worker takes
+/// jobs here too.
 async fn claim_some<S: StatusTracked>(
     table: &Table,
     step: &Step<StatusOf<S>>,
     entries: Vec<Entry>,
     limit: usize,
+    manner: Manner,
     next: &mut Next<S>,
-) {
+) -> bool {
     let mut entries = VecDeque::from(entries);
-    let held = AtomicBool::new(false);
-    let mut looked = false;
+    if manner == Manner::Thoroughly {
+        entries = glance::<S>(table, step, entries).await;
+    }
+    // One claim tells whether somebody else is here, before several are sent.
+    let mut at_a_time = if manner == Manner::Politely { 1 } else { AT_A_TIME };
+    let mut is_crowded = false;
     let mut trying = FuturesUnordered::new();
     loop {
-        // Once a job was held by another worker, more of them may be: a glance is
-        // cheaper than a refused claim.
-        if held.load(Ordering::Relaxed) && !looked && trying.is_empty() {
-            looked = true;
-            entries = glance::<S>(table, step, entries).await;
-        }
-        let pauses = held.load(Ordering::Relaxed) && !looked;
-        while !pauses && trying.len() < AT_A_TIME && next.jobs.len() + trying.len() < limit {
-            let Some(entry) = entries.pop_front() else { break };
-            let held = &held;
-            trying.push(async move {
-                let candidate = claim_one::<S>(table, step, entry).await;
-                if matches!(candidate, Candidate::Held) {
-                    held.store(true, Ordering::Relaxed);
-                }
-                candidate
-            });
+        while !(is_crowded && manner == Manner::Politely)
+            && trying.len() < at_a_time
+            && next.jobs.len() + trying.len() < limit
+            && let Some(entry) = entries.pop_front()
+        {
+            trying.push(claim_one::<S>(table, step, entry));
         }
         match trying.next().await {
-            Some(Candidate::Claimed(job)) => next.jobs.push(*job),
-            Some(Candidate::Held | Candidate::Not) => {}
-            Some(Candidate::Beaten) => next.was_beaten = true,
+            Some(Candidate::Claimed(job)) => {
+                next.jobs.push(*job);
+                at_a_time = AT_A_TIME;
+            }
+            Some(Candidate::Held) => is_crowded = true,
+            Some(Candidate::Not) => {}
+            Some(Candidate::Beaten) => (next.was_beaten, is_crowded) = (true, true),
             Some(Candidate::PassedOver(key, error)) => next.passed_over.push((key, error)),
-            None if entries.is_empty() || next.jobs.len() >= limit => return,
-            None => {}
+            None => return is_crowded,
         }
     }
 }
