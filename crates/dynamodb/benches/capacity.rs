@@ -65,13 +65,21 @@ impl Bench {
                 .unwrap()
         };
         let key = |name: &str, kind| {
-            KeySchemaElement::builder().attribute_name(name).key_type(kind).build().unwrap()
+            KeySchemaElement::builder()
+                .attribute_name(name)
+                .key_type(kind)
+                .build()
+                .unwrap()
         };
         let index = GlobalSecondaryIndex::builder()
             .index_name(INDEX)
             .key_schema(key("queue", KeyType::Hash))
             .key_schema(key("due", KeyType::Range))
-            .projection(Projection::builder().projection_type(ProjectionType::KeysOnly).build())
+            .projection(
+                Projection::builder()
+                    .projection_type(ProjectionType::KeysOnly)
+                    .build(),
+            )
             .build()
             .unwrap();
         let create = self
@@ -87,7 +95,13 @@ impl Bench {
         self.runtime.block_on(async {
             create.send().await.unwrap();
             loop {
-                let told = self.client.describe_table().table_name(name).send().await.unwrap();
+                let told = self
+                    .client
+                    .describe_table()
+                    .table_name(name)
+                    .send()
+                    .await
+                    .unwrap();
                 if told.table().unwrap().table_status() == Some(&TableStatus::Active) {
                     break;
                 }
@@ -100,8 +114,15 @@ impl Bench {
     fn index(&self, table: &Table) -> HashMap<String, Item> {
         let (mut entries, mut from) = (HashMap::new(), None);
         loop {
-            let scan = self.client.scan().table_name(table.name()).index_name(INDEX);
-            let page = self.runtime.block_on(scan.set_exclusive_start_key(from).send()).unwrap();
+            let scan = self
+                .client
+                .scan()
+                .table_name(table.name())
+                .index_name(INDEX);
+            let page = self
+                .runtime
+                .block_on(scan.set_exclusive_start_key(from).send())
+                .unwrap();
             for item in page.items.unwrap_or_default() {
                 entries.insert(format!("{:?}", item["id"]), item);
             }
@@ -125,7 +146,10 @@ impl Bench {
                 Some(_) => 2,
             };
         }
-        of_index += index_before.keys().filter(|id| !index_after.contains_key(*id)).count();
+        of_index += index_before
+            .keys()
+            .filter(|id| !index_after.contains_key(*id))
+            .count();
         let jobs = f64::from(jobs);
         let mut one = after;
         one.reads = (after.reads - before.reads) / jobs;
@@ -151,13 +175,19 @@ fn main() {
         .endpoint_url(url)
         .build();
     let bench = Bench {
-        runtime: tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap(),
+        runtime: tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap(),
         client: Client::from_conf(config),
     };
     println!("a job, in units of the table + of the index");
 
     let name = bench.table("by_key");
-    let table = Table::builder(bench.client.clone(), name).count_capacity().build();
+    let table = Table::builder(bench.client.clone(), name)
+        .count_capacity()
+        .build();
     let ids = || (0..100).map(|n: u32| n.to_string());
     let by_key = || {
         for id in ids() {
@@ -169,10 +199,16 @@ fn main() {
         Job::create_many(&table, rows()).unwrap();
     });
     let run = bench.measure("run by key, in a table without index", &table, 100, by_key);
-    assert!(run.writes <= 2.0 && run.reads <= 1.0, "the goal by key is 2 writes and 1 read");
+    assert!(
+        run.writes <= 2.0 && run.reads <= 1.0,
+        "the goal by key is 2 writes and 1 read"
+    );
 
     let name = bench.table("indexed");
-    let table = Table::builder(bench.client.clone(), name).index(INDEX).count_capacity().build();
+    let table = Table::builder(bench.client.clone(), name)
+        .index(INDEX)
+        .count_capacity()
+        .build();
     bench.measure("created", &table, 100, || {
         Job::create_many(&table, rows()).unwrap();
     });
@@ -200,7 +236,11 @@ fn main() {
         // All workers of this process share one table, and so what they know: each has
         // a table of its own here, as in a process of its own.
         let open = || {
-            Table::builder(bench.client.clone(), &*name).index(INDEX).shards(shards).count_capacity().build()
+            Table::builder(bench.client.clone(), &*name)
+                .index(INDEX)
+                .shards(shards)
+                .count_capacity()
+                .build()
         };
         let table = open();
         let rows = (0..JOBS).map(|n| (n.to_string(), Updates::default()));
@@ -219,7 +259,11 @@ fn main() {
         std::thread::scope(|scope| {
             for table in &tables {
                 scope.spawn(|| {
-                    Job::worker(table).threads(4).batch(batch).run_blocking_until_empty(|_, _| Ok(())).unwrap()
+                    Job::worker(table)
+                        .threads(4)
+                        .batch(batch)
+                        .run_blocking_until_empty(|_, _| Ok(()))
+                        .unwrap()
                 });
             }
         });

@@ -163,9 +163,7 @@ pub trait Calls: StatusTracked {
     /// # Errors
     ///
     /// Only those of all calls.
-    fn count_by_status(
-        table: &Table,
-    ) -> impl Future<Output = Result<Vec<(StatusOf<Self>, u64)>>>;
+    fn count_by_status(table: &Table) -> impl Future<Output = Result<Vec<(StatusOf<Self>, u64)>>>;
 
     /// Makes a job `PENDING` again, with `retry` 0 and ready now. Use it for failed,
     /// ignored and succeeded jobs, and for items of this step that somebody has
@@ -237,7 +235,9 @@ impl<S: StatusTracked> Calls for S {
     ) -> Result<S::Job> {
         let key = key_of::<S>(table, key)?;
         let created = create::one::<S>(table, &key, &updates, &step::<S>(table)?).await?;
-        created.ok_or_else(|| Error::AlreadyExists { job: key.to_string() })
+        created.ok_or_else(|| Error::AlreadyExists {
+            job: key.to_string(),
+        })
     }
 
     async fn create_if_absent(

@@ -30,7 +30,9 @@ impl Clock {
 
     pub fn at(&self, moment: Instant) -> DateTime<Utc> {
         let passed = TimeDelta::from_std(moment.saturating_duration_since(self.began));
-        let at = passed.ok().and_then(|passed| self.wall.checked_add_signed(passed));
+        let at = passed
+            .ok()
+            .and_then(|passed| self.wall.checked_add_signed(passed));
         at.unwrap_or(self.wall)
     }
 

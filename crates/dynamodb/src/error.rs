@@ -141,7 +141,9 @@ pub enum Error {
         job: String,
     },
     /// The machine gave the worker too few threads, or none to the blocking calls.
-    #[error("{job}: a thread could not be started: {source}; use fewer threads, or raise the machine's limit")]
+    #[error(
+        "{job}: a thread could not be started: {source}; use fewer threads, or raise the machine's limit"
+    )]
     #[non_exhaustive]
     ThreadNotStarted {
         /// The table.
@@ -172,7 +174,10 @@ fn way_out_of_lock(watched_since: DateTime<Utc>, dead_at: Option<DateTime<Utc>>)
 
 fn why_not_ready(status: &str, run_at: Option<DateTime<Utc>>) -> String {
     match run_at {
-        Some(at) => format!("its status is {status} and it may not run before {}", stamp(at)),
+        Some(at) => format!(
+            "its status is {status} and it may not run before {}",
+            stamp(at)
+        ),
         None => format!(
             "its status is {status}, which this step does not start from: it is another step's turn, or the item was changed by hand (`reset` corrects an item of this step)"
         ),

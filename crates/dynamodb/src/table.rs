@@ -128,10 +128,15 @@ impl Table {
 
     /// The index of open jobs.
     pub(crate) fn index(&self) -> Result<&str> {
-        self.inner.index.as_deref().ok_or_else(|| Error::Misconfigured {
-            job: self.inner.name.clone(),
-            problem: "ready jobs are found by an index: name it with `Table::builder(…).index(…)`".into(),
-        })
+        self.inner
+            .index
+            .as_deref()
+            .ok_or_else(|| Error::Misconfigured {
+                job: self.inner.name.clone(),
+                problem:
+                    "ready jobs are found by an index: name it with `Table::builder(…).index(…)`"
+                        .into(),
+            })
     }
 }
 
@@ -204,6 +209,8 @@ impl Debug for Table {
 
 impl Debug for TableBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TableBuilder").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("TableBuilder")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }

@@ -197,7 +197,9 @@ fn problem<S: StatusTracked>(step: &Step<StatusOf<S>>) -> Option<String> {
         }
     }
     if let Some(name) = S::Job::ATTRIBUTES.clash(&S::Job::KEY) {
-        return Some(format!("two tracked attributes are called `{name}`; give each its own name"));
+        return Some(format!(
+            "two tracked attributes are called `{name}`; give each its own name"
+        ));
     }
     None
 }

@@ -232,7 +232,12 @@ impl<S: StatusTracked> Worker<S> {
         }
         self.table.index()?;
         let step = step::<S>(&self.table)?;
-        Ok(Arc::new(Pump::new(self.table.clone(), step, self.settings, self.handle.clone())))
+        Ok(Arc::new(Pump::new(
+            self.table.clone(),
+            step,
+            self.settings,
+            self.handle.clone(),
+        )))
     }
 }
 

@@ -8,7 +8,9 @@ const README: &str = include_str!("../README.md");
 
 /// The first block of README.md in this language.
 fn block(language: &str) -> &'static str {
-    let (_, rest) = README.split_once(&format!("```{language}\n")).expect("the block is in README.md");
+    let (_, rest) = README
+        .split_once(&format!("```{language}\n"))
+        .expect("the block is in README.md");
     rest.split_once("```").expect("the block ends").0
 }
 
@@ -39,14 +41,19 @@ fn the_cloudformation_template_makes_the_table_that_the_code_needs() {
     assert_eq!(jobs["Type"], "AWS::DynamoDB::Table");
     let names = |list: &Value| -> Vec<String> {
         let entries = list.as_sequence().unwrap().iter();
-        entries.map(|entry| entry["AttributeName"].as_str().unwrap().to_owned()).collect()
+        entries
+            .map(|entry| entry["AttributeName"].as_str().unwrap().to_owned())
+            .collect()
     };
     let table = &jobs["Properties"];
     let index = &table["GlobalSecondaryIndexes"][0];
     let keys = Keys {
         table: names(&table["KeySchema"]),
         index: names(&index["KeySchema"]),
-        projection: index["Projection"]["ProjectionType"].as_str().unwrap().into(),
+        projection: index["Projection"]["ProjectionType"]
+            .as_str()
+            .unwrap()
+            .into(),
         defined: names(&table["AttributeDefinitions"]),
     };
     assert_eq!(keys, expected());
@@ -68,13 +75,20 @@ fn the_terraform_block_makes_the_table_that_the_code_needs() {
             other => panic!("{other:?}"),
         }
     };
-    let blocks = |name: &'static str| table.body().blocks().filter(move |block| block.identifier() == name);
+    let blocks = |name: &'static str| {
+        table
+            .body()
+            .blocks()
+            .filter(move |block| block.identifier() == name)
+    };
     let index = blocks("global_secondary_index").next().unwrap().body();
     let keys = Keys {
         table: vec![text(table.body(), "hash_key")],
         index: vec![text(index, "hash_key"), text(index, "range_key")],
         projection: text(index, "projection_type"),
-        defined: blocks("attribute").map(|block| text(block.body(), "name")).collect(),
+        defined: blocks("attribute")
+            .map(|block| text(block.body(), "name"))
+            .collect(),
     };
     assert_eq!(keys, expected());
 }

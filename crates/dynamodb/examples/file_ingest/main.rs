@@ -40,14 +40,21 @@ fn main() -> ExitCode {
 fn run() -> Result<(), Box<dyn Error>> {
     let folder = std::env::args_os().nth(1).map(PathBuf::from);
     let folder = folder.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
-    let folder = fs::canonicalize(&folder).map_err(|error| format!("cannot read the folder {folder:?}: {error}"))?;
+    let folder = fs::canonicalize(&folder)
+        .map_err(|error| format!("cannot read the folder {folder:?}: {error}"))?;
     let table = table::open()?;
 
     let paths = list(&folder)?;
     let found = paths.len();
     // Items that are there already stay as they are.
-    let new = Checksum::create_many(&table, paths.into_iter().map(|path| (path, FileUpdates::default())))?;
-    println!("Folder: {} ({found} files, {new} of them new)", folder.display());
+    let new = Checksum::create_many(
+        &table,
+        paths.into_iter().map(|path| (path, FileUpdates::default())),
+    )?;
+    println!(
+        "Folder: {} ({found} files, {new} of them new)",
+        folder.display()
+    );
 
     let (checksums, counts) = drain(&table)?;
     println!("Checksums: {checksums}");
@@ -64,7 +71,9 @@ fn list(folder: &Path) -> Result<Vec<String>, BoxError> {
             let kind = entry.file_type()?; // of a link itself: links are not followed
             match entry.path().to_str() {
                 _ if kind.is_dir() => folders.push(entry.path()),
-                Some(path) if kind.is_file() && path.len() <= LONGEST_PATH => paths.push(path.to_owned()),
+                Some(path) if kind.is_file() && path.len() <= LONGEST_PATH => {
+                    paths.push(path.to_owned())
+                }
                 _ => println!("left out: {:?}", entry.path()),
             }
         }
@@ -78,11 +87,17 @@ fn drain(table: &Table) -> Result<(Summary, Summary), dynamodb_status_tracker::E
     let all_have_checksums = counting.handle();
     thread::scope(|scope| {
         let counts = scope.spawn(|| counting.run_blocking(count));
-        let checksums = Checksum::worker(table).threads(2).batch(10).run_blocking_until_empty(checksum);
+        let checksums = Checksum::worker(table)
+            .threads(2)
+            .batch(10)
+            .run_blocking_until_empty(checksum);
         all_have_checksums.shutdown();
         let counts = counts.join().expect("a worker catches panics")?;
         // What the first step has finished last.
-        let last = Count::worker(table).threads(2).batch(10).run_blocking_until_empty(count)?;
+        let last = Count::worker(table)
+            .threads(2)
+            .batch(10)
+            .run_blocking_until_empty(count)?;
         let mut counts = counts;
         counts.succeeded += last.succeeded;
         counts.failed += last.failed;
@@ -94,10 +109,14 @@ fn drain(table: &Table) -> Result<(Summary, Summary), dynamodb_status_tracker::E
 /// Step 1.
 fn checksum(file: &RunningJob<Checksum>, updates: &mut FileUpdates) -> Result<(), BoxError> {
     let (mut size, mut checksum) = (0, crc32fast::Hasher::new());
-    read(&file.path, || file.is_lost(), |chunk| {
-        size += chunk.len() as u64;
-        checksum.update(chunk);
-    })?;
+    read(
+        &file.path,
+        || file.is_lost(),
+        |chunk| {
+            size += chunk.len() as u64;
+            checksum.update(chunk);
+        },
+    )?;
     updates.size = Some(size);
     updates.checksum = Some(format!("{:08x}", checksum.finalize()));
     Ok(())
@@ -106,14 +125,18 @@ fn checksum(file: &RunningJob<Checksum>, updates: &mut FileUpdates) -> Result<()
 /// Step 2: line ends, and words as `wc` counts them.
 fn count(file: &RunningJob<Count>, updates: &mut FileUpdates) -> Result<(), BoxError> {
     let (mut lines, mut words, mut in_word) = (0, 0, false);
-    read(&file.path, || file.is_lost(), |chunk| {
-        for byte in chunk {
-            lines += u64::from(*byte == b'\n');
-            let is_word = !byte.is_ascii_whitespace();
-            words += u64::from(is_word && !in_word);
-            in_word = is_word;
-        }
-    })?;
+    read(
+        &file.path,
+        || file.is_lost(),
+        |chunk| {
+            for byte in chunk {
+                lines += u64::from(*byte == b'\n');
+                let is_word = !byte.is_ascii_whitespace();
+                words += u64::from(is_word && !in_word);
+                in_word = is_word;
+            }
+        },
+    )?;
     updates.lines = Some(lines);
     updates.words = Some(words);
     Ok(())
@@ -121,7 +144,11 @@ fn count(file: &RunningJob<Count>, updates: &mut FileUpdates) -> Result<(), BoxE
 
 /// Reads the file piece by piece. It may take as long as it likes: the worker renews
 /// the lock. Once the lock is lost the file is another's.
-fn read(path: &str, is_lost: impl Fn() -> bool, mut each: impl FnMut(&[u8])) -> Result<(), BoxError> {
+fn read(
+    path: &str,
+    is_lost: impl Fn() -> bool,
+    mut each: impl FnMut(&[u8]),
+) -> Result<(), BoxError> {
     let mut source = fs::File::open(path)?;
     let mut chunk = vec![0; 256 * 1024];
     while !is_lost() {

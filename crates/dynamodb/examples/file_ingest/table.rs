@@ -22,7 +22,9 @@ pub fn open() -> Result<Table, BoxError> {
         .endpoint_url(url)
         .build();
     let client = Client::from_conf(config);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(create(&client))?;
     Ok(Table::builder(client, NAME).index(INDEX).shards(4).build())
 }
@@ -34,12 +36,21 @@ async fn create(client: &Client) -> Result<(), BoxError> {
             .attribute_type(ScalarAttributeType::S)
             .build()
     };
-    let key = |name: &str, kind| KeySchemaElement::builder().attribute_name(name).key_type(kind).build();
+    let key = |name: &str, kind| {
+        KeySchemaElement::builder()
+            .attribute_name(name)
+            .key_type(kind)
+            .build()
+    };
     let index = GlobalSecondaryIndex::builder()
         .index_name(INDEX)
         .key_schema(key("queue", KeyType::Hash)?)
         .key_schema(key("due", KeyType::Range)?)
-        .projection(Projection::builder().projection_type(ProjectionType::KeysOnly).build())
+        .projection(
+            Projection::builder()
+                .projection_type(ProjectionType::KeysOnly)
+                .build(),
+        )
         .build()?;
     let created = client
         .create_table()
@@ -53,7 +64,11 @@ async fn create(client: &Client) -> Result<(), BoxError> {
         .send()
         .await;
     match created {
-        Err(error) if !error.as_service_error().is_some_and(|error| error.is_resource_in_use_exception()) => {
+        Err(error)
+            if !error
+                .as_service_error()
+                .is_some_and(|error| error.is_resource_in_use_exception()) =>
+        {
             return Err(error.into());
         }
         _ => {}

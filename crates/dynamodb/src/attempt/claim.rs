@@ -70,12 +70,16 @@ impl<'a, S: StatusTracked> Claim<'a, S> {
 
     async fn try_once(&mut self) -> Result<Tried<S>, Fault> {
         let asked_at = Instant::now();
-        let statuses: Result<Vec<_>, BoxError> = self.step.ready().iter().map(status_value).collect();
+        let statuses: Result<Vec<_>, BoxError> =
+            self.step.ready().iter().map(status_value).collect();
         let expression = Expression::new::<S::Job>()
             .text(UPDATE, statements::CLAIM)
             .text(CONDITION, statements::READY)
             .statuses(statuses.map_err(Fault::permanent)?)
-            .value(":in_progress", status_value(&self.step.in_progress).map_err(Fault::permanent)?)
+            .value(
+                ":in_progress",
+                status_value(&self.step.in_progress).map_err(Fault::permanent)?,
+            )
             .string(":token", &*self.token)
             .string(":now", stamp(self.table.clock().now()))
             .number(":zero", 0)
@@ -95,7 +99,8 @@ impl<'a, S: StatusTracked> Claim<'a, S> {
             }
             Err(fault) => {
                 if fault.kind == FaultKind::NoAnswer {
-                    self.earlier.push(std::mem::replace(&mut self.token, new_token()));
+                    self.earlier
+                        .push(std::mem::replace(&mut self.token, new_token()));
                 }
                 Err(fault)
             }
@@ -112,7 +117,12 @@ impl<'a, S: StatusTracked> Claim<'a, S> {
 
     /// The guard of the claimed item. If it cannot be read, it is released, because
     /// nobody would work on it.
-    async fn hold(&self, item: Item, token: Arc<str>, asked_at: Instant) -> Result<Tried<S>, Fault> {
+    async fn hold(
+        &self,
+        item: Item,
+        token: Arc<str>,
+        asked_at: Instant,
+    ) -> Result<Tried<S>, Fault> {
         let claims = stored::claims::<S>(&item);
         let lease = Lease::new(self.key.clone(), token, claims, asked_at);
         let retry = match claimed::<S>(item) {
@@ -160,16 +170,28 @@ pub(crate) async fn by_key<S: StatusTracked>(
                 job.started();
                 return Ok(*job);
             }
-            Ok(Tried::Unreadable(source)) => return Err(Error::Unreadable { job: name(), source }),
+            Ok(Tried::Unreadable(source)) => {
+                return Err(Error::Unreadable {
+                    job: name(),
+                    source,
+                });
+            }
             Ok(Tried::Not(None)) => return Err(Error::NotFound { job: name() }),
             Ok(Tried::Not(Some(item))) => item,
             Err(fault) => {
-                claim.tries.after(fault).await.map_err(|fault| fault.into_error(&key.name))?;
+                claim
+                    .tries
+                    .after(fault)
+                    .await
+                    .map_err(|fault| fault.into_error(&key.name))?;
                 continue;
             }
         };
         let read_at = Instant::now();
-        let stored = stored::read::<S>(&item).map_err(|source| Error::Unreadable { job: name(), source })?;
+        let stored = stored::read::<S>(&item).map_err(|source| Error::Unreadable {
+            job: name(),
+            source,
+        })?;
         let row = state(table, key, &stored, step.lock_expire, read_at);
         let refusal = match step.may_start(&row) {
             // The item has changed between the claim and the look: each time, another

@@ -40,7 +40,9 @@ pub(crate) async fn expire<S: StatusTracked>(
     let mut tries = Tries::new(&key.name);
     loop {
         let outcome = Outcome::<S>::Failure(failed.clone());
-        let expression = outcome.expression(table, step, &lock.token).map_err(Fault::permanent)?;
+        let expression = outcome
+            .expression(table, step, &lock.token)
+            .map_err(Fault::permanent)?;
         match write::update(table, key, &unchanged(expression, lock)).await {
             Ok(Written::Done(_)) => {
                 table.sightings().forget(key);

@@ -67,6 +67,9 @@ impl Lease {
 
     /// How long ago the lock was written, or longer.
     pub fn age(&self) -> Duration {
-        self.asked_at.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+        self.asked_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .elapsed()
     }
 }

@@ -14,10 +14,10 @@ use crate::db::expression::{CONDITION, Expression, UPDATE};
 use crate::db::fault::{Fault, FaultKind, Tries};
 use crate::db::statements;
 use crate::db::write::{self, Written};
+use crate::item::Item;
 use crate::item::queue::{place, ready_after, ready_since};
 use crate::item::stored;
 use crate::item::value::{changes, errors_value, status_value};
-use crate::item::Item;
 use crate::table::Table;
 use crate::tracked::{StatusOf, StatusTracked, Tracked, UpdatesOf};
 
@@ -96,7 +96,9 @@ impl<S: StatusTracked> Outcome<S> {
                     .value(":errors", errors_value(&failed.errors)?)
                     .number(":retry", outcome.retry)
             }
-            Self::Release(_) => expression.text(UPDATE, statements::RELEASE).queued(ready()?),
+            Self::Release(_) => expression
+                .text(UPDATE, statements::RELEASE)
+                .queued(ready()?),
         };
         Ok(expression
             .value(":status", status_value(&self.status(step))?)
@@ -114,7 +116,9 @@ impl<S: StatusTracked> Outcome<S> {
         lease: &Lease,
         writes: &[TransactWriteItem],
     ) -> Result<WriteResult, Fault> {
-        let expression = self.expression(table, step, &lease.token).map_err(Fault::permanent)?;
+        let expression = self
+            .expression(table, step, &lease.token)
+            .map_err(Fault::permanent)?;
         let expression = expression
             .text(CONDITION, statements::HELD)
             .string(":token", &*lease.token)
@@ -138,7 +142,9 @@ impl<S: StatusTracked> Outcome<S> {
                     match told_by::<S>(table, step, lease, item, self.status(step)) {
                         LostAnswer::Written => return Ok(WriteResult::Written),
                         LostAnswer::ExpiredFirst => return Ok(WriteResult::LockLost),
-                        LostAnswer::Unknown if !lease.is_maybe_applied() => return Ok(WriteResult::LockLost),
+                        LostAnswer::Unknown if !lease.is_maybe_applied() => {
+                            return Ok(WriteResult::LockLost);
+                        }
                         LostAnswer::Unknown => return Ok(WriteResult::Unknown),
                         // The refusal came first, and then this attempt's own claim.
                         LostAnswer::StillHeld => tries.after(still_held()).await?,
@@ -174,7 +180,11 @@ fn told_by<S: StatusTracked>(
         return LostAnswer::Unknown;
     };
     let is_own = |lock: &stored::Lock| *lock.token == *lease.token;
-    if stored.lock.as_ref().is_some_and(|lock| is_own(lock) && lock.claims != lease.claims) {
+    if stored
+        .lock
+        .as_ref()
+        .is_some_and(|lock| is_own(lock) && lock.claims != lease.claims)
+    {
         // The attempt has ended, and then its claim arrived a second time.
         return LostAnswer::Unknown;
     }

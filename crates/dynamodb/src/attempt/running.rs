@@ -324,7 +324,11 @@ impl<S: StatusTracked> RunningJob<S> {
     }
 
     /// A failure of the business logic.
-    pub(crate) fn failure(&self, failure: Failure, directive: Option<RetryDirective>) -> Outcome<S> {
+    pub(crate) fn failure(
+        &self,
+        failure: Failure,
+        directive: Option<RetryDirective>,
+    ) -> Outcome<S> {
         self.failed_attempt(self.step.redacted(failure), directive)
     }
 
@@ -358,7 +362,9 @@ impl<S: StatusTracked> RunningJob<S> {
             Outcome::Success(_) => self.writes().clone(),
             Outcome::Failure(_) | Outcome::Release(_) => Vec::new(),
         };
-        outcome.write(&self.table, &self.step, &self.lease, &writes).await
+        outcome
+            .write(&self.table, &self.step, &self.lease, &writes)
+            .await
     }
 
     fn written(&mut self, outcome: &Outcome<S>, result: WriteResult) -> Result<()> {
@@ -395,7 +401,8 @@ impl<S: StatusTracked> RunningJob<S> {
         let written = match result {
             Ok(result) => self.written(&instead, result),
             Err(again) => {
-                self.span.in_scope(|| tracing::error!(error = %again.source, "could not be recorded"));
+                self.span
+                    .in_scope(|| tracing::error!(error = %again.source, "could not be recorded"));
                 // The first fault is the one to report. The lock will expire.
                 return Err(fault);
             }
@@ -463,7 +470,9 @@ pub(crate) async fn renew<S: StatusTracked>(
     let mut tries = Tries::new(&lease.key.name);
     loop {
         let asked_at = Instant::now();
-        let expression = expression.clone().string(":now", stamp(table.clock().now()));
+        let expression = expression
+            .clone()
+            .string(":now", stamp(table.clock().now()));
         match write::update(table, &lease.key, &expression).await {
             Ok(Written::Done(_)) => {
                 lease.set_renewed(asked_at);
@@ -528,12 +537,16 @@ impl<S: StatusTracked> RunningJob<S> {
         let record = async move {
             let written = outcome.write(&table, &step, &lease, &[]);
             match tokio::time::timeout(DROP_WAIT, written).await {
-                Ok(Ok(WriteResult::Written)) => tracing::warn!(error = outcome.failure_summary(), "dropped"),
+                Ok(Ok(WriteResult::Written)) => {
+                    tracing::warn!(error = outcome.failure_summary(), "dropped")
+                }
                 Ok(Ok(_)) => tracing::warn!("lock lost"),
                 Ok(Err(fault)) => {
                     tracing::error!(error = %fault.source, "dropped unfinished, and that could not be recorded; its lock will expire");
                 }
-                Err(_) => tracing::error!("dropped unfinished, and that could not be recorded in time; its lock will expire"),
+                Err(_) => tracing::error!(
+                    "dropped unfinished, and that could not be recorded in time; its lock will expire"
+                ),
             }
         };
         let record = record.instrument(span);

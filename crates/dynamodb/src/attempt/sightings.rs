@@ -47,20 +47,31 @@ struct Sighting {
 impl Sightings {
     /// Remembers the lock of an item that was read. Returns since when the lock has
     /// been watched without a change. `read_at`: when the answer had come.
-    pub fn see(&self, key: &ItemKey, lock: &Lock, lock_expire: Duration, read_at: Instant) -> Instant {
+    pub fn see(
+        &self,
+        key: &ItemKey,
+        lock: &Lock,
+        lock_expire: Duration,
+        read_at: Instant,
+    ) -> Instant {
         let mut seen = self.seen();
         if seen.locks.len() >= seen.tidy_at.max(TIDY_AT) {
-            seen.locks.retain(|_, sighting| read_at.saturating_duration_since(sighting.last) < sighting.forget_after);
+            seen.locks.retain(|_, sighting| {
+                read_at.saturating_duration_since(sighting.last) < sighting.forget_after
+            });
             seen.tidy_at = 2 * seen.locks.len();
         }
         let forget_after = lock_expire.saturating_mul(FORGOTTEN_AFTER);
-        let sighting = seen.locks.entry(Arc::clone(&key.name)).or_insert_with(|| Sighting {
-            lock: lock.clone(),
-            since: read_at,
-            last: read_at,
-            due: None,
-            forget_after,
-        });
+        let sighting = seen
+            .locks
+            .entry(Arc::clone(&key.name))
+            .or_insert_with(|| Sighting {
+                lock: lock.clone(),
+                since: read_at,
+                last: read_at,
+                due: None,
+                forget_after,
+            });
         if sighting.lock != *lock {
             sighting.lock = lock.clone();
             sighting.since = read_at;

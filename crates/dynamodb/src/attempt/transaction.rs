@@ -54,7 +54,9 @@ pub(crate) async fn write(
         .await;
     match sent {
         Ok(answer) => {
-            count(table, |counted| counted.wrote_all(answer.consumed_capacity()));
+            count(table, |counted| {
+                counted.wrote_all(answer.consumed_capacity())
+            });
             Ok(Written::Done(Item::new()))
         }
         Err(SdkError::ServiceError(error)) if error.err().is_transaction_canceled_exception() => {
@@ -87,12 +89,23 @@ async fn cancelled(
         .enumerate()
         .filter(|(_, reason)| code(reason) != "None")
         .map(|(n, reason)| {
-            let what = if n == 0 { "the job".to_owned() } else { format!("write {n}") };
-            format!("{what}: {} {}", code(reason), reason.message().unwrap_or_default())
+            let what = if n == 0 {
+                "the job".to_owned()
+            } else {
+                format!("write {n}")
+            };
+            format!(
+                "{what}: {} {}",
+                code(reason),
+                reason.message().unwrap_or_default()
+            )
         })
         .collect();
     let source = Cancelled(told);
-    if let Some(own) = reasons.first().filter(|reason| code(reason) == "ConditionalCheckFailed") {
+    if let Some(own) = reasons
+        .first()
+        .filter(|reason| code(reason) == "ConditionalCheckFailed")
+    {
         let shown = own.item.clone().filter(|item| !item.is_empty());
         let item = match shown {
             Some(item) => Some(item),

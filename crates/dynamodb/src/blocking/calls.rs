@@ -36,7 +36,10 @@ use crate::worker::Worker;
 /// })?;
 /// # Ok(()) }
 /// ```
-#[allow(clippy::missing_errors_doc, reason = "the errors are those of `Calls`, which each call names")]
+#[allow(
+    clippy::missing_errors_doc,
+    reason = "the errors are those of `Calls`, which each call names"
+)]
 pub trait BlockingCalls: StatusTracked {
     /// As [`Calls::create_and_save`].
     fn create_and_save(
@@ -137,11 +140,7 @@ pub trait BlockingCalls: StatusTracked {
     }
 
     /// As [`Calls::prune`].
-    fn prune(
-        table: &Table,
-        statuses: &[StatusOf<Self>],
-        unchanged_for: Duration,
-    ) -> Result<usize> {
+    fn prune(table: &Table, statuses: &[StatusOf<Self>], unchanged_for: Duration) -> Result<usize> {
         block(<Self as Calls>::prune(table, statuses, unchanged_for))?
     }
 

@@ -106,8 +106,7 @@ impl<S: StatusTracked> RunningJob<S> {
     ) -> (Outcome<S>, Result<T, AttemptError>) {
         let mut updates = Discarded::new(std::mem::take(&mut self.inner.updates));
         let span = self.inner.span.clone();
-        let done =
-            span.in_scope(|| catch_unwind(AssertUnwindSafe(|| work(self, &mut updates))));
+        let done = span.in_scope(|| catch_unwind(AssertUnwindSafe(|| work(self, &mut updates))));
         self.inner.performed(updates, done)
     }
 

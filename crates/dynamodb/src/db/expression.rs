@@ -45,7 +45,12 @@ impl Expression {
         let text = text
             .replace("{free}", statements::FREE)
             .replace("{due}", statements::DUE);
-        let begins = |n: usize| text.as_bytes()[n..].iter().take_while(|byte| is_word(**byte)).count();
+        let begins = |n: usize| {
+            text.as_bytes()[n..]
+                .iter()
+                .take_while(|byte| is_word(**byte))
+                .count()
+        };
         for (at, _) in text.match_indices('#') {
             let role = &text[at..=at + begins(at + 1)];
             if let Some((_, name)) = self.roles.iter().find(|(own, _)| *own == role) {
@@ -53,7 +58,8 @@ impl Expression {
             }
         }
         if text.contains(":null_type") {
-            self.values.insert(":null_type".into(), AttributeValue::S("NULL".into()));
+            self.values
+                .insert(":null_type".into(), AttributeValue::S("NULL".into()));
         }
         self.texts.insert(kind, text);
         self
@@ -83,7 +89,9 @@ impl Expression {
 
     /// Fills `{statuses}`.
     pub fn statuses(mut self, statuses: Vec<AttributeValue>) -> Self {
-        let names: Vec<_> = (0..statuses.len()).map(|n| format!(":status_{n}")).collect();
+        let names: Vec<_> = (0..statuses.len())
+            .map(|n| format!(":status_{n}"))
+            .collect();
         self.fill("{statuses}", &names.join(", "));
         for (name, value) in names.into_iter().zip(statuses) {
             self = self.value(&name, value);
@@ -105,7 +113,11 @@ impl Expression {
 
     /// Fills `{queued}`.
     pub fn queued(mut self, place: Option<(String, String)>) -> Self {
-        let text = if place.is_some() { statements::QUEUED } else { "" };
+        let text = if place.is_some() {
+            statements::QUEUED
+        } else {
+            ""
+        };
         let update = self.texts.remove(UPDATE).unwrap_or_default();
         self = self.text(UPDATE, &update.replace("{queued}", text));
         match place {

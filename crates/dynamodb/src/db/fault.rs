@@ -3,8 +3,8 @@
 
 use std::error::Error as StdError;
 
-use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::config::http::HttpResponse;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use status_protocol::{BoxError, backoff};
 use std::time::Duration;
 
@@ -121,7 +121,9 @@ pub(crate) fn of_code(code: &str) -> Option<FaultKind> {
         | "TransactionConflict"
         | "ReplicatedWriteConflictException" => FaultKind::Conflict,
         // An earlier try with the same token is still being applied.
-        "TransactionInProgressException" | "InternalServerError" | "ServiceUnavailable" => FaultKind::NoAnswer,
+        "TransactionInProgressException" | "InternalServerError" | "ServiceUnavailable" => {
+            FaultKind::NoAnswer
+        }
         _ => return None,
     })
 }
@@ -135,10 +137,7 @@ pub(crate) struct Tries<'a> {
 
 impl<'a> Tries<'a> {
     pub fn new(job: &'a str) -> Self {
-        Self {
-            job,
-            failed: 0,
-        }
+        Self { job, failed: 0 }
     }
 
     /// Waits before the next try.
@@ -152,7 +151,12 @@ impl<'a> Tries<'a> {
             return Err(fault);
         }
         tracing::warn!(job = self.job, kind = ?fault.kind, error = %fault.source, "to be tried again");
-        tokio::time::sleep(backoff::exponential(FIRST_PAUSE, LONGEST_PAUSE, self.failed)).await;
+        tokio::time::sleep(backoff::exponential(
+            FIRST_PAUSE,
+            LONGEST_PAUSE,
+            self.failed,
+        ))
+        .await;
         Ok(())
     }
 }
@@ -163,7 +167,10 @@ mod tests {
 
     #[test]
     fn a_code_tells_throttling_from_errors() {
-        assert_eq!(of_code("ProvisionedThroughputExceededException"), Some(FaultKind::Throttled));
+        assert_eq!(
+            of_code("ProvisionedThroughputExceededException"),
+            Some(FaultKind::Throttled)
+        );
         assert_eq!(of_code("TransactionConflict"), Some(FaultKind::Conflict));
         assert_eq!(of_code("InternalServerError"), Some(FaultKind::NoAnswer));
         assert_eq!(of_code("ValidationException"), None);

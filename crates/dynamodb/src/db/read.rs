@@ -52,8 +52,12 @@ pub(crate) async fn glance(table: &Table, keys: &[ItemKey]) -> Result<Vec<Item>,
             .send()
             .await
             .map_err(Fault::of)?;
-        count(table, |counted| counted.got(sent.consumed_capacity().first()));
-        let items = sent.responses.and_then(|mut answers| answers.remove(table.name()));
+        count(table, |counted| {
+            counted.got(sent.consumed_capacity().first())
+        });
+        let items = sent
+            .responses
+            .and_then(|mut answers| answers.remove(table.name()));
         found.extend(items.unwrap_or_default());
     }
     Ok(found)

@@ -20,12 +20,10 @@ pub(crate) const UNCHANGED_FOREIGN: &str = "#lock = :token AND attribute_not_exi
 pub(crate) const ABSENT: &str = "attribute_not_exists(#partition)";
 
 /// Claims the item.
-pub(crate) const CLAIM: &str =
-    "SET #status = :in_progress, #lock = :token, #claims = if_not_exists(#claims, :zero) + :one, #renewals = :zero, #lock_at = :now, #update_at = :now";
+pub(crate) const CLAIM: &str = "SET #status = :in_progress, #lock = :token, #claims = if_not_exists(#claims, :zero) + :one, #renewals = :zero, #lock_at = :now, #update_at = :now";
 /// Not with the token that has just ended: a claim that arrives a second time would
 /// lock the item for nobody.
-pub(crate) const READY: &str =
-    "#status IN ({statuses}) AND {free} AND {due} AND (attribute_not_exists(#last_lock) OR #last_lock <> :token)";
+pub(crate) const READY: &str = "#status IN ({statuses}) AND {free} AND {due} AND (attribute_not_exists(#last_lock) OR #last_lock <> :token)";
 
 /// Renews the lock, and with `{changes}` saves them.
 pub(crate) const RENEW: &str = "SET #renewals = #renewals + :one, #lock_at = :now{changes}";
@@ -46,7 +44,8 @@ pub(crate) const RELEASE: &str =
     "SET #status = :status, #last_lock = :token, #update_at = :now{queued} REMOVE #lock, #run_at";
 
 /// Pending again. The time of the last change is written too.
-pub(crate) const RESET: &str = "SET #status = :status, #retry = :zero, #update_at = :now{queued} REMOVE #run_at";
+pub(crate) const RESET: &str =
+    "SET #status = :status, #retry = :zero, #update_at = :now{queued} REMOVE #run_at";
 pub(crate) const MAY_RESET: &str = "#status IN ({statuses}) AND {free}";
 
 /// Where the item stands in the index.

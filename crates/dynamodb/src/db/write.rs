@@ -63,7 +63,11 @@ impl Intercept for Attempts {
     }
 }
 
-pub(crate) async fn update(table: &Table, key: &ItemKey, expression: &Expression) -> Result<Written, Fault> {
+pub(crate) async fn update(
+    table: &Table,
+    key: &ItemKey,
+    expression: &Expression,
+) -> Result<Written, Fault> {
     let attempts = Attempts::default();
     let sent = table
         .client()
@@ -86,7 +90,9 @@ pub(crate) async fn update(table: &Table, key: &ItemKey, expression: &Expression
             count(table, |counted| counted.wrote(answer.consumed_capacity()));
             Ok(Written::Done(answer.attributes.unwrap_or_default()))
         }
-        Err(SdkError::ServiceError(error)) if error.err().is_conditional_check_failed_exception() => {
+        Err(SdkError::ServiceError(error))
+            if error.err().is_conditional_check_failed_exception() =>
+        {
             let old = match error.into_err() {
                 UpdateItemError::ConditionalCheckFailedException(refused) => refused.item,
                 _ => None,
@@ -123,7 +129,9 @@ pub(crate) async fn put(
             count(table, |counted| counted.wrote(answer.consumed_capacity()));
             Ok(Written::Done(item))
         }
-        Err(SdkError::ServiceError(error)) if error.err().is_conditional_check_failed_exception() => {
+        Err(SdkError::ServiceError(error))
+            if error.err().is_conditional_check_failed_exception() =>
+        {
             let old = match error.into_err() {
                 PutItemError::ConditionalCheckFailedException(refused) => refused.item,
                 _ => None,
@@ -135,7 +143,11 @@ pub(crate) async fn put(
 }
 
 /// Deletes the item. Returns whether the condition was true.
-pub(crate) async fn delete(table: &Table, key: &ItemKey, expression: &Expression) -> Result<bool, Fault> {
+pub(crate) async fn delete(
+    table: &Table,
+    key: &ItemKey,
+    expression: &Expression,
+) -> Result<bool, Fault> {
     let sent = table
         .client()
         .delete_item()
@@ -153,7 +165,10 @@ pub(crate) async fn delete(table: &Table, key: &ItemKey, expression: &Expression
             Ok(true)
         }
         Err(SdkError::ServiceError(error))
-            if matches!(error.err(), DeleteItemError::ConditionalCheckFailedException(_)) =>
+            if matches!(
+                error.err(),
+                DeleteItemError::ConditionalCheckFailedException(_)
+            ) =>
         {
             count(table, Counted::refused);
             Ok(false)
@@ -172,7 +187,10 @@ async fn refused(
 ) -> Result<Written, Fault> {
     count(table, Counted::refused);
     if let Some(item) = shown.filter(|item| !item.is_empty()) {
-        return Ok(Written::Refused { item: Some(item), sent_again });
+        return Ok(Written::Refused {
+            item: Some(item),
+            sent_again,
+        });
     }
     match read::get(table, key).await {
         Ok(item) => Ok(Written::Refused { item, sent_again }),
@@ -185,7 +203,10 @@ async fn refused(
     }
 }
 
-fn failed<E>(table: &Table, error: SdkError<E, aws_sdk_dynamodb::config::http::HttpResponse>) -> Fault
+fn failed<E>(
+    table: &Table,
+    error: SdkError<E, aws_sdk_dynamodb::config::http::HttpResponse>,
+) -> Fault
 where
     E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
 {

@@ -33,7 +33,8 @@ impl ItemKey {
             job: table.name().into(),
             problem,
         };
-        let value = to_value(key).map_err(|error| misfit(format!("the key cannot be written: {error}")))?;
+        let value =
+            to_value(key).map_err(|error| misfit(format!("the key cannot be written: {error}")))?;
         let parts = match (value, names.sort) {
             (AttributeValue::L(parts), Some(_)) => parts,
             (part, None) => vec![part],
@@ -72,7 +73,10 @@ impl ItemKey {
             let _never_fails = match part {
                 AttributeValue::S(text) => write!(name, "{text:?}"),
                 AttributeValue::N(number) => write!(name, "{number}"),
-                AttributeValue::B(bytes) => bytes.as_ref().iter().try_for_each(|byte| write!(name, "{byte:02x}")),
+                AttributeValue::B(bytes) => bytes
+                    .as_ref()
+                    .iter()
+                    .try_for_each(|byte| write!(name, "{byte:02x}")),
                 other => write!(name, "{other:?}"),
             };
         }

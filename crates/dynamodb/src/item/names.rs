@@ -85,7 +85,10 @@ impl Attributes {
         names.push(key.partition);
         names.extend(key.sort);
         names.sort_unstable();
-        names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
+        names
+            .windows(2)
+            .find(|pair| pair[0] == pair[1])
+            .map(|pair| pair[0])
     }
 
     /// Whether this crate writes the attribute.

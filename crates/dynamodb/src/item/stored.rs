@@ -44,7 +44,9 @@ impl<S> Stored<S> {
 /// The item has no status, or one that is none of the user's.
 pub(crate) fn read<S: StatusTracked>(item: &Item) -> Result<Stored<StatusOf<S>>, BoxError> {
     let names = &S::Job::ATTRIBUTES;
-    let status = item.get(names.status).ok_or_else(|| format!("it has no attribute `{}`", names.status))?;
+    let status = item
+        .get(names.status)
+        .ok_or_else(|| format!("it has no attribute `{}`", names.status))?;
     let wrapped = Item::from([("status".to_owned(), status.clone())]);
     let StatusOnly { status } =
         read_item(wrapped).map_err(|error| format!("its status {status:?} is unknown: {error}"))?;
@@ -56,7 +58,9 @@ pub(crate) fn read<S: StatusTracked>(item: &Item) -> Result<Stored<StatusOf<S>>,
         None | Some(AttributeValue::Null(_)) => None,
         // Somebody has locked it by hand, with a value of any type.
         Some(other) => Some(Lock {
-            token: other.as_s().map_or_else(|_| format!("{other:?}"), Clone::clone),
+            token: other
+                .as_s()
+                .map_or_else(|_| format!("{other:?}"), Clone::clone),
             renewals: number(item.get(names.renewals)),
             claims: number(item.get(names.claims)).unwrap_or(0),
         }),

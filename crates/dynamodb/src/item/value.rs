@@ -12,9 +12,11 @@ use super::names::{Attributes, KeyAttributes};
 
 /// A value of the user's as an attribute. Its `Serialize` may panic.
 pub(crate) fn to_value<T: Serialize>(value: &T) -> Result<AttributeValue, BoxError> {
-    caught("`Serialize` of a value", || serde_dynamo::to_attribute_value(value))
-        .map_err(|message| format!("its `Serialize` panicked: {message}"))?
-        .map_err(BoxError::from)
+    caught("`Serialize` of a value", || {
+        serde_dynamo::to_attribute_value(value)
+    })
+    .map_err(|message| format!("its `Serialize` panicked: {message}"))?
+    .map_err(BoxError::from)
 }
 
 /// A status as an attribute: a text or a number.
@@ -43,13 +45,21 @@ pub(crate) fn changes<T: Serialize>(
         AttributeValue::M(changes) => changes,
         // `()`, for jobs that set nothing.
         AttributeValue::Null(_) => Item::new(),
-        other => return Err(format!("the updates are written as {other:?}, and must be a struct").into()),
+        other => {
+            return Err(
+                format!("the updates are written as {other:?}, and must be a struct").into(),
+            );
+        }
     };
     let own = |name: &&String| attributes.has(name) || key.has(name);
     if let Some(name) = changes.keys().find(own) {
-        return Err(format!("the updates set the tracked attribute `{name}`; take that field out").into());
+        return Err(
+            format!("the updates set the tracked attribute `{name}`; take that field out").into(),
+        );
     }
-    let set = changes.into_iter().filter(|(_, value)| !matches!(value, AttributeValue::Null(_)));
+    let set = changes
+        .into_iter()
+        .filter(|(_, value)| !matches!(value, AttributeValue::Null(_)));
     Ok(set.collect())
 }
 
@@ -69,7 +79,9 @@ pub(crate) fn errors_value(errors: &Value) -> Result<AttributeValue, BoxError> {
 pub(crate) fn read_errors(value: Option<&AttributeValue>) -> Value {
     match value {
         None => Value::Null,
-        Some(AttributeValue::S(text)) => serde_json::from_str(text).unwrap_or_else(|_| Value::from(text.as_str())),
+        Some(AttributeValue::S(text)) => {
+            serde_json::from_str(text).unwrap_or_else(|_| Value::from(text.as_str()))
+        }
         Some(value) => serde_dynamo::from_attribute_value(value.clone())
             .unwrap_or_else(|_| Value::from(format!("{value:?}"))),
     }

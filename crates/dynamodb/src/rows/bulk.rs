@@ -69,7 +69,10 @@ async fn open_page(
 }
 
 async fn again(tries: &mut Tries<'_>, fault: Fault, job: &str) -> Result<()> {
-    tries.after(fault).await.map_err(|fault| fault.into_error(job))
+    tries
+        .after(fault)
+        .await
+        .map_err(|fault| fault.into_error(job))
 }
 
 async fn expire_page<S: StatusTracked>(
@@ -125,7 +128,9 @@ pub(crate) async fn prune<S: StatusTracked>(
     let (mut search, expression) = (Search::new(table, old(FILTER)), old(CONDITION));
     let (mut deleted, mut first) = (0, None);
     while let Some(items) = search.page().await? {
-        let keys = items.iter().filter_map(|item| ItemKey::of_item(table, &S::Job::KEY, item));
+        let keys = items
+            .iter()
+            .filter_map(|item| ItemKey::of_item(table, &S::Job::KEY, item));
         let mut keys = keys.collect::<Vec<_>>().into_iter();
         let mut deleting = FuturesUnordered::new();
         loop {

@@ -51,7 +51,9 @@ pub(crate) async fn one<S: StatusTracked>(
         }
     };
     let job = key.to_string();
-    read_item(created).map(Some).map_err(|source| Error::Unreadable { job, source })
+    read_item(created)
+        .map(Some)
+        .map_err(|source| Error::Unreadable { job, source })
 }
 
 /// Creates items, and counts those that are new.
@@ -99,7 +101,8 @@ fn item<S: StatusTracked>(
         job: key.to_string(),
         problem,
     };
-    let mut item = changes(updates, names, &S::Job::KEY).map_err(|error| misfit(error.to_string()))?;
+    let mut item =
+        changes(updates, names, &S::Job::KEY).map_err(|error| misfit(error.to_string()))?;
     item.extend(key.attributes.clone());
     let now = table.clock().now();
     let text = |text: String| AttributeValue::S(text);
@@ -110,7 +113,8 @@ fn item<S: StatusTracked>(
     item.insert(names.create_at.into(), text(stamp(now)));
     item.insert(names.update_at.into(), text(stamp(now)));
     item.insert(names.last_lock.into(), text(mark.into()));
-    let place = place(table, &step.pending, ready_since(now)).map_err(|error| misfit(error.to_string()))?;
+    let place =
+        place(table, &step.pending, ready_since(now)).map_err(|error| misfit(error.to_string()))?;
     if let Some((queue, due)) = place {
         item.insert(names.queue.into(), text(queue));
         item.insert(names.due.into(), text(due));

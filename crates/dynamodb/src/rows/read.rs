@@ -33,7 +33,9 @@ pub(crate) async fn find<S: StatusTracked>(table: &Table, key: &ItemKey) -> Resu
         return Ok(None);
     };
     let job = key.to_string();
-    read_item(item).map(Some).map_err(|source| Error::Unreadable { job, source })
+    read_item(item)
+        .map(Some)
+        .map_err(|source| Error::Unreadable { job, source })
 }
 
 /// Items among all of the table, a page at a time.
@@ -86,7 +88,9 @@ pub(crate) async fn by_status<S: StatusTracked>(
         job: table.name().into(),
         problem: error.to_string(),
     })?;
-    let expression = Expression::new::<S::Job>().text(FILTER, statements::WITH_STATUS).statuses(vec![value]);
+    let expression = Expression::new::<S::Job>()
+        .text(FILTER, statements::WITH_STATUS)
+        .statuses(vec![value]);
     let mut search = Search::new(table, expression);
     let mut jobs = Vec::new();
     while jobs.len() < limit
@@ -112,7 +116,10 @@ pub(crate) async fn counts<S: StatusTracked>(table: &Table) -> Result<Vec<(Statu
         let Page { items, next } = scan(table, &expression, start).await?;
         for item in items {
             match stored::read::<S>(&item) {
-                Ok(stored) => match counts.iter_mut().find(|(status, _)| *status == stored.status) {
+                Ok(stored) => match counts
+                    .iter_mut()
+                    .find(|(status, _)| *status == stored.status)
+                {
                     Some((_, count)) => *count += 1,
                     None => counts.push((stored.status, 1)),
                 },
@@ -122,7 +129,11 @@ pub(crate) async fn counts<S: StatusTracked>(table: &Table) -> Result<Vec<(Statu
         from = next.map(Some);
     }
     if unknown > 0 {
-        tracing::warn!(table = table.name(), unknown, "items without a status that this type knows are not counted");
+        tracing::warn!(
+            table = table.name(),
+            unknown,
+            "items without a status that this type knows are not counted"
+        );
     }
     Ok(counts)
 }
@@ -139,7 +150,8 @@ pub(crate) async fn is_locked<S: StatusTracked>(
         return Err(Error::NotFound { job: job() });
     };
     let read_at = std::time::Instant::now();
-    let stored = stored::read::<S>(&item).map_err(|source| Error::Unreadable { job: job(), source })?;
+    let stored =
+        stored::read::<S>(&item).map_err(|source| Error::Unreadable { job: job(), source })?;
     let row = crate::attempt::sightings::state(table, key, &stored, step.lock_expire, read_at);
     Ok(step.is_locked(&row))
 }

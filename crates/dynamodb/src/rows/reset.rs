@@ -53,7 +53,8 @@ pub(crate) async fn one<S: StatusTracked>(
                 continue;
             }
         };
-        let stored = stored::read::<S>(&item).map_err(|source| Error::Unreadable { job: job(), source })?;
+        let stored =
+            stored::read::<S>(&item).map_err(|source| Error::Unreadable { job: job(), source })?;
         let row = state(table, key, &stored, step.lock_expire, Instant::now());
         // The attempt that held it may have ended in between.
         if !step.may_reset(&row) {
@@ -72,7 +73,8 @@ fn expression<S: StatusTracked>(
 ) -> Result<Expression, BoxError> {
     let now = table.clock().now();
     let codes = step.codes();
-    let statuses: Result<Vec<AttributeValue>, BoxError> = codes.iter().map(|(_, code)| status_value(code)).collect();
+    let statuses: Result<Vec<AttributeValue>, BoxError> =
+        codes.iter().map(|(_, code)| status_value(code)).collect();
     Ok(Expression::new::<S::Job>()
         .text(UPDATE, statements::RESET)
         .queued(place(table, &step.pending, ready_since(now))?)

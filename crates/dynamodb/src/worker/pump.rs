@@ -155,17 +155,23 @@ impl<S: StatusTracked> Pump<S> {
         let now = Instant::now();
         let may_claim = |key: &ItemKey| {
             let state = self.state();
-            let is_paused = state.paused.get(&key.name).is_some_and(|paused| paused.until > now);
+            let is_paused = state
+                .paused
+                .get(&key.name)
+                .is_some_and(|paused| paused.until > now);
             let is_aside = state.aside.get(&key.name).is_some_and(|until| *until > now);
             !is_paused && !is_aside
         };
-        let next = claim::next::<S>(&self.table, self.settings.batch, &self.step, &may_claim).await?;
+        let next =
+            claim::next::<S>(&self.table, self.settings.batch, &self.step, &may_claim).await?;
         let mut state = self.state();
         // A job that was released, and whose pause is over, was seen by a search that
         // found fewer jobs than it wanted: if it was not claimed, somebody else has it.
         let is_full = next.jobs.len() >= self.settings.batch;
         let is_claimed = |name: &Arc<str>| next.jobs.iter().any(|job| job.lease.key.name == *name);
-        state.paused.retain(|name, paused| is_full || paused.until > now || is_claimed(name));
+        state
+            .paused
+            .retain(|name, paused| is_full || paused.until > now || is_claimed(name));
         state.aside.retain(|_, until| *until > now);
         for (key, error) in next.passed_over {
             tracing::error!(%error, "passed over");
@@ -175,8 +181,13 @@ impl<S: StatusTracked> Pump<S> {
         }
         for mut job in next.jobs {
             job.is_unstarted = true;
-            job.conflicts = state.paused.get(&job.lease.key.name).map_or(0, |paused| paused.conflicts);
-            state.leases.insert(Arc::clone(&job.lease.token), Arc::clone(&job.lease));
+            job.conflicts = state
+                .paused
+                .get(&job.lease.key.name)
+                .map_or(0, |paused| paused.conflicts);
+            state
+                .leases
+                .insert(Arc::clone(&job.lease.token), Arc::clone(&job.lease));
             claimed.push_back(job);
         }
         Ok(next.was_beaten)
@@ -197,7 +208,9 @@ impl<S: StatusTracked> Pump<S> {
         let told = std::pin::pin!(self.handle.told());
         let woken = std::pin::pin!(woken);
         // Whichever comes first.
-        let _first = tokio::time::timeout(pause, select(told, woken)).await.is_ok();
+        let _first = tokio::time::timeout(pause, select(told, woken))
+            .await
+            .is_ok();
     }
 
     /// Releases a job that was not begun.
@@ -250,7 +263,11 @@ impl<S: StatusTracked> Pump<S> {
                 });
                 let pause = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(paused.times));
                 paused.times += 1;
-                paused.conflicts = if ended == Ended::Conflict { paused.conflicts + 1 } else { 0 };
+                paused.conflicts = if ended == Ended::Conflict {
+                    paused.conflicts + 1
+                } else {
+                    0
+                };
                 paused.until = Instant::now() + pause.min(LONGEST_PAUSE);
             }
             _ => drop(state.paused.remove(&name)),

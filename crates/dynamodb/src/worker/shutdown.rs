@@ -41,6 +41,8 @@ impl WorkerHandle {
 
 impl Debug for WorkerHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WorkerHandle").field("is_shut_down", &self.is_shut_down()).finish()
+        f.debug_struct("WorkerHandle")
+            .field("is_shut_down", &self.is_shut_down())
+            .finish()
     }
 }

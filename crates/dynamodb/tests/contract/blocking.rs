@@ -14,10 +14,16 @@ fn blocking_calls_work_inside_and_outside_of_any_runtime() {
         <Job as BlockingCalls>::run_job(&table, id, |job, _| Ok(job.renew()?)).unwrap();
     };
     run_once("outside");
-    let single = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let single = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     single.block_on(async { run_once("in a runtime of one thread") });
     super::database::run(async { run_once("in a runtime of threads") });
-    assert_eq!(<Job as BlockingCalls>::count_by_status(&table).unwrap(), [(40, 3)]);
+    assert_eq!(
+        <Job as BlockingCalls>::count_by_status(&table).unwrap(),
+        [(40, 3)]
+    );
 }
 
 #[test]

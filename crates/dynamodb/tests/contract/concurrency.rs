@@ -35,6 +35,9 @@ fn one_of_32_concurrent_starts_runs_the_job_and_none_after_it() {
             });
         }
     });
-    assert!(runs.iter().all(|runs| runs.load(Ordering::SeqCst) == 1), "{runs:?}");
+    assert!(
+        runs.iter().all(|runs| runs.load(Ordering::SeqCst) == 1),
+        "{runs:?}"
+    );
     assert_eq!(Job::count_by_status(&table).unwrap(), [(40, 200)]);
 }

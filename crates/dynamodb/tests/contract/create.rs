@@ -12,7 +12,10 @@ use super::jobs::{Job, assert_err, version};
 fn a_new_job_is_pending_and_stands_in_the_index() {
     let table = table();
     let job = Job::create_and_save(&table, "a", version(7)).unwrap();
-    assert_eq!((job.id.as_str(), job.status, job.retry, job.version), ("a", 10, 0, Some(7)));
+    assert_eq!(
+        (job.id.as_str(), job.status, job.retry, job.version),
+        ("a", 10, 0, Some(7))
+    );
     assert_eq!(Job::find(&table, "a").unwrap(), Some(job));
     let entries = entries(&table);
     assert_eq!(entries.len(), 1);
@@ -22,10 +25,21 @@ fn a_new_job_is_pending_and_stands_in_the_index() {
 #[test]
 fn enqueueing_twice_is_harmless() {
     let table = table();
-    assert!(Job::create_if_absent(&table, "a", version(1)).unwrap().is_some());
-    assert!(Job::create_if_absent(&table, "a", version(2)).unwrap().is_none());
+    assert!(
+        Job::create_if_absent(&table, "a", version(1))
+            .unwrap()
+            .is_some()
+    );
+    assert!(
+        Job::create_if_absent(&table, "a", version(2))
+            .unwrap()
+            .is_none()
+    );
     let error = Job::create_and_save(&table, "a", version(3)).unwrap_err();
-    assert!(error.to_string().contains(r#""a" already exists"#), "{error}");
+    assert!(
+        error.to_string().contains(r#""a" already exists"#),
+        "{error}"
+    );
     assert_err!(Err::<(), _>(error), Error::AlreadyExists { .. });
     assert_eq!(Job::find(&table, "a").unwrap().unwrap().version, Some(1));
 }
@@ -90,7 +104,10 @@ impl StatusTracked for Invoice {
 }
 
 fn invoices() -> Table {
-    let name = create(&[("tenant", ScalarAttributeType::N), ("number", ScalarAttributeType::S)]);
+    let name = create(&[
+        ("tenant", ScalarAttributeType::N),
+        ("number", ScalarAttributeType::S),
+    ]);
     Table::builder(client(&url(), 3), name).index(INDEX).build()
 }
 
@@ -101,7 +118,10 @@ fn a_sort_key_own_names_and_a_status_as_text_serve() {
     Invoice::create_and_save(&table, key(7, "a"), InvoiceUpdates::default()).unwrap();
     Invoice::create_and_save(&table, key(8, "a"), InvoiceUpdates::default()).unwrap();
     Invoice::run_job(&table, key(7, "a"), |job, updates| {
-        assert_eq!((job.tenant, job.number.as_str(), job.state), (7, "a", State::Running));
+        assert_eq!(
+            (job.tenant, job.number.as_str(), job.state),
+            (7, "a", State::Running)
+        );
         updates.total = Some(12);
         Ok(())
     })
@@ -109,7 +129,12 @@ fn a_sort_key_own_names_and_a_status_as_text_serve() {
     let done = Invoice::find(&table, key(7, "a")).unwrap().unwrap();
     assert_eq!((done.total, done.state), (Some(12), State::Done));
     let error = Invoice::start(&table, key(7, "a")).unwrap_err();
-    assert!(error.to_string().contains(r#"7, "a" has already succeeded"#), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains(r#"7, "a" has already succeeded"#),
+        "{error}"
+    );
     let next = Invoice::claim_next(&table, 2).unwrap();
     assert_eq!(next.iter().map(|job| job.tenant).collect::<Vec<_>>(), [8]);
 }
@@ -130,7 +155,10 @@ fn updates_that_set_a_tracked_attribute_are_refused() {
         Ok(())
     });
     assert_err!(run, Error::Failed { .. });
-    assert_eq!(Invoice::find(&table, key()).unwrap().unwrap().state, State::Broken);
+    assert_eq!(
+        Invoice::find(&table, key()).unwrap().unwrap().state,
+        State::Broken
+    );
 }
 
 #[test]
@@ -153,7 +181,12 @@ fn a_key_that_does_not_fit_the_table_is_one_sentence() {
     }
     let table = Table::new(client(&url(), 1), "nowhere");
     let error = Wrong::find(&table, ("a".to_owned(), "b".to_owned())).unwrap_err();
-    assert!(error.to_string().contains("must be a text, a number or bytes"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("must be a text, a number or bytes"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -45,7 +45,11 @@ pub fn run<T>(future: impl Future<Output = T>) -> T {
 }
 
 pub fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
 }
 
 /// A fresh table with the key `id` and the index.
@@ -67,7 +71,10 @@ pub fn other(table: &Table) -> TableBuilder {
 /// Creates a table, and returns its name.
 pub fn create(key: &[(&str, ScalarAttributeType)]) -> String {
     let name = format!("jobs_{}", uuid::Uuid::new_v4().simple());
-    let queue = [("queue", ScalarAttributeType::S), ("due", ScalarAttributeType::S)];
+    let queue = [
+        ("queue", ScalarAttributeType::S),
+        ("due", ScalarAttributeType::S),
+    ];
     let definitions = key.iter().chain(&queue).map(|(name, kind)| {
         AttributeDefinition::builder()
             .attribute_name(*name)
@@ -78,7 +85,11 @@ pub fn create(key: &[(&str, ScalarAttributeType)]) -> String {
     let index = GlobalSecondaryIndex::builder()
         .index_name(INDEX)
         .set_key_schema(Some(schema(&queue)))
-        .projection(Projection::builder().projection_type(ProjectionType::KeysOnly).build())
+        .projection(
+            Projection::builder()
+                .projection_type(ProjectionType::KeysOnly)
+                .build(),
+        )
         .build()
         .unwrap();
     run(async {
@@ -94,7 +105,12 @@ pub fn create(key: &[(&str, ScalarAttributeType)]) -> String {
             .await
             .unwrap();
         loop {
-            let told = client.describe_table().table_name(&name).send().await.unwrap();
+            let told = client
+                .describe_table()
+                .table_name(&name)
+                .send()
+                .await
+                .unwrap();
             if told.table().unwrap().table_status() == Some(&TableStatus::Active) {
                 return;
             }
@@ -107,7 +123,11 @@ pub fn create(key: &[(&str, ScalarAttributeType)]) -> String {
 fn schema(key: &[(&str, ScalarAttributeType)]) -> Vec<KeySchemaElement> {
     let kinds = [KeyType::Hash, KeyType::Range];
     let elements = key.iter().zip(kinds).map(|((name, _), kind)| {
-        KeySchemaElement::builder().attribute_name(*name).key_type(kind).build().unwrap()
+        KeySchemaElement::builder()
+            .attribute_name(*name)
+            .key_type(kind)
+            .build()
+            .unwrap()
     });
     elements.collect()
 }
@@ -143,7 +163,11 @@ pub fn set(table: &Table, id: &str, name: &str, value: Option<AttributeValue>) {
 
 /// The entries of the index, in no order.
 pub fn entries(table: &Table) -> Vec<Item> {
-    let scan = client(&url(), 3).scan().table_name(table.name()).index_name(INDEX).send();
+    let scan = client(&url(), 3)
+        .scan()
+        .table_name(table.name())
+        .index_name(INDEX)
+        .send();
     run(scan).unwrap().items.unwrap_or_default()
 }
 

@@ -21,12 +21,17 @@ fn a_dead_attempt_counts_as_one_failure_and_the_job_runs_again() {
     let table = table();
     Brief::create_and_save(&table, "a", version(0)).unwrap();
     die::<Brief>(&table, "a");
-    until("the lock expires", || Brief::run_job(&table, "a", |_, _| Ok(())).is_ok());
+    until("the lock expires", || {
+        Brief::run_job(&table, "a", |_, _| Ok(())).is_ok()
+    });
     let job = Brief::find(&table, "a").unwrap().unwrap();
     assert_eq!((job.status, job.retry), (40, 0));
     let log = ErrorLog::read(&job.errors);
     assert_eq!(log.entries().len(), 1);
-    assert!(log.entries()[0].error.contains("watched it for 50ms"), "{log:?}");
+    assert!(
+        log.entries()[0].error.contains("watched it for 50ms"),
+        "{log:?}"
+    );
 }
 
 #[test]
@@ -38,7 +43,12 @@ fn a_job_that_kills_its_worker_every_time_ends_ignored() {
             Brief::start(&table, "a").map(std::mem::forget).is_ok()
         });
     }
-    until("it is ignored", || matches!(Brief::start(&table, "a"), Err(Error::Ignored { retry: 3, .. })));
+    until("it is ignored", || {
+        matches!(
+            Brief::start(&table, "a"),
+            Err(Error::Ignored { retry: 3, .. })
+        )
+    });
 }
 
 #[test]
@@ -47,7 +57,12 @@ fn the_first_look_only_begins_the_watch() {
     Brief::create_and_save(&table, "a", version(0)).unwrap();
     die::<Brief>(&table, "a");
     // However old its stamp is, in whatever clock.
-    set(&table, "a", "lock_at", Some(AttributeValue::S("2001-01-01T00:00:00.000Z".into())));
+    set(
+        &table,
+        "a",
+        "lock_at",
+        Some(AttributeValue::S("2001-01-01T00:00:00.000Z".into())),
+    );
     for ahead in [-7_200, 0, 7_200] {
         let fresh = other(&table).clock_ahead(ahead).build();
         assert_err!(Brief::start(&fresh, "a"), Error::Locked { .. });
@@ -69,7 +84,9 @@ fn workers_whose_clocks_differ_by_hours_do_not_expire_a_live_attempt_and_do_expi
         }
     }
     let ahead = other(&table).clock_ahead(-5 * 3_600).build();
-    until("the dead one is expired", || Brief::start(&ahead, "dead").is_ok_and(|job| job.succeed().is_ok()));
+    until("the dead one is expired", || {
+        Brief::start(&ahead, "dead").is_ok_and(|job| job.succeed().is_ok())
+    });
     alive.succeed().unwrap();
 }
 

@@ -14,7 +14,9 @@ use super::proxy::{Fate, Proxy};
 fn harmed(attempts: u32) -> (Table, Table, Proxy) {
     let table = table();
     let proxy = Proxy::before(&url());
-    let through = Table::builder(client(&proxy.url, attempts), table.name()).index(INDEX).build();
+    let through = Table::builder(client(&proxy.url, attempts), table.name())
+        .index(INDEX)
+        .build();
     (table, through, proxy)
 }
 
@@ -35,14 +37,21 @@ fn a_fault_that_passes_costs_no_attempt_wherever_it_comes() {
     // With the SDK's own tries, and without.
     for attempts in [1, 3] {
         let (table, through, proxy) = harmed(attempts);
-        for (n, fate) in [Fate::Throttle, Fate::Fail, Fate::CutBefore, Fate::CutAfter].into_iter().enumerate() {
+        for (n, fate) in [Fate::Throttle, Fate::Fail, Fate::CutBefore, Fate::CutAfter]
+            .into_iter()
+            .enumerate()
+        {
             let id = n.to_string();
             proxy.decide(first(1, "PutItem", fate));
             Job::create_and_save(&through, &*id, version(0)).unwrap();
             // The claim.
             proxy.decide(first(1, "UpdateItem", fate));
             let job = Job::start(&through, &*id).unwrap();
-            assert_eq!(text(&raw(&table, &id).unwrap(), "lock"), job.token(), "{fate:?}");
+            assert_eq!(
+                text(&raw(&table, &id).unwrap(), "lock"),
+                job.token(),
+                "{fate:?}"
+            );
             proxy.decide(first(1, "UpdateItem", fate));
             job.renew().unwrap();
             // The outcome.
@@ -74,7 +83,12 @@ fn throttling_that_lasts_is_told_from_an_error_and_the_job_is_as_it_was() {
     assert_err!(Err::<(), _>(error), Error::Throttled { .. });
     proxy.decide(|_| Fate::Fail);
     let error = Job::start(&through, "a").unwrap_err();
-    assert!(error.to_string().contains("InternalServerError: by the proxy"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("InternalServerError: by the proxy"),
+        "{error}"
+    );
     assert_err!(Err::<(), _>(error), Error::Database { .. });
     assert_eq!(Job::find(&table, "a").unwrap().unwrap().status, 10);
 }
@@ -88,7 +102,9 @@ fn a_server_that_stays_away_is_an_error_and_the_job_recovers_by_expiry() {
     assert_err!(job.succeed(), Error::Database { .. });
     proxy.decide(|_| Fate::Pass);
     let other = other(&table).build();
-    until("the job runs again", || Brief::run_job(&other, "a", |_, _| Ok(())).is_ok());
+    until("the job runs again", || {
+        Brief::run_job(&other, "a", |_, _| Ok(())).is_ok()
+    });
 }
 
 #[test]
@@ -161,7 +177,13 @@ fn wherever_the_line_breaks_each_job_of_a_worker_succeeds_once() {
             Ok(())
         })
         .unwrap();
-    assert_eq!((summary.succeeded, summary.lost, summary.failed), (60, 0, 0));
+    assert_eq!(
+        (summary.succeeded, summary.lost, summary.failed),
+        (60, 0, 0)
+    );
     assert_eq!(runs.load(Ordering::SeqCst), 60);
-    assert_eq!(Job::count_by_status(&table).unwrap(), [(Job::SUCCEEDED, 60)]);
+    assert_eq!(
+        Job::count_by_status(&table).unwrap(),
+        [(Job::SUCCEEDED, 60)]
+    );
 }

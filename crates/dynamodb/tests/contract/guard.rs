@@ -46,7 +46,9 @@ fn an_expired_attempt_writes_nothing_although_nobody_has_taken_the_job() {
     Brief::create_and_save(&table, "a", version(0)).unwrap();
     let job = Brief::start(&table, "a").unwrap();
     let other = other(&table).build();
-    until("the lock expires", || Brief::expire_locks(&other).unwrap() == 1);
+    until("the lock expires", || {
+        Brief::expire_locks(&other).unwrap() == 1
+    });
     let before = raw(&table, "a");
     assert_err!(job.succeed(), Error::LockLost { .. });
     assert_eq!(raw(&table, "a"), before);

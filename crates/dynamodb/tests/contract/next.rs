@@ -56,7 +56,10 @@ fn concurrent_batches_share_no_job() {
 fn jobs_are_found_in_all_shards() {
     let table = builder().shards(16).build();
     Job::create_many(&table, (0..64).map(|n| (n.to_string(), version(0)))).unwrap();
-    let queues: HashSet<_> = entries(&table).iter().map(|entry| super::database::text(entry, "queue")).collect();
+    let queues: HashSet<_> = entries(&table)
+        .iter()
+        .map(|entry| super::database::text(entry, "queue"))
+        .collect();
     assert!(queues.len() > 4, "{queues:?}");
     let jobs = Job::claim_next(&table, 100).unwrap();
     assert_eq!(jobs.len(), 64);
@@ -69,10 +72,23 @@ fn jobs_are_found_in_all_shards() {
 fn an_item_that_cannot_be_read_does_not_block_the_others() {
     let table = table();
     Job::create_many(&table, ["a", "b", "c"].map(|id| (id, version(0)))).unwrap();
-    set(&table, "a", "version", Some(AttributeValue::S("seven".into())));
-    set(&table, "b", "status", Some(AttributeValue::S("unheard of".into())));
+    set(
+        &table,
+        "a",
+        "version",
+        Some(AttributeValue::S("seven".into())),
+    );
+    set(
+        &table,
+        "b",
+        "status",
+        Some(AttributeValue::S("unheard of".into())),
+    );
     let jobs = Job::claim_next(&table, 3).unwrap();
-    assert_eq!(jobs.iter().map(|job| job.id.as_str()).collect::<Vec<_>>(), ["c"]);
+    assert_eq!(
+        jobs.iter().map(|job| job.id.as_str()).collect::<Vec<_>>(),
+        ["c"]
+    );
     for job in jobs {
         job.succeed().unwrap();
     }

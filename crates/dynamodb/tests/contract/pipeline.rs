@@ -68,7 +68,12 @@ fn steps_run_in_their_order_and_no_other() {
     assert_eq!(text(&entries(&table)[0], "queue"), "4#0");
     assert!(Download::claim_next(&table, 1).unwrap().is_empty());
     // It fails once, and is found again.
-    Resize::claim_next(&table, 1).unwrap().pop().unwrap().fail("no").unwrap();
+    Resize::claim_next(&table, 1)
+        .unwrap()
+        .pop()
+        .unwrap()
+        .fail("no")
+        .unwrap();
     let seen = Resize::run_next(&table, |photo, _| Ok((photo.status, photo.size))).unwrap();
     assert_eq!(seen, Some((12, Some(7))));
     assert_eq!(entries(&table), []);
@@ -83,7 +88,9 @@ fn an_item_that_another_steps_attempt_holds_is_locked_and_does_not_expire() {
     let first = Resize::start(&table, "a").unwrap_err();
     assert_err!(Err::<(), _>(first), Error::Locked { dead_at: None, .. });
     let watcher = other(&table).build();
-    until("the step itself sees the lock expire", || Download::expire_locks(&watcher).unwrap() == 1);
+    until("the step itself sees the lock expire", || {
+        Download::expire_locks(&watcher).unwrap() == 1
+    });
     assert_err!(held.succeed(), Error::LockLost { .. });
 }
 

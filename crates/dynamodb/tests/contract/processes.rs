@@ -49,8 +49,14 @@ impl Drop for Worker {
 #[test]
 fn plays_a_part() {
     let Ok(name) = env::var(PART) else { return };
-    let table = Table::builder(client(&url(), 3), name).index(INDEX).shards(4).build();
-    let worker = Tireless::worker(&table).threads(2).batch(10).poll_every(Duration::from_millis(50));
+    let table = Table::builder(client(&url(), 3), name)
+        .index(INDEX)
+        .shards(4)
+        .build();
+    let worker = Tireless::worker(&table)
+        .threads(2)
+        .batch(10)
+        .poll_every(Duration::from_millis(50));
     worker
         .run_blocking(|job, updates| {
             updates.version = Some(1);
@@ -66,7 +72,11 @@ fn a_thousand_jobs_whose_workers_are_killed_are_booked_once_each() {
     Job::create_many(&table, (0..JOBS).map(|n| (n.to_string(), version(0)))).unwrap();
     // A job and its entry are written together, so the entries tell the progress.
     let booked = || {
-        let told = run(table_client.describe_table().table_name(table.name()).send()).unwrap();
+        let told = run(table_client
+            .describe_table()
+            .table_name(table.name())
+            .send())
+        .unwrap();
         told.table().unwrap().item_count().unwrap() as usize - JOBS
     };
     let mut workers: Vec<_> = (0..3).map(|_| Worker::start(&table)).collect();
@@ -98,7 +108,10 @@ fn ledger(table: &Table) -> usize {
             .scan()
             .table_name(table.name())
             .filter_expression("begins_with(id, :ledger)")
-            .expression_attribute_values(":ledger", aws_sdk_dynamodb::types::AttributeValue::S("ledger ".into()))
+            .expression_attribute_values(
+                ":ledger",
+                aws_sdk_dynamodb::types::AttributeValue::S("ledger ".into()),
+            )
             .set_exclusive_start_key(from.take());
         let page = run(scan.send()).unwrap();
         count += page.count() as usize;

@@ -39,7 +39,8 @@ impl Proxy {
         };
         thread::spawn(move || {
             for client in listener.incoming() {
-                let (client, server, decide) = (client.unwrap(), server.clone(), Arc::clone(&decide));
+                let (client, server, decide) =
+                    (client.unwrap(), server.clone(), Arc::clone(&decide));
                 thread::spawn(move || {
                     // A line that breaks ends this thread alone.
                     let _broken = serve(client, &server, &decide).is_err();
@@ -63,13 +64,24 @@ fn serve(client: TcpStream, server: &str, decide: &Decide) -> std::io::Result<()
         let head = String::from_utf8_lossy(&request);
         let target = head
             .lines()
-            .find_map(|line| line.to_ascii_lowercase().starts_with("x-amz-target:").then(|| line.to_owned()))
+            .find_map(|line| {
+                line.to_ascii_lowercase()
+                    .starts_with("x-amz-target:")
+                    .then(|| line.to_owned())
+            })
             .unwrap_or_default();
-        let operation = target.rsplit('.').next().unwrap_or_default().trim().to_owned();
+        let operation = target
+            .rsplit('.')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_owned();
         let fate = (decide.lock().unwrap())(&operation);
         match fate {
             Fate::CutBefore => return Ok(()),
-            Fate::Throttle => client.write_all(&refusal(400, "ProvisionedThroughputExceededException"))?,
+            Fate::Throttle => {
+                client.write_all(&refusal(400, "ProvisionedThroughputExceededException"))?
+            }
             Fate::Fail => client.write_all(&refusal(500, "InternalServerError"))?,
             Fate::Pass | Fate::CutAfter => {
                 let mut upstream = TcpStream::connect(server)?;
@@ -85,7 +97,9 @@ fn serve(client: TcpStream, server: &str, decide: &Decide) -> std::io::Result<()
 }
 
 fn refusal(status: u16, code: &str) -> Vec<u8> {
-    let body = format!(r#"{{"__type":"com.amazonaws.dynamodb.v20120810#{code}","message":"by the proxy"}}"#);
+    let body = format!(
+        r#"{{"__type":"com.amazonaws.dynamodb.v20120810#{code}","message":"by the proxy"}}"#
+    );
     format!(
         "HTTP/1.1 {status} no\r\ncontent-type: application/x-amz-json-1.0\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()

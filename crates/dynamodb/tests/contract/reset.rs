@@ -62,9 +62,15 @@ fn only_old_finished_items_that_nobody_holds_are_pruned() {
     Job::start(&table, "a").unwrap().succeed().unwrap();
     let held = Job::start(&table, "b").unwrap();
     let statuses = [Job::SUCCEEDED, Job::IN_PROGRESS];
-    assert_eq!(Job::prune(&table, &statuses, Duration::from_secs(60)).unwrap(), 0);
+    assert_eq!(
+        Job::prune(&table, &statuses, Duration::from_secs(60)).unwrap(),
+        0
+    );
     let later = other(&table).clock_ahead(120).build();
-    assert_eq!(Job::prune(&later, &statuses, Duration::from_secs(60)).unwrap(), 1);
+    assert_eq!(
+        Job::prune(&later, &statuses, Duration::from_secs(60)).unwrap(),
+        1
+    );
     assert_eq!(Job::find(&table, "a").unwrap(), None);
     held.succeed().unwrap();
     assert!(Job::find(&table, "c").unwrap().is_some());

@@ -14,7 +14,9 @@ step! { Slow { const RETRY_DELAY: Option<fn(i32) -> Duration> = Some(|retry| HOU
 step! { Odd { const RETRY_DELAY: Option<fn(i32) -> Duration> = Some(|_| panic!("no delay today")); } }
 
 fn fail_with(table: &dynamodb_status_tracker::Table, retry: Retry) -> Error {
-    let run = Job::run_job(table, "a", |_, _| Err::<(), BoxError>(anyhow::Error::from(retry).context("why").into()));
+    let run = Job::run_job(table, "a", |_, _| {
+        Err::<(), BoxError>(anyhow::Error::from(retry).context("why").into())
+    });
     run.unwrap_err()
 }
 
@@ -43,7 +45,13 @@ fn after_makes_the_job_wait_and_others_do_not_see_it_as_ready() {
     let table = table();
     Job::create_and_save(&table, "a", version(0)).unwrap();
     fail_with(&table, Retry::after(HOUR));
-    assert_err!(Job::start(&table, "a"), Error::NotReady { run_at: Some(_), .. });
+    assert_err!(
+        Job::start(&table, "a"),
+        Error::NotReady {
+            run_at: Some(_),
+            ..
+        }
+    );
     assert!(Job::claim_next(&table, 1).unwrap().is_empty());
     assert_eq!(entries(&table).len(), 1);
     // Two hours later by another machine's clock.
@@ -77,6 +85,11 @@ fn a_policy_that_panics_is_recorded_and_the_job_is_ready_at_once() {
     Odd::create_and_save(&table, "a", version(0)).unwrap();
     Odd::start(&table, "a").unwrap().fail("plain").unwrap();
     let job = Odd::find(&table, "a").unwrap().unwrap();
-    assert!(job.errors["error"].as_str().unwrap().contains("no delay today"));
+    assert!(
+        job.errors["error"]
+            .as_str()
+            .unwrap()
+            .contains("no delay today")
+    );
     Odd::start(&table, "a").unwrap().succeed().unwrap();
 }

@@ -53,13 +53,20 @@ fn after_max_retry_failures_a_job_is_ignored_and_keeps_their_history() {
     let table = table();
     Job::create_and_save(&table, "a", version(0)).unwrap();
     for n in 1..=3 {
-        Job::start(&table, "a").unwrap().fail(format!("failure {n}")).unwrap();
+        Job::start(&table, "a")
+            .unwrap()
+            .fail(format!("failure {n}"))
+            .unwrap();
     }
     assert_err!(Job::start(&table, "a"), Error::Ignored { retry: 3, .. });
     let job = Job::find(&table, "a").unwrap().unwrap();
     assert_eq!((job.status, job.retry), (50, 3));
     let log = ErrorLog::read(&job.errors);
-    let errors: Vec<_> = log.entries().iter().map(|entry| entry.error.as_str()).collect();
+    let errors: Vec<_> = log
+        .entries()
+        .iter()
+        .map(|entry| entry.error.as_str())
+        .collect();
     assert_eq!(errors, ["failure 3", "failure 2", "failure 1"]);
     assert_eq!(entries(&table), []);
 }
@@ -69,12 +76,17 @@ fn a_panic_is_recorded_and_goes_on() {
     let table = table();
     Job::create_and_save(&table, "a", version(0)).unwrap();
     let run = catch_unwind(AssertUnwindSafe(|| {
-        Job::run_job(&table, "a", |_, _| -> Result<(), BoxError> { panic!("out of ink") })
+        Job::run_job(&table, "a", |_, _| -> Result<(), BoxError> {
+            panic!("out of ink")
+        })
     }));
     assert_eq!(run.unwrap_err().downcast_ref::<&str>(), Some(&"out of ink"));
     let job = Job::find(&table, "a").unwrap().unwrap();
     assert_eq!(job.status, 30);
-    assert_eq!(ErrorLog::read(&job.errors).newest().unwrap().error, "panic: out of ink");
+    assert_eq!(
+        ErrorLog::read(&job.errors).newest().unwrap().error,
+        "panic: out of ink"
+    );
 }
 
 #[test]
@@ -85,14 +97,28 @@ fn a_start_that_is_refused_says_why_and_changes_nothing() {
     let held = Job::start(&table, "a").unwrap();
     let before = raw(&table, "a");
     let error = Job::start(&table, "a").unwrap_err();
-    assert!(error.to_string().contains("is locked: watched from here since"), "{error}");
-    assert_err!(Err::<(), _>(error), Error::Locked { dead_at: Some(_), .. });
+    assert!(
+        error
+            .to_string()
+            .contains("is locked: watched from here since"),
+        "{error}"
+    );
+    assert_err!(
+        Err::<(), _>(error),
+        Error::Locked {
+            dead_at: Some(_),
+            ..
+        }
+    );
     assert_eq!(raw(&table, "a"), before);
     held.succeed().unwrap();
     let before = raw(&table, "a");
     assert_err!(Job::start(&table, "a"), Error::AlreadySucceeded { .. });
     set(&table, "b", "status", Some(AttributeValue::N("99".into())));
-    assert_err!(Job::start(&table, "b"), Error::NotReady { run_at: None, .. });
+    assert_err!(
+        Job::start(&table, "b"),
+        Error::NotReady { run_at: None, .. }
+    );
     assert_eq!(raw(&table, "a"), before);
 }
 
@@ -100,13 +126,29 @@ fn a_start_that_is_refused_says_why_and_changes_nothing() {
 fn an_item_that_cannot_be_read_is_released_and_named() {
     let table = table();
     Job::create_and_save(&table, "a", version(0)).unwrap();
-    set(&table, "a", "version", Some(AttributeValue::S("seven".into())));
+    set(
+        &table,
+        "a",
+        "version",
+        Some(AttributeValue::S("seven".into())),
+    );
     let error = Job::start(&table, "a").unwrap_err();
-    assert!(error.to_string().contains(r#""a" cannot be read"#), "{error}");
+    assert!(
+        error.to_string().contains(r#""a" cannot be read"#),
+        "{error}"
+    );
     let item = raw(&table, "a").unwrap();
-    assert_eq!((text(&item, "status"), text(&item, "retry")), ("10".into(), "0".into()));
+    assert_eq!(
+        (text(&item, "status"), text(&item, "retry")),
+        ("10".into(), "0".into())
+    );
     assert!(!item.contains_key("lock"));
-    set(&table, "b", "status", Some(AttributeValue::S("unheard of".into())));
+    set(
+        &table,
+        "b",
+        "status",
+        Some(AttributeValue::S("unheard of".into())),
+    );
     assert_err!(Job::start(&table, "b"), Error::Unreadable { .. });
 }
 
@@ -129,10 +171,19 @@ step! { Redacted {
 fn what_redact_removes_is_written_nowhere() {
     let table = table();
     Redacted::create_and_save(&table, "a", version(0)).unwrap();
-    Redacted::start(&table, "a").unwrap().fail("the secret").unwrap();
-    Redacted::start(&table, "a").unwrap().fail("another secret").unwrap();
+    Redacted::start(&table, "a")
+        .unwrap()
+        .fail("the secret")
+        .unwrap();
+    Redacted::start(&table, "a")
+        .unwrap()
+        .fail("another secret")
+        .unwrap();
     let item = format!("{:?}", raw(&table, "a"));
-    assert!(!item.contains("secret") && item.contains("another ***"), "{item}");
+    assert!(
+        !item.contains("secret") && item.contains("another ***"),
+        "{item}"
+    );
 }
 
 #[test]
@@ -140,9 +191,23 @@ fn a_failure_is_recorded_in_few_words_where_the_item_has_no_room() {
     let table = table();
     Job::create_and_save(&table, "a", version(0)).unwrap();
     // DynamoDB takes 400 KB an item.
-    set(&table, "a", "big", Some(AttributeValue::S("x".repeat(398_000))));
-    Job::start(&table, "a").unwrap().fail("long ".repeat(10_000)).unwrap();
+    set(
+        &table,
+        "a",
+        "big",
+        Some(AttributeValue::S("x".repeat(398_000))),
+    );
+    Job::start(&table, "a")
+        .unwrap()
+        .fail("long ".repeat(10_000))
+        .unwrap();
     let job = Job::find(&table, "a").unwrap().unwrap();
     assert_eq!((job.status, job.retry), (30, 1));
-    assert!(ErrorLog::read(&job.errors).newest().unwrap().error.starts_with("long long"));
+    assert!(
+        ErrorLog::read(&job.errors)
+            .newest()
+            .unwrap()
+            .error
+            .starts_with("long long")
+    );
 }

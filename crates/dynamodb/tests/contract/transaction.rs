@@ -90,7 +90,9 @@ fn a_late_attempt_commits_nothing() {
     let late = Brief::start(&table, "a").unwrap();
     late.commit_with(entry(&table, "a"));
     let other = other(&table).build();
-    until("the lock expires", || Brief::expire_locks(&other).unwrap() == 1);
+    until("the lock expires", || {
+        Brief::expire_locks(&other).unwrap() == 1
+    });
     assert_err!(late.succeed(), Error::LockLost { .. });
     assert_eq!(raw(&table, "ledger a"), None);
 }
@@ -100,7 +102,9 @@ fn wherever_the_line_breaks_all_is_written_once() {
     let table = table();
     let proxy = Proxy::before(&url());
     for attempts in [1, 3] {
-        let through = Table::builder(client(&proxy.url, attempts), table.name()).index(INDEX).build();
+        let through = Table::builder(client(&proxy.url, attempts), table.name())
+            .index(INDEX)
+            .build();
         for fate in [Fate::Throttle, Fate::Fail, Fate::CutBefore, Fate::CutAfter] {
             let id = format!("{attempts} {fate:?}");
             Job::create_and_save(&table, &*id, version(0)).unwrap();
@@ -146,7 +150,11 @@ fn two_jobs_that_want_one_entry_do_not_both_get_it() {
             })
             .into_iter()
             .collect();
-        running.into_iter().filter(|_| true).map(|run| usize::from(run.join().unwrap())).sum::<usize>()
+        running
+            .into_iter()
+            .filter(|_| true)
+            .map(|run| usize::from(run.join().unwrap()))
+            .sum::<usize>()
     });
     assert_eq!(succeeded, 1);
 }

@@ -38,15 +38,19 @@ fn each_job_runs_once_whatever_the_threads_and_the_batches() {
 fn an_async_worker_runs_several_jobs_at_a_time() {
     use dynamodb_status_tracker::Calls;
     let table = builder().shards(2).build();
-    <Job as BlockingCalls>::create_many(&table, (0..20).map(|n| (n.to_string(), version(0)))).unwrap();
+    <Job as BlockingCalls>::create_many(&table, (0..20).map(|n| (n.to_string(), version(0))))
+        .unwrap();
     let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let meeting = tokio::sync::Barrier::new(5);
-    let summary = run(<Job as Calls>::worker(&table).threads(5).batch(5).run_until_empty(async |_, _| {
-        most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-        meeting.wait().await;
-        now.fetch_sub(1, Ordering::SeqCst);
-        Ok(())
-    }))
+    let summary = run(<Job as Calls>::worker(&table)
+        .threads(5)
+        .batch(5)
+        .run_until_empty(async |_, _| {
+            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            meeting.wait().await;
+            now.fetch_sub(1, Ordering::SeqCst);
+            Ok(())
+        }))
     .unwrap();
     assert_eq!(summary.succeeded, 20);
     assert_eq!(most.into_inner(), 5);
@@ -56,7 +60,12 @@ fn an_async_worker_runs_several_jobs_at_a_time() {
 fn jobs_that_fail_or_panic_do_not_stop_the_others() {
     let table = table();
     Job::create_many(&table, (0..12).map(|n| (n.to_string(), version(n)))).unwrap();
-    set(&table, "11", "version", Some(AttributeValue::S("seven".into())));
+    set(
+        &table,
+        "11",
+        "version",
+        Some(AttributeValue::S("seven".into())),
+    );
     let summary = Job::worker(&table)
         .threads(3)
         .batch(4)
@@ -67,7 +76,10 @@ fn jobs_that_fail_or_panic_do_not_stop_the_others() {
             _ => Ok(()),
         })
         .unwrap();
-    assert_eq!((summary.succeeded, summary.failed, summary.ignored), (8, 4, 3));
+    assert_eq!(
+        (summary.succeeded, summary.failed, summary.ignored),
+        (8, 4, 3)
+    );
     assert_eq!(summary.refused, 1);
 }
 
@@ -108,7 +120,9 @@ fn a_shutdown_finishes_running_jobs_and_releases_claimed_ones() {
 #[test]
 fn an_idle_worker_shuts_down_at_once() {
     let table = table();
-    let worker = Job::worker(&table).threads(4).poll_every(Duration::from_secs(3_600));
+    let worker = Job::worker(&table)
+        .threads(4)
+        .poll_every(Duration::from_secs(3_600));
     let handle = worker.handle();
     std::thread::scope(|scope| {
         let running = scope.spawn(|| worker.run_blocking(|_, _| Ok(())));
@@ -145,8 +159,13 @@ fn jobs_that_run_or_wait_for_longer_than_a_lock_lasts_keep_their_locks() {
 fn a_worker_takes_the_jobs_of_a_dead_one() {
     let table = table();
     Brief::create_many(&table, (0..5).map(|n| (n.to_string(), version(0)))).unwrap();
-    Brief::claim_next(&table, 5).unwrap().into_iter().for_each(std::mem::forget);
-    let worker = Brief::worker(&other(&table).build()).threads(2).poll_every(Duration::from_millis(5));
+    Brief::claim_next(&table, 5)
+        .unwrap()
+        .into_iter()
+        .for_each(std::mem::forget);
+    let worker = Brief::worker(&other(&table).build())
+        .threads(2)
+        .poll_every(Duration::from_millis(5));
     let (handle, runs) = (worker.handle(), AtomicUsize::new(0));
     let summary = worker
         .run_blocking(|job, _| {
@@ -169,5 +188,8 @@ fn a_worker_that_cannot_begin_says_why() {
     let error = Job::worker(&nowhere.index("open_jobs").build())
         .run_blocking(|_, _| Ok(()))
         .unwrap_err();
-    assert!(error.to_string().contains("ResourceNotFoundException"), "{error}");
+    assert!(
+        error.to_string().contains("ResourceNotFoundException"),
+        "{error}"
+    );
 }

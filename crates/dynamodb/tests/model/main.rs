@@ -57,7 +57,10 @@ fn goes_wrong_without(rule: Rule, expected: Breach) {
 fn no_run_breaks_a_promise_and_from_each_state_the_job_can_end() {
     let parents = explore(None).unwrap_or_else(|(breach, run)| panic!("{breach:?}: {run:#?}"));
     println!("{} states", parents.len());
-    assert!(parents.len() > 10_000, "the model has become too small to say something");
+    assert!(
+        parents.len() > 10_000,
+        "the model has become too small to say something"
+    );
     // Backwards from the ends.
     let mut before: HashMap<State, Vec<State>> = HashMap::new();
     for state in parents.keys() {
@@ -65,7 +68,11 @@ fn no_run_breaks_a_promise_and_from_each_state_the_job_can_end() {
             before.entry(after).or_default().push(*state);
         }
     }
-    let mut ends: Vec<_> = parents.keys().filter(|state| state.has_ended()).copied().collect();
+    let mut ends: Vec<_> = parents
+        .keys()
+        .filter(|state| state.has_ended())
+        .copied()
+        .collect();
     let mut can_end: std::collections::HashSet<_> = ends.iter().copied().collect();
     while let Some(state) = ends.pop() {
         for earlier in before.get(&state).into_iter().flatten() {

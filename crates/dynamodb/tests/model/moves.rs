@@ -2,7 +2,9 @@
 
 use status_protocol::{LostAnswer, Start};
 
-use crate::world::{Activity, Attempt, Breach, Code, OLDEST, Rule, STEP, State, Token, WORKERS, Watch};
+use crate::world::{
+    Activity, Attempt, Breach, Code, OLDEST, Rule, STEP, State, Token, WORKERS, Watch,
+};
 
 /// All that can happen, and the state after it.
 pub fn all(state: &State, out: Option<Rule>) -> Vec<(String, State)> {
@@ -16,18 +18,36 @@ pub fn all(state: &State, out: Option<Rule>) -> Vec<(String, State)> {
         match state.workers[worker] {
             Activity::Idle => {
                 add("claims", claim(state, worker, false, out));
-                add("claims, and a copy of that is late", claim(state, worker, true, out));
-                add("sees the lock", see(state, worker, state.item.lock, true, out));
+                add(
+                    "claims, and a copy of that is late",
+                    claim(state, worker, true, out),
+                );
+                add(
+                    "sees the lock",
+                    see(state, worker, state.item.lock, true, out),
+                );
                 // An old read shows a lock that was there before.
-                add("sees an old lock", see(state, worker, state.before, false, out));
+                add(
+                    "sees an old lock",
+                    see(state, worker, state.before, false, out),
+                );
                 add("expires", expire(state, worker, out));
             }
             Activity::Running(attempt) => {
                 add("renews", renew(state, worker, attempt));
-                add("succeeds", complete(state, worker, attempt, STEP.succeeded, out));
+                add(
+                    "succeeds",
+                    complete(state, worker, attempt, STEP.succeeded, out),
+                );
                 add("fails", fail(state, worker, attempt, out));
-                add("succeeds, and the answer is lost", lose_answer(state, worker, attempt, true, out));
-                add("succeeds, and that does not arrive", lose_answer(state, worker, attempt, false, out));
+                add(
+                    "succeeds, and the answer is lost",
+                    lose_answer(state, worker, attempt, true, out),
+                );
+                add(
+                    "succeeds, and that does not arrive",
+                    lose_answer(state, worker, attempt, false, out),
+                );
                 add("crashes", crash(state, worker));
                 add("stalls", stall(state, worker, attempt));
             }
@@ -137,7 +157,10 @@ fn see(
         (None, _) => None,
         (Some(token), Some(old)) if old.token == token && (old.unchanged || !is_now) => Some(old),
         (Some(token), Some(old)) if old.token == token && out == Some(Rule::WatchBeginsAnew) => {
-            Some(Watch { unchanged: true, ..old })
+            Some(Watch {
+                unchanged: true,
+                ..old
+            })
         }
         (Some(token), _) => Some(Watch {
             token,
@@ -195,7 +218,10 @@ fn renew(state: &State, worker: usize, attempt: Attempt) -> Option<State> {
     }
     after.item.stamped = Some((worker, 0));
     after.lock_changes(Some(attempt.token));
-    after.workers[worker] = Activity::Running(Attempt { renewed: true, ..attempt });
+    after.workers[worker] = Activity::Running(Attempt {
+        renewed: true,
+        ..attempt
+    });
     Some(after)
 }
 
@@ -206,7 +232,13 @@ fn holds(state: &State, attempt: Attempt, out: Option<Rule>) -> bool {
 }
 
 /// The write of an outcome as DynamoDB executes it.
-fn apply_outcome(state: &mut State, attempt: Attempt, status: Code, retry: u8, out: Option<Rule>) -> bool {
+fn apply_outcome(
+    state: &mut State,
+    attempt: Attempt,
+    status: Code,
+    retry: u8,
+    out: Option<Rule>,
+) -> bool {
     let held = holds(state, attempt, out);
     if !held && out != Some(Rule::Fence) {
         return false;
@@ -221,7 +253,13 @@ fn apply_outcome(state: &mut State, attempt: Attempt, status: Code, retry: u8, o
     true
 }
 
-fn complete(state: &State, worker: usize, attempt: Attempt, status: Code, out: Option<Rule>) -> Option<State> {
+fn complete(
+    state: &State,
+    worker: usize,
+    attempt: Attempt,
+    status: Code,
+    out: Option<Rule>,
+) -> Option<State> {
     let mut after = *state;
     apply_outcome(&mut after, attempt, status, 0, out);
     after.workers[worker] = Activity::Idle;
@@ -231,12 +269,24 @@ fn complete(state: &State, worker: usize, attempt: Attempt, status: Code, out: O
 fn fail(state: &State, worker: usize, attempt: Attempt, out: Option<Rule>) -> Option<State> {
     let (outcome, _) = STEP.after_failure(attempt.retry.into(), None);
     let mut after = *state;
-    apply_outcome(&mut after, attempt, outcome.status, outcome.retry as u8, out);
+    apply_outcome(
+        &mut after,
+        attempt,
+        outcome.status,
+        outcome.retry as u8,
+        out,
+    );
     after.workers[worker] = Activity::Idle;
     Some(after)
 }
 
-fn lose_answer(state: &State, worker: usize, attempt: Attempt, arrives: bool, out: Option<Rule>) -> Option<State> {
+fn lose_answer(
+    state: &State,
+    worker: usize,
+    attempt: Attempt,
+    arrives: bool,
+    out: Option<Rule>,
+) -> Option<State> {
     let mut after = *state;
     after.lost_answers = state.lost_answers.checked_sub(1)?;
     let written = arrives && apply_outcome(&mut after, attempt, STEP.succeeded, 0, out);
@@ -280,6 +330,9 @@ fn stall(state: &State, worker: usize, attempt: Attempt) -> Option<State> {
     }
     let mut after = *state;
     after.stalls = state.stalls.checked_sub(1)?;
-    after.workers[worker] = Activity::Running(Attempt { renews: false, ..attempt });
+    after.workers[worker] = Activity::Running(Attempt {
+        renews: false,
+        ..attempt
+    });
     Some(after)
 }

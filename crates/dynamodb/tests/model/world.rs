@@ -157,7 +157,10 @@ impl State {
         });
         let watched = self.watches.iter().flatten().map(|watch| watch.token);
         let item = [self.item.lock, self.item.last_lock, self.late, self.before];
-        let known: Vec<_> = attempts.chain(watched).chain(item.into_iter().flatten()).collect();
+        let known: Vec<_> = attempts
+            .chain(watched)
+            .chain(item.into_iter().flatten())
+            .collect();
         (1..).find(|token| !known.contains(token)).unwrap()
     }
 
@@ -165,7 +168,10 @@ impl State {
     pub fn lock_changes(&mut self, lock: Option<Token>) {
         self.before = self.item.lock;
         self.item.lock = lock;
-        self.watches.iter_mut().flatten().for_each(|watch| watch.unchanged = false);
+        self.watches
+            .iter_mut()
+            .flatten()
+            .for_each(|watch| watch.unchanged = false);
     }
 
     /// The item as `worker` sees it, in its own wall clock: `watched` ticks ago it saw
@@ -185,7 +191,10 @@ impl State {
     /// The same with the stamp that the holder wrote by its own wall clock.
     pub fn row_by_stamp(&self, worker: usize) -> RowState<Code> {
         let mut row = self.row(worker, 0);
-        row.lock_at = self.item.stamped.map(|(by, ago)| row.now - AHEAD[worker] + AHEAD[by] - TICK * i32::from(ago));
+        row.lock_at = self
+            .item
+            .stamped
+            .map(|(by, ago)| row.now - AHEAD[worker] + AHEAD[by] - TICK * i32::from(ago));
         row
     }
 }

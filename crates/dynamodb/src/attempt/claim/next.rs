@@ -136,8 +136,15 @@ struct Search<'a, S: StatusTracked> {
 impl<S: StatusTracked> Search<'_, S> {
     /// Claims jobs of one queue. Returns whether it has left some, because others take
     /// jobs there.
-    async fn queue(&self, queue: &Queue, manner: Manner, next: &mut Next<S>) -> Result<bool, Fault> {
-        let Self { table, step, limit, .. } = *self;
+    async fn queue(
+        &self,
+        queue: &Queue,
+        manner: Manner,
+        next: &mut Next<S>,
+    ) -> Result<bool, Fault> {
+        let Self {
+            table, step, limit, ..
+        } = *self;
         let mut from = None;
         let mut had = next.jobs.len();
         loop {
@@ -151,7 +158,11 @@ impl<S: StatusTracked> Search<'_, S> {
             let mut entries: Vec<_> = found
                 .filter(|entry| {
                     (self.may_claim)(&entry.key)
-                        && table.sightings().is_worth_a_look(&entry.key, &entry.due, step.lock_expire)
+                        && table.sightings().is_worth_a_look(
+                            &entry.key,
+                            &entry.due,
+                            step.lock_expire,
+                        )
                 })
                 .collect();
             shuffle(&mut entries);
@@ -213,7 +224,9 @@ async fn page<S: StatusTracked>(
         .text(KEYS, statements::OPEN)
         .string(":queue", queue)
         .string(":due", ready_after(table.clock().now()));
-    let limit = wanted.saturating_mul(ENTRIES_PER_JOB).clamp(FEWEST_ENTRIES, MOST_ENTRIES);
+    let limit = wanted
+        .saturating_mul(ENTRIES_PER_JOB)
+        .clamp(FEWEST_ENTRIES, MOST_ENTRIES);
     read::query(table, index, &expression, limit as i32, from).await
 }
 
@@ -249,7 +262,11 @@ async fn claim_some<S: StatusTracked>(
         entries = glance::<S>(table, step, entries).await;
     }
     // One claim tells whether somebody else is here, before several are sent.
-    let mut at_a_time = if manner == Manner::Politely { 1 } else { AT_A_TIME };
+    let mut at_a_time = if manner == Manner::Politely {
+        1
+    } else {
+        AT_A_TIME
+    };
     let mut is_crowded = false;
     let mut trying = FuturesUnordered::new();
     loop {
@@ -335,7 +352,10 @@ async fn try_one<S: StatusTracked>(
     let mut claim = Claim::<S>::new(table, key, step);
     let passed_over = |source| {
         let job = key.to_string();
-        Ok(Candidate::PassedOver(key.clone(), Error::Unreadable { job, source }))
+        Ok(Candidate::PassedOver(
+            key.clone(),
+            Error::Unreadable { job, source },
+        ))
     };
     // The second time after the expiry of a dead attempt.
     for _ in 0..2 {
@@ -348,7 +368,9 @@ async fn try_one<S: StatusTracked>(
                         renewals: Some(0),
                         claims: job.lease.claims,
                     };
-                    table.sightings().see(key, &lock, step.lock_expire, Instant::now());
+                    table
+                        .sightings()
+                        .see(key, &lock, step.lock_expire, Instant::now());
                     table.sightings().stands_at(key, due);
                     return Ok(Candidate::Claimed(job));
                 }
@@ -367,7 +389,10 @@ async fn try_one<S: StatusTracked>(
         match step.may_start(&row) {
             Start::Ready => return Ok(Candidate::Beaten),
             Start::Expired => {
-                if expiry::expire::<S>(table, key, &stored, step).await?.is_none() {
+                if expiry::expire::<S>(table, key, &stored, step)
+                    .await?
+                    .is_none()
+                {
                     return Ok(Candidate::Beaten);
                 }
             }
