@@ -12,7 +12,6 @@
 mod files;
 mod table;
 
-use std::error::Error;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -37,7 +36,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<(), Box<dyn Error>> {
+fn run() -> Result<(), BoxError> {
     let folder = std::env::args_os().nth(1).map(PathBuf::from);
     let folder = folder.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
     let folder = fs::canonicalize(&folder)
@@ -160,7 +159,7 @@ fn read(
     Err("the lock is lost".into())
 }
 
-fn report(table: &Table) -> Result<(), Box<dyn Error>> {
+fn report(table: &Table) -> Result<(), BoxError> {
     let done = Count::query_by_status(table, Count::SUCCEEDED, usize::MAX)?;
     let sum = |of: fn(&files::File) -> Option<u64>| done.iter().filter_map(of).sum::<u64>();
     println!(

@@ -12,15 +12,15 @@ use aws_sdk_dynamodb::types::TransactWriteItem;
 use futures_util::FutureExt;
 use serde_json::Value;
 use status_protocol::panics::{Discarded, caught, discard};
-use status_protocol::{BoxError, FailedAttempt, Failure, RetryDirective, Step, directive_of};
+use status_protocol::{BoxError, Failure, RetryDirective, Step, directive_of};
 use tracing::{Instrument, Span};
 
 use super::lease::Lease;
-use super::outcome::{Outcome, WriteResult, in_few_words};
+use super::outcome::{Outcome, WriteResult};
 use crate::blocking;
 use crate::clock::stamp;
 use crate::db::expression::{CONDITION, Expression, UPDATE};
-use crate::db::fault::{Fault, FaultKind, Tries};
+use crate::db::fault::{Fault, Tries};
 use crate::db::statements;
 use crate::db::write::{self, Written};
 use crate::error::{Error, Result};
@@ -195,7 +195,7 @@ impl<S: StatusTracked> RunningJob<S> {
 
     /// The error of the business logic as an error for the caller, once the outcome
     /// is recorded.
-    fn failed(&self, source: BoxError) -> Error {
+    pub(crate) fn failed(&self, source: BoxError) -> Error {
         let job = self.name();
         if matches!(self.ended, Some(Ended::Released | Ended::Conflict)) {
             Error::Released { job, source }
@@ -230,7 +230,7 @@ impl<S: StatusTracked> RunningJob<S> {
         self.writes().push(write);
     }
 
-    fn writes(&self) -> std::sync::MutexGuard<'_, Vec<TransactWriteItem>> {
+    pub(crate) fn writes(&self) -> std::sync::MutexGuard<'_, Vec<TransactWriteItem>> {
         self.writes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -335,115 +335,6 @@ impl<S: StatusTracked> RunningJob<S> {
     fn failed_attempt(&self, failure: Failure, directive: Option<RetryDirective>) -> Outcome<S> {
         let (errors, at) = (self.errors.clone(), self.table.clock().now());
         Outcome::Failure(self.step.fail(failure, directive, self.retry, errors, at))
-    }
-
-    /// Ends the attempt.
-    pub(crate) async fn end(&mut self, outcome: &Outcome<S>) -> Result<()> {
-        match self.try_end(outcome).await {
-            Ok(ended) => ended,
-            Err(fault) => Err(fault.into_error(&self.name())),
-        }
-    }
-
-    /// Ends the attempt. A fault: the outcome could not be recorded, and the item is
-    /// as it was, or that is not known yet. The call may be repeated.
-    pub(crate) async fn try_end(&mut self, outcome: &Outcome<S>) -> Result<Result<()>, Fault> {
-        match self.write(outcome).await {
-            Ok(result) => Ok(self.written(outcome, result)),
-            Err(fault) => self.refused(outcome, fault).await,
-        }
-    }
-
-    async fn write(&mut self, outcome: &Outcome<S>) -> Result<WriteResult, Fault> {
-        // Set first, so that `Drop` does not write again.
-        self.ended = Some(Ended::Lost);
-        self.lease.set_completing();
-        let writes = match outcome {
-            Outcome::Success(_) => self.writes().clone(),
-            Outcome::Failure(_) | Outcome::Release(_) => Vec::new(),
-        };
-        outcome
-            .write(&self.table, &self.step, &self.lease, &writes)
-            .await
-    }
-
-    fn written(&mut self, outcome: &Outcome<S>, result: WriteResult) -> Result<()> {
-        match result {
-            WriteResult::Written => {
-                self.note_written(outcome);
-                Ok(())
-            }
-            WriteResult::LockLost => Err(self.lock_lost()),
-            WriteResult::Unknown => Err(Error::OutcomeUnknown { job: self.name() }),
-        }
-    }
-
-    /// DynamoDB refuses the outcome. If that will not pass by itself, the attempt has
-    /// failed, or is released; what was to be written for it is not written.
-    async fn refused(&mut self, outcome: &Outcome<S>, fault: Fault) -> Result<Result<()>, Fault> {
-        let is_conflict = fault.kind == FaultKind::Conflict;
-        let gives_up = self.conflicts.saturating_add(1) >= self.step.max_conflicts;
-        let mut instead = match outcome {
-            Outcome::Success(_) if is_conflict && !gives_up => self.release(),
-            Outcome::Success(_) if is_conflict || fault.kind == FaultKind::Permanent => {
-                self.failure(Failure::of(&*fault.source), None)
-            }
-            Outcome::Failure(failed) if fault.is_of_size() => self.in_few_words(failed),
-            _ => return Err(fault),
-        };
-        let mut result = self.write(&instead).await;
-        if let (Outcome::Failure(failed), Err(again)) = (&instead, &result)
-            && again.is_of_size()
-        {
-            instead = self.in_few_words(failed);
-            result = self.write(&instead).await;
-        }
-        let written = match result {
-            Ok(result) => self.written(&instead, result),
-            Err(again) => {
-                self.span
-                    .in_scope(|| tracing::error!(error = %again.source, "could not be recorded"));
-                // The first fault is the one to report. The lock will expire.
-                return Err(fault);
-            }
-        };
-        if written.is_err() || !matches!(outcome, Outcome::Success(_)) {
-            return Ok(written);
-        }
-        if matches!(instead, Outcome::Release(_)) {
-            self.ended = Some(Ended::Conflict);
-        }
-        Ok(Err(self.failed(fault.source)))
-    }
-
-    fn in_few_words(&self, failed: &FailedAttempt<StatusOf<S>>) -> Outcome<S> {
-        Outcome::Failure(in_few_words(failed, self.table.clock().now()))
-    }
-
-    /// Notes and logs that the outcome is written.
-    fn note_written(&mut self, outcome: &Outcome<S>) {
-        let why = outcome.failure_summary();
-        let _entered = self.span.clone().entered();
-        self.ended = Some(match outcome {
-            Outcome::Success(_) => {
-                tracing::info!("succeeded");
-                Ended::Succeeded
-            }
-            Outcome::Failure(failed) => {
-                let retry = failed.outcome.retry;
-                if failed.outcome.status == self.step.ignored {
-                    tracing::error!(error = why, retry, "ignored");
-                    Ended::Ignored
-                } else {
-                    tracing::warn!(error = why, retry, "failed");
-                    Ended::Failed
-                }
-            }
-            Outcome::Release(_) => {
-                tracing::info!("released");
-                Ended::Released
-            }
-        });
     }
 
     pub(crate) fn lock_lost(&self) -> Error {
