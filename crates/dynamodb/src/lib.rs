@@ -10,6 +10,7 @@ mod db;
 mod error;
 mod item;
 mod rows;
+mod runtime;
 mod table;
 mod tracked;
 mod worker;

@@ -16,8 +16,9 @@ use futures_util::future::join_all;
 use status_protocol::BoxError;
 
 use crate::attempt::running::RunningJob;
-use crate::blocking::{self, block};
+use crate::blocking;
 use crate::error::{Error, Result};
+use crate::runtime::block;
 use crate::table::Table;
 use crate::tracked::{StatusTracked, UpdatesOf, step};
 use pump::Pump;

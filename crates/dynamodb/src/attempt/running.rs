@@ -17,7 +17,6 @@ use tracing::{Instrument, Span};
 
 use super::lease::Lease;
 use super::outcome::{Outcome, WriteResult};
-use crate::blocking;
 use crate::clock::stamp;
 use crate::db::expression::{CONDITION, Expression, UPDATE};
 use crate::db::fault::{Fault, Tries};
@@ -26,6 +25,7 @@ use crate::db::write::{self, Written};
 use crate::error::{Error, Result};
 use crate::item::Item;
 use crate::item::value::changes;
+use crate::runtime;
 use crate::table::Table;
 use crate::tracked::{StatusOf, StatusTracked, Tracked, UpdatesOf};
 
@@ -442,9 +442,9 @@ impl<S: StatusTracked> RunningJob<S> {
         };
         let record = record.instrument(span);
         let recorded = if self.blocks_on_drop {
-            blocking::block(record)
+            runtime::block(record)
         } else {
-            blocking::spawn(record).map(drop)
+            runtime::spawn(record).map(drop)
         };
         if let Err(error) = recorded {
             self.span.in_scope(|| tracing::error!(%error, "dropped unfinished, and that could not be recorded; its lock will expire"));

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use status_protocol::BoxError;
 
-use super::block;
 use super::guard::RunningJob;
 use crate::calls::Calls;
 use crate::error::Result;
+use crate::runtime::block;
 use crate::table::Table;
 use crate::tracked::{KeyOf, StatusOf, StatusTracked, UpdatesOf};
 use crate::worker::Worker;

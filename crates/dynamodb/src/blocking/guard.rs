@@ -9,10 +9,10 @@ use aws_sdk_dynamodb::types::TransactWriteItem;
 use status_protocol::BoxError;
 use status_protocol::panics::Discarded;
 
-use super::block;
 use crate::attempt::outcome::Outcome;
 use crate::attempt::running::{self, AttemptError};
 use crate::error::Result;
+use crate::runtime::block;
 use crate::tracked::{StatusTracked, UpdatesOf};
 
 /// The guard of an attempt: a job that this attempt holds. It is

@@ -10,9 +10,9 @@ use tokio::task::AbortHandle;
 use super::pump::Pump;
 use crate::attempt::lease::Lease;
 use crate::attempt::running::renew;
-use crate::blocking;
 use crate::error::Result;
 use crate::item::Item;
+use crate::runtime;
 use crate::tracked::StatusTracked;
 
 /// A lock is renewed when this part of `LOCK_EXPIRE` has passed.
@@ -35,7 +35,7 @@ impl Drop for Renewing {
 /// lock.
 pub(crate) fn begin<S: StatusTracked>(pump: &Arc<Pump<S>>) -> Result<Renewing> {
     let pump = Arc::clone(pump);
-    let renewing = blocking::spawn(async move {
+    let renewing = runtime::spawn(async move {
         let due = pump.step.lock_expire / PART;
         // So often that a lock that was not due is not too old the next time.
         let pause = (due / 2).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);

@@ -11,6 +11,9 @@ pub enum Fate {
     Pass,
     /// It is refused as DynamoDB does when too much is asked of a table.
     Throttle,
+    /// The transaction meets another one.
+    #[allow(dead_code, reason = "only one server serves transactions")]
+    Conflict,
     /// The server says that it failed, and has not applied it.
     Fail,
     /// The line breaks before it arrives.
@@ -80,9 +83,15 @@ fn serve(client: TcpStream, server: &str, decide: &Decide) -> std::io::Result<()
         match fate {
             Fate::CutBefore => return Ok(()),
             Fate::Throttle => {
-                client.write_all(&refusal(400, "ProvisionedThroughputExceededException"))?
+                let code = "ProvisionedThroughputExceededException";
+                client.write_all(&refusal(400, code, ""))?;
             }
-            Fate::Fail => client.write_all(&refusal(500, "InternalServerError"))?,
+            Fate::Fail => client.write_all(&refusal(500, "InternalServerError", ""))?,
+            Fate::Conflict => {
+                let reasons =
+                    r#","CancellationReasons":[{"Code":"None"},{"Code":"TransactionConflict"}]"#;
+                client.write_all(&refusal(400, "TransactionCanceledException", reasons))?;
+            }
             Fate::Pass | Fate::CutAfter => {
                 let mut upstream = TcpStream::connect(server)?;
                 upstream.write_all(&request)?;
@@ -96,9 +105,9 @@ fn serve(client: TcpStream, server: &str, decide: &Decide) -> std::io::Result<()
     }
 }
 
-fn refusal(status: u16, code: &str) -> Vec<u8> {
+fn refusal(status: u16, code: &str, more: &str) -> Vec<u8> {
     let body = format!(
-        r#"{{"__type":"com.amazonaws.dynamodb.v20120810#{code}","message":"by the proxy"}}"#
+        r#"{{"__type":"com.amazonaws.dynamodb.v20120810#{code}","message":"by the proxy"{more}}}"#
     );
     format!(
         "HTTP/1.1 {status} no\r\ncontent-type: application/x-amz-json-1.0\r\ncontent-length: {}\r\n\r\n{body}",

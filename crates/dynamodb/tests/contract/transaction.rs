@@ -8,7 +8,7 @@ use dynamodb_status_tracker::blocking::BlockingCalls;
 use dynamodb_status_tracker::{Error, ErrorLog, Table};
 
 use super::families::database::{INDEX, client, other, raw, table, until, url};
-use super::families::jobs::{Brief, Job, assert_err, version};
+use super::families::jobs::{Brief, Job, assert_err, step, version};
 use super::families::proxy::{Fate, Proxy};
 
 /// An entry of the ledger, which may be written once.
@@ -128,6 +128,56 @@ fn wherever_the_line_breaks_all_is_written_once() {
     }
 }
 
+step! { Meeting { const MAX_CONFLICTS: i32 = 2; } }
+
+#[test]
+fn a_transaction_that_meets_others_each_time_is_released_and_counts_as_failed_in_the_end() {
+    let table = table();
+    let proxy = Proxy::before(&url());
+    let through = Table::builder(client(&proxy.url, 1), table.name())
+        .index(INDEX)
+        .build();
+    Meeting::create_and_save(&table, "a", version(0)).unwrap();
+    let conflicts = |left: usize| {
+        let mut left = left;
+        move |operation: &str| {
+            if operation != "TransactWriteItems" || left == 0 {
+                return Fate::Pass;
+            }
+            left -= 1;
+            Fate::Conflict
+        }
+    };
+    let book = || {
+        Meeting::run_job(&through, "a", |job, _| {
+            job.commit_with(entry(&table, "a"));
+            Ok(())
+        })
+    };
+    proxy.decide(conflicts(usize::MAX));
+    assert_err!(book(), Error::Released { .. });
+    let job = Meeting::find(&table, "a").unwrap().unwrap();
+    assert_eq!((job.status, job.retry), (10, 0));
+    // A worker counts the conflicts of a job.
+    let worker = Meeting::worker(&through).threads(1);
+    let handle = worker.handle();
+    let runs = std::sync::atomic::AtomicUsize::new(0);
+    let summary = worker
+        .run_blocking(|job, _| {
+            job.commit_with(entry(&table, "a"));
+            if runs.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 1 {
+                handle.shutdown();
+            }
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!((summary.released, summary.failed), (1, 1));
+    // One that passes costs nothing.
+    proxy.decide(conflicts(2));
+    book().unwrap();
+    assert!(raw(&table, "ledger a").is_some());
+}
+
 #[test]
 fn two_jobs_that_want_one_entry_do_not_both_get_it() {
     let table = table();
@@ -136,24 +186,20 @@ fn two_jobs_that_want_one_entry_do_not_both_get_it() {
     }
     let begin = Barrier::new(2);
     let succeeded = thread::scope(|scope| {
-        let running: Vec<_> = ["a", "b"]
-            .map(|id| {
-                let (table, begin) = (&table, &begin);
-                scope.spawn(move || {
-                    let run = Job::run_job(table, id, |job, _| {
-                        job.commit_with(entry(table, "shared"));
-                        begin.wait();
-                        Ok(())
-                    });
-                    run.is_ok()
-                })
+        let (table, begin) = (&table, &begin);
+        let running = ["a", "b"].map(|id| {
+            scope.spawn(move || {
+                let run = Job::run_job(table, id, |job, _| {
+                    job.commit_with(entry(table, "shared"));
+                    begin.wait();
+                    Ok(())
+                });
+                usize::from(run.is_ok())
             })
-            .into_iter()
-            .collect();
+        });
         running
             .into_iter()
-            .filter(|_| true)
-            .map(|run| usize::from(run.join().unwrap()))
+            .map(|run| run.join().unwrap())
             .sum::<usize>()
     });
     assert_eq!(succeeded, 1);
