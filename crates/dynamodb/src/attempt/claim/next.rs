@@ -101,6 +101,11 @@ pub(crate) async fn next<S: StatusTracked>(
     let mut crowded = Vec::new();
     for queue in &queues {
         match search.queue(queue, Manner::Politely, &mut next).await {
+            // A part of a batch is enough: the next queue may be another worker's too.
+            Ok(was_left) if was_left && !next.jobs.is_empty() => {
+                next.was_beaten = true;
+                return Ok(next);
+            }
             Ok(was_left) if was_left => crowded.push(queue),
             Ok(_) => {}
             Err(fault) => return search.end(next, fault),
@@ -167,10 +172,13 @@ impl<S: StatusTracked> Search<'_, S> {
                 .collect();
             shuffle(&mut entries);
             let is_crowded = claim_some(table, step, entries, limit, manner, next).await;
-            if next.jobs.len() > had {
-                had = next.jobs.len();
+            if is_crowded {
+                // The next search begins elsewhere, or two would meet here each time.
+                table.set_home(any_below(table.shards()));
+            } else if next.jobs.len() > had {
                 table.set_home(queue.shard);
             }
+            had = next.jobs.len();
             if is_crowded && manner == Manner::Politely {
                 return Ok(true);
             }
