@@ -3,6 +3,7 @@
 //! a thread already unwinds, a second panic would end the process.
 
 use std::any::Any;
+use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The target of the log. A filter for `diesel_status_tracker` must show these
@@ -48,4 +49,46 @@ pub fn message_of(payload: &(dyn Any + Send)) -> &str {
         .copied()
         .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("the payload is no text")
+}
+
+/// Drops a value of the user's. `what` names it in the log.
+pub fn discard<T>(what: &str, value: T) {
+    let _told = caught(what, || drop(value));
+}
+
+/// A value of the user's, which is dropped by [`discard`].
+#[derive(Debug)]
+pub struct Discarded<T>(Option<T>);
+
+impl<T> Discarded<T> {
+    /// Takes the value.
+    pub fn new(value: T) -> Self {
+        Self(Some(value))
+    }
+}
+
+impl<T> Deref for Discarded<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        match &self.0 {
+            Some(value) => value,
+            None => unreachable!("only `drop` takes the value"),
+        }
+    }
+}
+
+impl<T> DerefMut for Discarded<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        match &mut self.0 {
+            Some(value) => value,
+            None => unreachable!("only `drop` takes the value"),
+        }
+    }
+}
+
+impl<T> Drop for Discarded<T> {
+    fn drop(&mut self) {
+        discard("the drop of a row or its updates", self.0.take());
+    }
 }

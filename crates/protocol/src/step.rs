@@ -313,10 +313,23 @@ impl<S: Copy + PartialEq> Step<S> {
         lock_at: Option<DateTime<Utc>>,
         status: S,
     ) -> LostAnswer {
+        let was_last = lock_at.is_some() && row.lock_at == lock_at;
+        self.lost_answer(row, token, was_last, status)
+    }
+
+    /// The same for a row that says in another way whether the attempt with
+    /// `token` was the last one that held it: `was_last`.
+    pub fn lost_answer(
+        &self,
+        row: &RowState<S>,
+        token: &str,
+        was_last: bool,
+        status: S,
+    ) -> LostAnswer {
         if row.lock.as_deref() == Some(token) {
             return LostAnswer::StillHeld;
         }
-        let untouched = row.lock.is_none() && lock_at.is_some() && row.lock_at == lock_at;
+        let untouched = row.lock.is_none() && was_last;
         if untouched && row.status == status {
             LostAnswer::Written
         } else if untouched && (row.status == self.failed || row.status == self.ignored) {

@@ -1,0 +1,6 @@
+//! Calls that need no attempt.
+
+pub(crate) mod bulk;
+pub(crate) mod create;
+pub(crate) mod read;
+pub(crate) mod reset;
