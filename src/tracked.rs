@@ -770,7 +770,7 @@ where
     if n == 0 {
         return Ok(Vec::new());
     }
-    let mut next = claim::next::<S, S::Job, _>(pool, n, step, search)?;
+    let mut next = claim::next::<S, S::Job, _>(pool, n, step, search, None)?;
     let mut first = None;
     for (key, obstacle) in next.passed_over {
         if matches!(obstacle, Obstacle::Held) {

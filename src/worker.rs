@@ -1,9 +1,11 @@
 //! A worker runs the jobs of a table: threads, batches, renewal, graceful shutdown.
 
 mod completion;
+mod exchange;
 mod frontier;
 mod leases;
 mod paused;
+mod plan;
 mod runtime;
 mod scheduler;
 mod shutdown;

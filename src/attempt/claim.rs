@@ -26,7 +26,7 @@ use crate::sql::tracked_table::{JobName, Tracked};
 use status_protocol::panics::caught;
 use status_protocol::{FailureOutcome, Refusal, Start, Step};
 
-pub(crate) use next::{Next, next};
+pub(crate) use next::{LARGEST_CLAIM, Next, Sent, claim_several, next};
 
 /// How often a claim waits for a transaction that holds its row.
 const WAITS: u32 = 3;

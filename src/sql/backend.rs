@@ -5,7 +5,7 @@ use diesel::QueryResult;
 use diesel::backend::Backend;
 use diesel::deserialize::{self, FromSql};
 use diesel::query_builder::AstPass;
-use diesel::row::Row;
+use diesel::row::{Field as _, Row};
 use diesel::sql_types::{BigInt, Binary, Integer as Int, Json, Nullable, Text, Timestamp};
 use serde_json::Value;
 
@@ -77,8 +77,14 @@ pub trait Binds: Backend<QueryBuilder: Default> + Default + HasFilter {
             Err(_) if info.is_described() => Ok(None),
             read => read,
         };
-        for (field, at) in places(fields, info, row.field_count()) {
+        let is_null = |at| row.get(at).is_some_and(|field| field.is_null());
+        let places = || places(fields, info, row.field_count());
+        plain.is_empty = fields.contains(&Field::Written)
+            && places().any(|(field, at)| field == Field::Place && is_null(at));
+        for (field, at) in places() {
             match field {
+                Field::Written => plain.written = Self::read_big_integer(row, at)?,
+                _ if plain.is_empty => {}
                 Field::Row | Field::Key | Field::Status => {}
                 // One bad value is not to keep a whole list from being read.
                 Field::UpdateAt => plain.update_at = time(Role::UpdateAt, at).ok().flatten(),

@@ -56,6 +56,8 @@ impl<J: Tracked> Default for Call<'_, J> {
 #[derive(Debug, Default)]
 pub(crate) struct Plain<'a> {
     pub tokens: &'a [&'a str],
+    /// The token of the rows that are written, where others are claimed.
+    pub written_token: Option<&'a str>,
     pub count: Option<i32>,
     pub document: Option<Document>,
     pub ago: Option<i64>,

@@ -64,6 +64,7 @@ impl<DB: Binds> Query<'_, DB> {
         use Slot::{
             AnyGiven, ChangedSince, Changes, Count, Document, Filter, Is, Limit, LimitText, NewKey,
             NewStatus, PageOrder, Past, SeenLockAt, SetValues, Statuses, Token, Tokens,
+            WrittenToken,
         };
         let pieces = self.statement.pieces(self.dialect);
         let takes = |slots: &[Slot]| {
@@ -93,6 +94,11 @@ impl<DB: Binds> Query<'_, DB> {
                 "new status",
             ),
             (!plain.tokens.is_empty(), takes(&[Token, Tokens]), "tokens"),
+            (
+                plain.written_token.is_some(),
+                takes(&[WrittenToken]),
+                "token of what is written",
+            ),
             (plain.count.is_some(), takes(&[Count]), "count"),
             (plain.document.is_some(), takes(&[Document]), "document"),
             (plain.since.is_some(), takes(&[ChangedSince]), "since"),
@@ -249,6 +255,10 @@ impl<DB: Binds> Query<'_, DB> {
             Slot::Token => match plain.tokens {
                 [token, ..] => DB::bind_text(token, out.reborrow()),
                 [] => self.missing("token"),
+            },
+            Slot::WrittenToken => match plain.written_token {
+                Some(token) => DB::bind_text(token, out.reborrow()),
+                None => self.missing("token of what is written"),
             },
             Slot::Tokens => write_list(padded(plain.tokens.len()), out, |n, out| {
                 DB::bind_text(plain.tokens[n], out.reborrow())

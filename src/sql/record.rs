@@ -41,6 +41,8 @@ pub enum Field {
     /// The name of a column of the table, and whether it holds bytes.
     ColumnName,
     IsBinary,
+    /// How many rows another part of the statement has written.
+    Written,
 }
 
 impl Field {
@@ -121,6 +123,9 @@ pub struct Plain {
     /// What was read to be shown, in the order of the fields.
     pub shown: Vec<Option<String>>,
     pub is_binary: bool,
+    pub written: i64,
+    /// The row only tells how many were written.
+    pub is_empty: bool,
 }
 
 impl<J: Tracked> Record<J> {
@@ -140,6 +145,9 @@ impl<J: Tracked> Record<J> {
             plain,
         };
         let mut reads_row = false;
+        if record.plain.is_empty {
+            return Ok(record);
+        }
         for (field, at) in places(fields, J::info(), row.field_count()) {
             match field {
                 Field::Row => reads_row = true,

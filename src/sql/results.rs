@@ -53,6 +53,16 @@ impl<K> Default for Search<K> {
     }
 }
 
+/// Successes of one token that one statement writes.
+#[derive(Debug)]
+#[allow(missing_docs)]
+pub struct Successes<'a, J: Tracked> {
+    pub keys: &'a [J::Key],
+    pub token: &'a str,
+    /// The updates of the only one.
+    pub updates: Option<&'a J::Updates>,
+}
+
 /// A ready row.
 #[derive(Debug, Clone)]
 #[allow(missing_docs)]

@@ -21,7 +21,7 @@
 //!   the key), `:created`, `:create_now` and `:update_now` (the time of both
 //!   columns), `:never`, `:no_retry`, `:empty_document`, and the columns that the user sets, `:set_columns` and
 //!   `:set_values`; `:unless_exists` has the database pass over a key that exists;
-//! - **what else a call gives**: `:token`, `:tokens`, `:count`, `:document`,
+//! - **what else a call gives**: `:token`, `:tokens`, `:written_token`, `:count`, `:document`,
 //!   `:changes` (the user's columns), `:limit` (bound), `:limit_text` (a number in
 //!   the text), `:order`, `:changed_since`; `:oldest_first` and `:newest_first`
 //!   order by the last change, where NULL is before all times; `:filter`, a
@@ -41,7 +41,7 @@
 
 use super::record::Field::{
     self, ColumnName, Count, CreateAt, Errors, IsBinary, Key, Lock, LockAt, Now, Place, Retry, Row,
-    RunAt, Shown, Since, Status, UpdateAt,
+    RunAt, Shown, Since, Status, UpdateAt, Written,
 };
 pub use super::template::Statement;
 use crate::table_info::Role;
@@ -97,6 +97,19 @@ pub(super) const PARTS: &[(&str, &str)] = &[
     (
         "keyless_values",
         ":pending, :create_now, :update_now, :never, :no_retry, :empty_document[, :set_values]",
+    ),
+    // The next ready rows, and what claims them.
+    (
+        "picked",
+        "tracker_picked (:key, tracker_since) AS MATERIALIZED (\
+         SELECT :key, :update_at FROM :table WHERE :ready[ AND :changed_since][ AND NOT (:past)] \
+         ORDER BY :order LIMIT :limit_text FOR UPDATE SKIP LOCKED)",
+    ),
+    (
+        "claim_picked",
+        "UPDATE :table SET :claim FROM \
+         (SELECT row_number() OVER () AS tracker_place, tracker_picked.* FROM tracker_picked) AS tracker_picked \
+         WHERE [:table_key = ANY(ARRAY(SELECT :only_key FROM tracker_picked)) AND ](:table_key) = (:picked_key)",
     ),
     // What is written.
     (
@@ -189,13 +202,18 @@ statements! {
     /// no order, so each row tells its place. For more than a few rows the planner
     /// would rather read the whole table, finished rows too, than look up each:
     /// a key of one column is given to it as an array, which it looks up.
-    CLAIM_NEXT = "WITH tracker_picked (:key, tracker_since) AS MATERIALIZED (\
-         SELECT :key, :update_at FROM :table WHERE :ready[ AND :changed_since][ AND NOT (:past)] \
-         ORDER BY :order LIMIT :limit_text FOR UPDATE SKIP LOCKED) \
-         UPDATE :table SET :claim FROM \
-         (SELECT row_number() OVER () AS tracker_place, tracker_picked.* FROM tracker_picked) AS tracker_picked \
-         WHERE [:table_key = ANY(ARRAY(SELECT :only_key FROM tracker_picked)) AND ](:table_key) = (:picked_key)",
+    CLAIM_NEXT = "WITH :picked :claim_picked",
         reads &[Row, Key, LockAt, Retry, Errors, Place, Since];
+
+    /// PostgreSQL: marks rows as succeeded and claims the next ones, with one commit.
+    /// It returns at least one row, which tells how many were marked, where nothing
+    /// was claimed too. The two never meet in a row: a row with a token is not ready.
+    SUCCEED_AND_CLAIM = "WITH tracker_written AS (\
+         UPDATE :table SET :success[, :changes] WHERE :any AND :lock IS NOT DISTINCT FROM :written_token[ AND :wait] RETURNING 1), \
+         :picked, tracker_claimed AS (:claim_picked RETURNING :fields) \
+         SELECT tracker_claimed.*, tracker_count.* FROM (SELECT count(*) FROM tracker_written) AS tracker_count \
+         LEFT JOIN tracker_claimed ON true",
+        reads &[Row, Key, LockAt, Retry, Errors, Place, Since, Written];
 
     /// The first ready rows, in order, read without locks.
     READY_ROWS = "SELECT :fields FROM :table WHERE :ready[ AND :changed_since] ORDER BY :order LIMIT :limit",

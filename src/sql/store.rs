@@ -11,7 +11,7 @@ use crate::sql::dialect::{Dialect, LockWait};
 use crate::sql::filter::Filter;
 use crate::sql::insert;
 use crate::sql::record::Record;
-use crate::sql::results::{Batch, Claimed, Order, Ready, Renewed, Search};
+use crate::sql::results::{Batch, Claimed, Order, Ready, Renewed, Search, Successes};
 use crate::sql::statements::{self, Statement};
 use crate::sql::table_rows::read;
 use crate::sql::tracked_table::Tracked;
@@ -100,25 +100,31 @@ pub trait JobStore<C>: Tracked {
         search: &Search<Self::Key>,
     ) -> Query<Batch<Self>> {
         let tokens = [token];
-        let call = Call {
-            step: Some(step),
-            past: search.past.some().unwrap_or_default(),
-            plain: Plain {
-                tokens: &tokens,
-                since: search.since.map(Into::into),
-                limit: Some(rows(limit)),
-                filter: search.filter.as_ref(),
-                ..Plain::default()
-            },
-            ..Call::default()
+        let call = next(limit, &tokens, step, search);
+        batch(Self::read(conn, &statements::CLAIM_NEXT, &call)?)
+    }
+
+    /// The same, after `successes` are written by the same statement. How many
+    /// these are, and what is claimed.
+    fn succeed_and_claim(
+        conn: &mut C,
+        successes: &Successes<'_, Self>,
+        limit: usize,
+        token: &str,
+        step: &Step<Self::Status>,
+        search: &Search<Self::Key>,
+    ) -> Query<(usize, Batch<Self>)> {
+        let tokens = [token];
+        let mut call = Call {
+            keys: successes.keys,
+            updates: successes.updates,
+            ..next(limit, &tokens, step, search)
         };
-        let records = Self::read(conn, &statements::CLAIM_NEXT, &call)?;
-        let records = by_place(records);
-        Ok(Batch {
-            reached: records.iter().filter_map(|record| record.plain.since).max(),
-            claimed: all(records, claimed)?,
-            ..Batch::default()
-        })
+        call.plain.written_token = Some(successes.token);
+        let mut records = Self::read(conn, &statements::SUCCEED_AND_CLAIM, &call)?;
+        let written = records.first().map_or(0, |record| record.plain.written);
+        records.retain(|record| !record.plain.is_empty);
+        Ok((usize::try_from(written).unwrap_or(0), batch(records)?))
     }
 
     /// Locks those of `keys` that are ready, that the filter lets pass, and that no
@@ -407,6 +413,37 @@ fn rows(limit: usize) -> i64 {
 
 fn of<J: Tracked>(key: &J::Key) -> Call<'_, J> {
     held(from_ref(key), &[], LockWait::Never)
+}
+
+/// A call that claims the first `limit` of the rows that `search` looks for.
+fn next<'a, J: Tracked>(
+    limit: usize,
+    tokens: &'a [&'a str],
+    step: &'a Step<J::Status>,
+    search: &'a Search<J::Key>,
+) -> Call<'a, J> {
+    Call {
+        step: Some(step),
+        past: search.past.some().unwrap_or_default(),
+        plain: Plain {
+            tokens,
+            since: search.since.map(Into::into),
+            limit: Some(rows(limit)),
+            filter: search.filter.as_ref(),
+            ..Plain::default()
+        },
+        ..Call::default()
+    }
+}
+
+/// What such a call has claimed, in order.
+fn batch<J: Tracked>(records: Vec<Record<J>>) -> Query<Batch<J>> {
+    let records = by_place(records);
+    Ok(Batch {
+        reached: records.iter().filter_map(|record| record.plain.since).max(),
+        claimed: all(records, claimed)?,
+        ..Batch::default()
+    })
 }
 
 fn held<'a, J: Tracked>(keys: &'a [J::Key], tokens: &'a [&'a str], wait: LockWait) -> Call<'a, J> {

@@ -84,7 +84,7 @@ impl Statement {
     pub(super) fn has_limit_in_text(&self) -> bool {
         *self
             .limit_in_text
-            .get_or_init(|| self.text.contains(":limit_text"))
+            .get_or_init(|| mentions(self.text, ":limit_text"))
     }
 
     /// Whether it is a change, whose fields are returned.
@@ -143,6 +143,7 @@ pub(super) enum Slot {
     Statuses,
     NewStatus,
     Token,
+    WrittenToken,
     Tokens,
     Count,
     Document,
@@ -196,6 +197,7 @@ const SLOTS: &[(&str, Slot)] = &[
     ("statuses", Slot::Statuses),
     ("new_status", Slot::NewStatus),
     ("token", Slot::Token),
+    ("written_token", Slot::WrittenToken),
     ("tokens", Slot::Tokens),
     ("count", Slot::Count),
     ("document", Slot::Document),
@@ -246,6 +248,13 @@ const READINGS: &[(&str, Reading)] = &[
     ("ago", Reading::Ago),
     ("later", Reading::Later),
 ];
+
+/// Whether `part` is in the text, or in a recurring part of it.
+fn mentions(text: &str, part: &str) -> bool {
+    let is_in =
+        |(name, inner): &(&str, &str)| text.contains(&format!(":{name}")) && inner.contains(part);
+    text.contains(part) || PARTS.iter().any(is_in)
+}
 
 fn named<T: Copy>(list: &[(&str, T)], name: &str) -> Option<T> {
     let found = list.iter().find(|(other, _)| *other == name);

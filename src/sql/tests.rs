@@ -190,6 +190,7 @@ fn full_call<'a, J: Tracked>(
                 false if has("token") => &["a"],
                 false => &[],
             },
+            written_token: has("written_token").then_some("b"),
             count: has("count").then_some(1),
             document: has("document").then(|| Document::of(json!({}), J::info())),
             ago: has("ago").then(|| -micros(Duration::from_secs(1))),
@@ -238,7 +239,7 @@ fn text<J: TableOn<DB>, DB: Binds>(
 fn is_sent(dialect: &Dialect, name: &str) -> bool {
     match name {
         "INSERT_ROWS" => dialect.several != Several::OneByOne,
-        "CLAIM_NEXT" => dialect.several == Several::AtOnce,
+        "CLAIM_NEXT" | "SUCCEED_AND_CLAIM" => dialect.several == Several::AtOnce,
         "READY_ROWS" => dialect.several != Several::ByKeys,
         "READY_ROWS_BY_STATUS" | "LOCK_READY_ROWS" | "CLAIM_ROWS" | "CLAIMED_ROWS" => {
             dialect.several == Several::ByKeys

@@ -283,7 +283,8 @@ impl<'a> Writer<'a> {
         let info = self.info;
         let is_there = |field: &&Field| match field.role() {
             Some(role) => info.column(role).is_some(),
-            None => true,
+            // The text itself reads it.
+            None => **field != Field::Written,
         };
         let fields = self.statement.fields.iter().filter(is_there);
         self.list(fields, |to, field| match field {

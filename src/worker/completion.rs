@@ -1,14 +1,14 @@
 //! Writes the outcomes of attempts, in groups.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Arc;
 
 use diesel::QueryResult;
 use diesel::result::Error as DieselError;
 
-use crate::attempt::outcome::{Outcome, WriteResult, earlier_write};
+use super::plan::Plan;
+use crate::attempt::outcome::{Outcome, WriteResult};
 use crate::attempt::running::{AttemptError, RunningJob};
-use crate::db::connection::{TrackerConnection, together};
+use crate::db::connection::TrackerConnection;
 use crate::db::retry::{self, Fault, Verdict};
 use crate::error::{BoxError, Error};
 use crate::observer::Transition;
@@ -85,7 +85,12 @@ impl<J: JobStore<C>, C: TrackerConnection> Completion<J, C> {
         self.state = WriteState::Done;
     }
 
-    fn record(&mut self, result: WriteResult) {
+    /// Writes the outcome. Whether the row still bore the job's token.
+    pub fn write(&self, conn: &mut C, step: &Step<J::Status>, wait: LockWait) -> QueryResult<bool> {
+        Ok(self.outcome.write(conn, &self.job.lease, step, wait)? > 0)
+    }
+
+    pub fn record(&mut self, result: WriteResult) {
         self.state = WriteState::Done;
         match result {
             WriteResult::Written => self.job.note_written(&self.outcome),
@@ -300,116 +305,11 @@ fn refused<J: JobStore<C>, C: TrackerConnection>(
     }
 }
 
-/// The successes of one token that set no updates.
-struct Alike<K> {
-    token: Arc<str>,
-    members: Vec<usize>,
-    keys: Vec<K>,
-}
-
-/// What is to be written together.
-struct Plan<K> {
-    alike: Vec<Alike<K>>,
-    /// Outcomes that need a statement of their own.
-    single: Vec<usize>,
-}
-
-impl<K: Clone> Plan<K> {
-    fn of<J: JobStore<C, Key = K>, C: TrackerConnection>(group: &[&mut Completion<J, C>]) -> Self {
-        let mut plan = Self {
-            alike: Vec::new(),
-            single: Vec::new(),
-        };
-        for (n, completion) in group.iter().enumerate() {
-            let sets_nothing = match &completion.outcome {
-                Outcome::Success(updates) => J::sets_nothing(updates).unwrap_or(false),
-                _ => false,
-            };
-            if !sets_nothing {
-                plan.single.push(n);
-                continue;
-            }
-            let lease = &completion.job.lease;
-            let key = lease.key.clone();
-            let mut alike = plan.alike.iter_mut();
-            match alike.find(|alike| alike.token == lease.token) {
-                Some(alike) => {
-                    alike.members.push(n);
-                    alike.keys.push(key);
-                }
-                None => plan.alike.push(Alike {
-                    token: lease.token.clone(),
-                    members: vec![n],
-                    keys: vec![key],
-                }),
-            }
-        }
-        plan
-    }
-
-    fn statements(&self) -> usize {
-        self.alike.len() + self.single.len()
-    }
-}
-
-/// Which of the rows that were to be marked together have the success mark.
-fn which_are_written<J: JobStore<C>, C: TrackerConnection>(
-    conn: &mut C,
-    group: &[&mut Completion<J, C>],
-    members: &[usize],
-    step: &Step<J::Status>,
-) -> QueryResult<Vec<usize>> {
-    let mut written = Vec::new();
-    for n in members {
-        match earlier_write::<J, C>(conn, &group[*n].job.lease, step, step.succeeded) {
-            Ok(Some(WriteResult::Written)) => written.push(*n),
-            Err(Fault::Database(error) | Fault::Final(error) | Fault::Once(error)) => {
-                return Err(error);
-            }
-            Ok(_) | Err(Fault::RowChanged) => {}
-        }
-    }
-    Ok(written)
-}
-
-/// Of each outcome, whether it was written, or what prevented it.
-type Written = Vec<(usize, Result<bool, Obstacle>)>;
-
-/// Writes the outcomes in as few statements as possible, in one transaction:
-/// those without updates together, the others each by its own statement.
-fn write_as_planned<J: JobStore<C>, C: TrackerConnection>(
-    conn: &mut C,
-    group: &[&mut Completion<J, C>],
-    plan: &Plan<J::Key>,
-    step: &Step<J::Status>,
-) -> QueryResult<Written> {
-    together(conn, plan.statements(), |conn: &mut C| -> QueryResult<_> {
-        let mut is_written = vec![false; group.len()];
-        for alike in &plan.alike {
-            let count = J::succeed_rows(conn, &alike.keys, &alike.token, step)?;
-            if count == alike.keys.len() {
-                alike.members.iter().for_each(|n| is_written[*n] = true);
-            } else {
-                let written = which_are_written(conn, group, &alike.members, step)?;
-                written.into_iter().for_each(|n| is_written[n] = true);
-            }
-        }
-        for n in &plan.single {
-            is_written[*n] = write_one(conn, group, *n, step, LockWait::Briefly)?;
-        }
-        Ok(is_written.into_iter().map(Ok).enumerate().collect())
-    })
-}
-
-fn write_one<J: JobStore<C>, C: TrackerConnection>(
-    conn: &mut C,
-    group: &[&mut Completion<J, C>],
-    n: usize,
-    step: &Step<J::Status>,
-    wait: LockWait,
-) -> QueryResult<bool> {
-    let Completion { job, outcome, .. } = &*group[n];
-    Ok(outcome.write(conn, &job.lease, step, wait)? > 0)
+/// The same completions, to be read.
+fn shared<'a, J: JobStore<C>, C: TrackerConnection>(
+    group: &'a [&mut Completion<J, C>],
+) -> Vec<&'a Completion<J, C>> {
+    group.iter().map(|completion| &**completion).collect()
 }
 
 /// Writes the outcomes together, or each on its own where one of them fails.
@@ -423,7 +323,7 @@ fn write_together<J: JobStore<C>, C: TrackerConnection>(
         return true;
     };
     let pool = first.job.pool.clone();
-    let plan = Plan::of(group);
+    let plan = Plan::of(&shared(group));
     let mut tries = 0;
     let written = retry::run(&*pool, &J::table_name(), |conn: &mut C, maybe_applied| {
         if maybe_applied {
@@ -434,8 +334,11 @@ fn write_together<J: JobStore<C>, C: TrackerConnection>(
             conn,
             Mode::Together,
             0..group.len(),
-            |conn| write_as_planned(conn, group, &plan, step),
-            |conn, n| write_one(conn, group, *n, step, LockWait::Never),
+            |conn| {
+                let written = plan.write_in_transaction(conn, &shared(group), step)?;
+                Ok(written.into_iter().map(Ok).enumerate().collect())
+            },
+            |conn, n| group[*n].write(conn, step, LockWait::Never),
         );
         match written {
             // One of them may cause this at each try.

@@ -1,5 +1,6 @@
 //! The threads of a worker, and what they share.
 
+mod both;
 mod claims;
 mod flusher;
 mod maintenance;
@@ -103,6 +104,8 @@ pub(super) struct Runtime<J: JobStore<C>, C: TrackerConnection> {
     /// Claims in a row that found only rows that others hold.
     held_claims: AtomicI32,
     failed_flushes: AtomicI32,
+    /// How often in a row a flush and a claim could not be one commit.
+    failed_both: AtomicI32,
 }
 
 impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
@@ -132,6 +135,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
             failed_claims: AtomicI32::new(0),
             held_claims: AtomicI32::new(0),
             failed_flushes: AtomicI32::new(0),
+            failed_both: AtomicI32::new(0),
         }
     }
 
@@ -249,6 +253,9 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
                 Task::Flush(group) => {
                     scheduler = self.flush(scheduler, group);
                 }
+                Task::FlushAndClaim(group) => {
+                    scheduler = self.flush_and_claim::<S>(scheduler, group);
+                }
                 Task::Claim { quiet } => {
                     drop(scheduler);
                     scheduler = self.claim::<S>(quiet);
@@ -275,7 +282,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
                 }
                 Task::Stop => return,
                 Task::Wait(time) => scheduler = wait(&self.flusher, scheduler, time),
-                Task::Run(_) | Task::Claim { .. } => {
+                Task::Run(_) | Task::Claim { .. } | Task::FlushAndClaim(_) => {
                     unreachable!("only a worker thread gets these")
                 }
             }

@@ -65,6 +65,8 @@ pub(super) enum Role {
 pub(super) enum Task<Job, Completion> {
     Run(Job),
     Flush(Vec<Completion>),
+    /// Write these, and claim the next jobs with the same commit.
+    FlushAndClaim(Vec<Completion>),
     /// `quiet`: nothing else is in progress in this worker.
     Claim {
         quiet: bool,
@@ -126,6 +128,8 @@ pub(super) struct Scheduler<Job, Completion> {
     /// When such a call may cause the next claim.
     alarm_from: Instant,
     flush_from: Instant,
+    /// Flushes and claims are made apart until then.
+    apart_until: Instant,
     /// A renewal is in progress, and has the database for itself until then.
     room_until: Option<Instant>,
     /// The first search for dead attempts is in progress.
@@ -157,6 +161,7 @@ impl<Job, Completion> Scheduler<Job, Completion> {
             false_alarms: 0,
             alarm_from: now,
             flush_from: now,
+            apart_until: now,
             room_until: None,
             expiring: true,
             shutting_down: false,
@@ -167,13 +172,19 @@ impl<Job, Completion> Scheduler<Job, Completion> {
         let is_worker_thread = who == Role::WorkerThread;
         self.take_up(now);
         if self.may_flush(now) && self.should_flush(is_worker_thread, now) {
+            let claims_too = is_worker_thread && self.may_claim_with_flush(now);
             self.flushing += 1;
             self.announced = false;
             let group = self
                 .due
                 .len()
                 .min(self.settings.batch.clamp(bulk::CHUNK, LARGEST_GROUP));
-            return Task::Flush(self.due.drain(..group).collect());
+            let group = self.due.drain(..group).collect();
+            if claims_too {
+                self.claiming += 1;
+                return Task::FlushAndClaim(group);
+            }
+            return Task::Flush(group);
         }
         if is_worker_thread && !self.blocked {
             if let Some(job) = self.waiting.pop_front() {
@@ -274,6 +285,12 @@ impl<Job, Completion> Scheduler<Job, Completion> {
         self.claim_from = after(now, pause);
         // No call of this process is to shorten the pause.
         self.alarm_from = self.alarm_from.max(self.claim_from);
+    }
+
+    /// A flush and a claim that were to be one commit changed nothing. For this time
+    /// they are made apart.
+    pub fn keep_apart(&mut self, pause: Duration, now: Instant) {
+        self.apart_until = after(now, pause);
     }
 
     /// A group of outcomes was written.
@@ -447,6 +464,11 @@ impl<Job, Completion> Scheduler<Job, Completion> {
 
     fn may_claim(&self, now: Instant) -> bool {
         now >= self.with_room(self.claim_from) && self.wants_claim()
+    }
+
+    /// An outcome must not wait for a claim that finds nothing.
+    fn may_claim_with_flush(&self, now: Instant) -> bool {
+        !self.sparse && now >= self.apart_until && self.may_claim(now)
     }
 }
 

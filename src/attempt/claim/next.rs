@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
@@ -24,7 +25,24 @@ use status_protocol::Step;
 
 /// The most rows that one statement claims. With many more, the time of
 /// PostgreSQL's plan may grow with their square, and MySQL has too few parameters.
-const LARGEST_CLAIM: usize = 1_000;
+pub(crate) const LARGEST_CLAIM: usize = 1_000;
+
+/// A claim that was sent.
+#[derive(Debug, Clone)]
+pub(crate) struct Sent {
+    pub token: Arc<str>,
+    pub at: Instant,
+}
+
+impl Sent {
+    /// A claim that is sent now.
+    pub fn now() -> Self {
+        Self {
+            token: new_token(),
+            at: Instant::now(),
+        }
+    }
+}
 
 /// The next ready jobs, as far as they could be claimed.
 pub(crate) struct Next<J: JobStore<C>, C: TrackerConnection> {
@@ -38,12 +56,14 @@ pub(crate) struct Next<J: JobStore<C>, C: TrackerConnection> {
 
 /// Claims up to `wanted` of the ready jobs that `search` looks for, or fewer if
 /// fewer are free now. A row that cannot be claimed does not prevent the others
-/// from being claimed.
+/// from being claimed. If the answer to an `earlier` claim was lost, its rows
+/// are looked for first.
 pub(crate) fn next<S: 'static, J: JobStore<C>, C: TrackerConnection>(
     pool: &AnyPool<C>,
     wanted: usize,
     step: Step<J::Status>,
     search: &Search<J::Key>,
+    mut earlier: Option<Sent>,
 ) -> Result<Next<J, C>> {
     let mut next = Next {
         jobs: Vec::new(),
@@ -53,7 +73,7 @@ pub(crate) fn next<S: 'static, J: JobStore<C>, C: TrackerConnection>(
     let mut search = Cow::Borrowed(search);
     while next.jobs.len() < wanted {
         let limit = (wanted - next.jobs.len()).min(LARGEST_CLAIM);
-        let more = claim::<S, J, C>(pool, step, |conn, token, mode| {
+        let more = claim::<S, J, C>(pool, step, earlier.take(), |conn, token, mode| {
             together_or_alone::<C, J>(conn, limit, token, &step, &search, mode)
         });
         match more {
@@ -85,34 +105,50 @@ pub(crate) fn next<S: 'static, J: JobStore<C>, C: TrackerConnection>(
 pub(super) fn claim<S: 'static, J: JobStore<C>, C: TrackerConnection>(
     pool: &AnyPool<C>,
     step: Step<J::Status>,
+    mut earlier: Option<Sent>,
     mut work: impl FnMut(&mut C, &str, Mode) -> QueryResult<Batch<J>>,
 ) -> Result<Next<J, C>> {
-    let mut token = new_token();
+    let mut claim = Sent::now();
     let mut tries = 0;
-    let mut asked_at = Instant::now();
     let batch = retry::run(&**pool, &J::table_name(), |conn, _| {
         tries += 1;
         if tries > 1 {
+            // It may also be applied later. Then its rows are not those of this try.
+            earlier = Some(std::mem::replace(&mut claim, Sent::now()));
+        }
+        if let Some(earlier) = &earlier {
             // An earlier try may have been applied although its answer was lost. Or
             // it claimed some rows before it failed.
-            let earlier = held_by(conn, &token, &step)?;
-            if !earlier.claimed.is_empty() {
-                return Ok(earlier);
+            let batch = held_by(conn, &earlier.token, &step)?;
+            if !batch.claimed.is_empty() {
+                claim = earlier.clone();
+                return Ok(batch);
             }
-            // It may also be applied later. Then its rows are not those of this try.
-            token = new_token();
         }
-        asked_at = Instant::now();
+        claim.at = Instant::now();
         let mode = Mode::of_try(conn, tries);
-        Ok(work(conn, &token, mode)?)
+        Ok(work(conn, &claim.token, mode)?)
     })?;
-    let hold =
-        |claimed| RunningJob::hold::<S>(pool.clone(), step, token.clone(), claimed, asked_at);
-    Ok(Next {
-        jobs: batch.claimed.into_iter().map(hold).collect(),
-        passed_over: batch.passed_over,
-        reached: batch.reached,
-    })
+    Ok(Next::of::<S>(pool, step, &claim, batch))
+}
+
+impl<J: JobStore<C>, C: TrackerConnection> Next<J, C> {
+    /// The jobs that a claim got.
+    pub fn of<S: 'static>(
+        pool: &AnyPool<C>,
+        step: Step<J::Status>,
+        claim: &Sent,
+        batch: Batch<J>,
+    ) -> Self {
+        let hold = |claimed| {
+            RunningJob::hold::<S>(pool.clone(), step, claim.token.clone(), claimed, claim.at)
+        };
+        Self {
+            jobs: batch.claimed.into_iter().map(hold).collect(),
+            passed_over: batch.passed_over,
+            reached: batch.reached,
+        }
+    }
 }
 
 /// Claims the rows by as few statements as possible. If that gives none although
@@ -156,7 +192,7 @@ fn together_or_alone<C: TrackerConnection, J: JobStore<C>>(
 }
 
 /// Claims several rows in the way of the database.
-fn claim_several<C: TrackerConnection, J: JobStore<C>>(
+pub(crate) fn claim_several<C: TrackerConnection, J: JobStore<C>>(
     conn: &mut C,
     limit: usize,
     token: &str,
@@ -197,7 +233,7 @@ pub(super) fn candidates<C, J: JobStore<C>>(
 }
 
 /// Claims the first `limit` ready rows by key. Several rows are claimed in one
-/// transaction.
+/// transaction, the caller's if one is open.
 fn claim_by_key<C: TrackerConnection, J: JobStore<C>>(
     conn: &mut C,
     limit: usize,
@@ -205,7 +241,8 @@ fn claim_by_key<C: TrackerConnection, J: JobStore<C>>(
     step: &Step<J::Status>,
     search: &Search<J::Key>,
 ) -> QueryResult<Batch<J>> {
-    together(conn, limit, |conn| {
+    let is_open = conn.depth()? > 0;
+    together(conn, if is_open { 1 } else { limit }, |conn| {
         let (rows, _) = candidates::<C, J>(conn, limit + spare(limit), step, search)?;
         let none_is_ready = rows.is_empty();
         let batch = claim_each::<C, J>(conn, rows, limit, token, step, search.filter.as_ref())?;

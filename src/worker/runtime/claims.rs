@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::{FIRST_PAUSE, JobScheduler, LONGEST_PAUSE, Runtime, lock, release};
-use crate::attempt::claim::{self, Next};
+use crate::attempt::claim::{self, Next, Sent};
 use crate::db::connection::{Facts, TrackerConnection};
 use crate::db::retry;
 use crate::error::{Error, Result};
@@ -30,7 +30,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
         let Task::Claim { quiet } = task else {
             return Ok(());
         };
-        match self.try_claim::<S>(quiet) {
+        match self.try_claim::<S>(quiet, None) {
             Err(Error::Database { source, .. }) if retry::is_transient(facts, &source) => {
                 self.fail_claim(&source);
                 Ok(())
@@ -40,7 +40,17 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
     }
 
     pub(super) fn claim<S: 'static>(&self, quiet: bool) -> MutexGuard<'_, JobScheduler<J, C>> {
-        if let Err(error) = self.tried("a claim", || self.try_claim::<S>(quiet)) {
+        self.claim_after::<S>(quiet, None)
+    }
+
+    /// Claims jobs. If the answer to an `earlier` claim was lost, its jobs are looked for
+    /// first.
+    pub(super) fn claim_after<S: 'static>(
+        &self,
+        quiet: bool,
+        earlier: Option<Sent>,
+    ) -> MutexGuard<'_, JobScheduler<J, C>> {
+        if let Err(error) = self.tried("a claim", || self.try_claim::<S>(quiet, earlier)) {
             self.fail_claim(&error);
         }
         self.scheduler()
@@ -56,13 +66,14 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
         self.scheduler().fail_claim(pause, Instant::now());
     }
 
-    fn try_claim<S: 'static>(&self, quiet: bool) -> Result<()> {
-        let wanted = self.settings.batch;
+    fn try_claim<S: 'static>(&self, quiet: bool, earlier: Option<Sent>) -> Result<()> {
         self.bell.listen();
         let (past, next_ready) = {
             let paused = self.paused();
             let now = Instant::now();
-            if let Some(until) = paused.full_until(now) {
+            if let Some(until) = paused.full_until(now)
+                && earlier.is_none()
+            {
                 drop(paused);
                 tracing::warn!(
                     table = J::table_name(),
@@ -77,8 +88,23 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
             // the claim ends.
             (paused.all_now(now), paused.next_ready(now))
         };
-        let (next, front_from) = self.search::<S>(past, quiet && self.settings.until_empty)?;
+        let for_sure = quiet && self.settings.until_empty;
+        let (next, front_from) = self.search::<S>(past, for_sure, earlier)?;
         self.failed_claims.store(0, Ordering::Relaxed);
+        let later = next_ready.into_iter().chain(front_from).min();
+        self.take(next, self.settings.batch, later, quiet);
+        Ok(())
+    }
+
+    /// Hands claimed jobs to the threads, of which so many were `wanted`. Where there
+    /// are none, some may be ready `later`.
+    pub(super) fn take(
+        &self,
+        next: Next<J, C>,
+        wanted: usize,
+        later: Option<Instant>,
+        quiet: bool,
+    ) {
         self.leases.add(next.jobs.iter().map(|job| &job.lease));
         let now = Instant::now();
         let is_held = |(_, obstacle): &(_, Obstacle)| matches!(obstacle, Obstacle::Held);
@@ -93,10 +119,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
                 let pause = backoff::exponential(FIRST_PAUSE, LONGEST_PAUSE_FOR_HELD, times);
                 Found::Later(now + pause)
             }
-            0 => {
-                let later = next_ready.into_iter().chain(front_from).min();
-                later.map_or(Found::Nothing, Found::Later)
-            }
+            0 => later.map_or(Found::Nothing, Found::Later),
             n if n < wanted => Found::Few,
             _ => Found::Enough,
         };
@@ -116,7 +139,6 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
             scheduler.claimed(next.jobs.into_iter().map(Box::new));
         }
         self.wake(&scheduler);
-        Ok(())
     }
 
     /// Claims ready jobs, beginning where the last search has ended. Where there is
@@ -126,6 +148,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
         &self,
         past: KeySet<J::Key>,
         for_sure: bool,
+        mut earlier: Option<Sent>,
     ) -> Result<(Next<J, C>, Option<Instant>)> {
         let mut search = Search {
             past,
@@ -138,7 +161,8 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
         loop {
             let begun = Instant::now();
             let wanted = self.settings.batch;
-            let next = claim::next::<S, J, C>(&self.pool, wanted, self.step, &search)?;
+            let next =
+                claim::next::<S, J, C>(&self.pool, wanted, self.step, &search, earlier.take())?;
             let now = Instant::now();
             let mut frontier = lock(&self.frontier);
             frontier.reached(search.since, next.reached, now - begun, now);

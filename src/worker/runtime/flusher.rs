@@ -132,11 +132,27 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
     pub(super) fn flush<'a>(
         &'a self,
         scheduler: MutexGuard<'a, JobScheduler<J, C>>,
-        mut group: Vec<Completion<J, C>>,
+        group: Vec<Completion<J, C>>,
     ) -> MutexGuard<'a, JobScheduler<J, C>> {
         mark_completing(&group);
         drop(scheduler);
+        self.write(group)
+    }
+
+    /// Writes a group that is excluded from renewals, and reports what came of it.
+    pub(super) fn write(
+        &self,
+        mut group: Vec<Completion<J, C>>,
+    ) -> MutexGuard<'_, JobScheduler<J, C>> {
         completion::write(&mut group, &self.step);
+        self.written(group)
+    }
+
+    /// Reports what came of a group that was to be written.
+    pub(super) fn written(
+        &self,
+        group: Vec<Completion<J, C>>,
+    ) -> MutexGuard<'_, JobScheduler<J, C>> {
         let is_last_chance = self.scheduler().is_shutting_down();
         let (mut row_blocked, mut all_blocked) = (Vec::new(), Vec::new());
         // Statuses that others may wait for, each with the shortest delay.
@@ -231,7 +247,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
 /// Excludes these jobs from renewals from now on. Where an answer is lost, the
 /// outcome may have been applied, and a renewal would take that for a lost lock.
 /// Call it under the scheduler's lock, under which renewals choose their jobs.
-fn mark_completing<J: JobStore<C>, C: TrackerConnection>(group: &[Completion<J, C>]) {
+pub(super) fn mark_completing<J: JobStore<C>, C: TrackerConnection>(group: &[Completion<J, C>]) {
     group
         .iter()
         .for_each(|completion| completion.job.lease.set_completing(true));

@@ -150,13 +150,13 @@ fn a_group_is_no_larger_than_a_statement() {
         scheduler.add_due("a", now);
     }
     for size in [super::LARGEST_GROUP; 2] {
-        let Task::Flush(group) = worker_thread(&mut scheduler, now + 10 * MS) else {
+        let Task::Flush(group) = flusher(&mut scheduler, now + 10 * MS) else {
             panic!("no group is next");
         };
         assert_eq!(group.len(), size);
     }
     assert_eq!(
-        worker_thread(&mut scheduler, now + 10 * MS),
+        flusher(&mut scheduler, now + 10 * MS),
         Task::Flush(vec!["a"])
     );
 }
@@ -169,10 +169,11 @@ fn slow_jobs_are_claimed_only_for_idle_threads() {
     };
     let (mut scheduler, now) = with_jobs(one, &["a"], Found::Enough);
     run(&mut scheduler, 1000 * MS, now);
-    assert_eq!(worker_thread(&mut scheduler, now), Task::Flush(vec!["a"]));
-
     // For this thread: no other one is idle.
-    assert_eq!(worker_thread(&mut scheduler, now), BUSY);
+    assert_eq!(
+        worker_thread(&mut scheduler, now),
+        Task::FlushAndClaim(vec!["a"])
+    );
     assert_eq!(worker_thread(&mut scheduler, now), Task::Wait(None));
     scheduler.idle = 1;
     assert_eq!(worker_thread(&mut scheduler, now), BUSY);
@@ -211,16 +212,12 @@ fn quick_jobs_are_claimed_by_at_most_as_many_claims_as_threads() {
 #[test]
 fn the_last_jobs_decide_how_many_are_claimed_ahead() {
     let (mut scheduler, now) = with_jobs(settings(), &["a"; 12], Found::Enough);
-    for _ in 0..4 {
+    for group in [Task::Flush, Task::Flush, Task::Flush, Task::FlushAndClaim] {
         for _ in 0..3 {
             run(&mut scheduler, 6 * MS, now);
         }
-        assert_eq!(
-            worker_thread(&mut scheduler, now),
-            Task::Flush(vec!["a"; 3])
-        );
+        assert_eq!(worker_thread(&mut scheduler, now), group(vec!["a"; 3]));
     }
-    assert_eq!(worker_thread(&mut scheduler, now), BUSY);
     assert_eq!(worker_thread(&mut scheduler, now), BUSY);
     assert_eq!(worker_thread(&mut scheduler, now), Task::Wait(None));
 }
@@ -423,10 +420,68 @@ fn no_job_is_begun_while_no_outcome_can_be_written() {
     run(&mut scheduler, MS, late);
     assert_eq!(
         worker_thread(&mut scheduler, late + 10 * MS),
-        Task::Flush(vec!["b"])
+        Task::FlushAndClaim(vec!["b"])
     );
-    scheduler.end_flush(late + 10 * MS);
-    assert_eq!(worker_thread(&mut scheduler, late + 10 * MS), QUIET);
+}
+
+#[test]
+fn a_thread_without_a_job_writes_outcomes_and_claims_with_one_commit() {
+    let (mut scheduler, now) = with_jobs(settings(), &["a", "b", "c", "d"], Found::Enough);
+    (0..3).for_each(|_| run(&mut scheduler, MS, now));
+    assert_eq!(
+        worker_thread(&mut scheduler, now),
+        Task::Flush(vec!["a", "b", "c"]),
+        "a job waits, so nothing is claimed"
+    );
+    scheduler.end_flush(now);
+    run(&mut scheduler, MS, now);
+    let late = now + 10 * MS;
+    assert_eq!(
+        worker_thread(&mut scheduler, late),
+        Task::FlushAndClaim(vec!["d"])
+    );
+    assert_eq!(
+        worker_thread(&mut scheduler, late),
+        BUSY,
+        "the jobs are quick"
+    );
+    scheduler.end_claim(Found::Enough, false, late);
+    scheduler.claimed(["e"]);
+    scheduler.end_flush(late);
+    assert_eq!(worker_thread(&mut scheduler, late), Task::Run("e"));
+}
+
+#[test]
+fn an_outcome_does_not_wait_for_a_claim_that_may_find_nothing() {
+    let (mut scheduler, now) = with_jobs(settings(), &["a"], Found::Few);
+    run(&mut scheduler, MS, now);
+    assert_eq!(worker_thread(&mut scheduler, now), Task::Flush(vec!["a"]));
+}
+
+#[test]
+fn a_worker_that_shuts_down_claims_nothing_with_its_last_outcomes() {
+    let (mut scheduler, now) = with_jobs(settings(), &["a"], Found::Enough);
+    run(&mut scheduler, MS, now);
+    scheduler.shut_down();
+    assert_eq!(worker_thread(&mut scheduler, now), Task::Flush(vec!["a"]));
+}
+
+#[test]
+fn after_a_commit_of_both_has_failed_they_are_made_apart_for_a_while() {
+    let one = Settings {
+        batch: 1,
+        ..settings()
+    };
+    let (mut scheduler, now) = with_jobs(one, &["a", "b"], Found::Enough);
+    run(&mut scheduler, MS, now);
+    scheduler.keep_apart(50 * MS, now);
+    assert_eq!(worker_thread(&mut scheduler, now), Task::Flush(vec!["a"]));
+    scheduler.end_flush(now);
+    run(&mut scheduler, MS, now);
+    assert_eq!(
+        worker_thread(&mut scheduler, now + 50 * MS),
+        Task::FlushAndClaim(vec!["b"])
+    );
 }
 
 #[test]

@@ -33,7 +33,9 @@ fn jobs(count: usize, connections: u32) -> (TestDb, TestPool, Log) {
 
 /// How long the updates and deletions since the last look would wait.
 fn waits(log: &Log) -> Vec<Wait> {
-    let is_change = |sql: &String| sql.starts_with("UPDATE") || sql.starts_with("DELETE");
+    let is_change = |sql: &String| {
+        sql.starts_with("UPDATE") || sql.starts_with("DELETE") || sql.contains("tracker_written")
+    };
     let wait = |sql: String| match (sql.contains(BRIEFLY), sql.contains(NEVER)) {
         (true, false) => Briefly,
         (false, true) => Never,
