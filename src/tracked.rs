@@ -1,6 +1,7 @@
 //! `StatusTracked`: the codes and the policy of a step, and its calls.
 
 mod filtered;
+mod step;
 mod step_info;
 
 use std::any::TypeId;
@@ -13,7 +14,6 @@ use r2d2::{ManageConnection, Pool};
 use crate::attempt::claim;
 use crate::attempt::expiry;
 use crate::attempt::running::RunningJob;
-use crate::attempt::step::{JobStep, updates_are_checked};
 use crate::db::connection::TrackerConnection;
 use crate::db::database::Database;
 use crate::db::pool::AnyPool;
@@ -28,12 +28,12 @@ use crate::sql::results::{Obstacle, Order, Search};
 use crate::sql::store::JobStore;
 use crate::sql::table_rows::Typed;
 use crate::sql::tracked_table::{JobName, ShowsStatus, Tracked};
-use crate::table_info::SHORTEST_LOCK;
 use crate::worker::Worker;
 use status_protocol::Failure;
-use status_protocol::Step;
 
 pub use filtered::Filtered;
+pub(crate) use step::step;
+use step::step_over;
 
 /// The type of a step's keys.
 pub type KeyOf<S> = <<S as StatusTracked>::Job as Tracked>::Key;
@@ -797,24 +797,6 @@ fn run_first<J: JobStore<C>, C: TrackerConnection, T>(
     claimed.pop().map(|job| job.run(work)).transpose()
 }
 
-impl<S: StatusTracked> JobStep for S {
-    type Job = <S as StatusTracked>::Job;
-
-    fn step() -> Result<Step<StatusOf<S>>> {
-        step::<S>()
-    }
-}
-
-/// The same as [`step`], where the updates are checked too.
-fn step_over<S: StatusTracked, C>() -> Result<Step<StatusOf<S>>>
-where
-    S::Job: JobStore<C>,
-{
-    let step = step::<S>()?;
-    updates_are_checked::<S::Job, C>()?;
-    Ok(step)
-}
-
 /// So many jobs are pending now: wakes the workers of this process, and tells the
 /// observers.
 fn pending<S: StatusTracked>(transition: Transition, jobs: usize, key: Option<&dyn Debug>) {
@@ -828,51 +810,4 @@ fn pending<S: StatusTracked>(transition: Transition, jobs: usize, key: Option<&d
 /// The step, as its calls report.
 fn source<S: StatusTracked>() -> Source {
     Source::of::<S>(<S::Job as Tracked>::info)
-}
-
-/// The constants of `S` as values, checked.
-pub(crate) fn step<S: StatusTracked>() -> Result<Step<StatusOf<S>>> {
-    const {
-        assert!(
-            S::RETRY_DELAY.is_none() || S::Job::HAS_RUN_AT,
-            "a step sets RETRY_DELAY, but its table has no `run_at` to make a job wait: add the column, and name it in `columns: {{ run_at: … }}` of `job_table!`"
-        );
-    }
-    let step = Step {
-        pending: S::PENDING,
-        in_progress: S::IN_PROGRESS,
-        failed: S::FAILED,
-        succeeded: S::SUCCEEDED,
-        ignored: S::IGNORED,
-        more_pending: S::MORE_PENDING,
-        lock_expire: S::LOCK_EXPIRE,
-        max_retry: S::MAX_RETRY,
-        retry_delay: S::RETRY_DELAY,
-        max_conflicts: S::MAX_CONFLICTS,
-        has_run_at: S::Job::HAS_RUN_AT,
-        redact: S::redact,
-    };
-    let problem = if let Some((one, other)) = step.clash() {
-        format!(
-            "{one} and {other} of step `{}` are the same status; give each its own",
-            std::any::type_name::<S>()
-        )
-    } else if let Some(column) = S::Job::tracked_column_in_updates() {
-        format!(
-            "`{}` sets the tracked column `{column}`; take that field out",
-            std::any::type_name::<UpdatesOf<S>>()
-        )
-    } else if step.lock_expire < SHORTEST_LOCK {
-        format!(
-            "LOCK_EXPIRE of step `{}` is {:?}, and each lock would be lost as soon as it is taken; make it longer than an attempt takes",
-            std::any::type_name::<S>(),
-            step.lock_expire
-        )
-    } else {
-        return Ok(step);
-    };
-    Err(Error::Misconfigured {
-        job: S::Job::table_name().into(),
-        problem,
-    })
 }

@@ -5,7 +5,9 @@
 //! The model has what a database does (`database.rs`, the conditions of
 //! `src/sql/statements.rs`) and the order in which a worker sends statements
 //! (`moves.rs`, as in `src/attempt/claim.rs`, `src/attempt/expiry.rs` and `src/attempt/outcome.rs`). It
-//! makes no decisions: for these it asks `Step` of `status_protocol`.
+//! makes no decisions: for these it asks `Step` of `status_protocol`. A worker that
+//! writes outcomes and claims jobs with one commit makes both steps in a row, which is
+//! one of the runs here; each half of a lost answer is looked up on its own.
 //!
 //! A property that no run can break shows little. So each rule of the protocol is
 //! taken out in turn, and the checker must find a run that breaks the property
