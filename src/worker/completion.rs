@@ -74,6 +74,11 @@ impl<J: JobStore<C>, C: TrackerConnection> Completion<J, C> {
         }
     }
 
+    /// Whether it was never tried, and the attempt holds the row as far as is known.
+    pub fn is_fresh(&self) -> bool {
+        self.tries == 0 && !self.maybe_applied && !self.job.is_lost()
+    }
+
     /// No more tries.
     pub fn give_up(&mut self) {
         tracing::error!(job = self.job.name(), "given up; its lock will expire");

@@ -27,7 +27,7 @@ pub(super) enum Exchange<J: JobStore<C>, C: TrackerConnection> {
 }
 
 /// Writes a group of outcomes and claims up to `wanted` jobs, both or neither, with
-/// one try. An outcome that was tried before is for those who look at each row.
+/// one try. No outcome was tried before.
 pub(super) fn exchange<S: 'static, J: JobStore<C>, C: TrackerConnection>(
     pool: &AnyPool<C>,
     group: &mut [Completion<J, C>],
@@ -35,12 +35,6 @@ pub(super) fn exchange<S: 'static, J: JobStore<C>, C: TrackerConnection>(
     step: Step<J::Status>,
     search: &Search<J::Key>,
 ) -> Exchange<J, C> {
-    let is_fresh = |completion: &Completion<J, C>| {
-        completion.tries == 0 && !completion.maybe_applied && !completion.job.is_lost()
-    };
-    if !group.iter().all(is_fresh) {
-        return Exchange::Nothing;
-    }
     let claim = Sent::now();
     // The user's code that binds updates and reads rows may panic. Then the
     // connection, whose transaction may be open, does not go back to the pool.

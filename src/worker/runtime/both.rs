@@ -27,10 +27,16 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
         mark_completing(&group);
         drop(scheduler);
         let begun = Instant::now();
-        let (past, next_ready) = {
+        let (past, next_ready, is_full) = {
             let paused = self.paused();
-            (paused.all_now(begun), paused.next_ready(begun))
+            let is_full = paused.full_until(begun).is_some();
+            (paused.all_now(begun), paused.next_ready(begun), is_full)
         };
+        if is_full || !group.iter().all(Completion::is_fresh) {
+            // Each of these needs a look of its own. Others go on as before.
+            drop(self.write(group));
+            return self.claim::<S>(false);
+        }
         let mut search = Search {
             past,
             since: None,
