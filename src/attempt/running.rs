@@ -21,7 +21,7 @@ use crate::db::connection::TrackerConnection;
 use crate::db::pool::AnyPool;
 use crate::db::retry;
 use crate::error::{BoxError, Error, Result};
-use crate::observer::{Source, Transition};
+use crate::observer::{Observer, Source, Transition};
 use crate::panics::{Discarded, discard};
 use crate::sql::dialect::LockWait;
 use crate::sql::results::Claimed;
@@ -109,6 +109,18 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
             step,
             span,
         }
+    }
+
+    /// The attempt begins with the claim: logs and tells that.
+    pub(crate) fn started(&mut self) {
+        self.started_for(None, self.claimed_at);
+    }
+
+    /// The attempt begins now, in a worker with an observer of its own.
+    pub(crate) fn started_for(&mut self, own: Option<&dyn Observer>, now: Instant) {
+        self.started_at = Some(now);
+        self.span.in_scope(|| tracing::info!("started"));
+        self.tell(own, Transition::Started, None);
     }
 
     /// Runs the business logic and records the outcome.

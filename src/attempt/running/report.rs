@@ -1,4 +1,4 @@
-//! What is told of an attempt: to the log, to observers, and to workers that wait.
+//! What is told of an attempt: to observers, and to workers that wait.
 
 use std::time::{Duration, Instant};
 
@@ -14,18 +14,6 @@ use crate::wake;
 const RETRY_LOOK: Duration = Duration::from_secs(1);
 
 impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
-    /// The attempt begins with the claim: logs and tells that.
-    pub(crate) fn started(&mut self) {
-        self.started_for(None, self.claimed_at);
-    }
-
-    /// The attempt begins now, in a worker with an observer of its own.
-    pub(crate) fn started_for(&mut self, own: Option<&dyn Observer>, now: Instant) {
-        self.started_at = Some(now);
-        self.span.in_scope(|| tracing::info!("started"));
-        self.tell(own, Transition::Started, None);
-    }
-
     /// The business logic has ended; what follows does not count as its time.
     pub(crate) fn work_ended(&mut self) {
         if self.source.may_be_heard() {
