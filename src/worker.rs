@@ -80,6 +80,7 @@ where
                 until_empty: false,
                 // Known when the worker begins: its database has to tell.
                 writers: usize::MAX,
+                commits_both: false,
             },
             observer: None,
             handle: WorkerHandle::default(),
@@ -281,6 +282,7 @@ where
         let _entered = span.enter();
         let facts = retry::facts(&*self.pool)?;
         self.settings.writers = facts.writers;
+        self.settings.commits_both = !facts.reads_old_rows;
         let runtime = Arc::new(Runtime::new(
             self.pool,
             step,

@@ -65,7 +65,7 @@ pub(super) fn exchange<S: 'static, J: JobStore<C>, C: TrackerConnection>(
 }
 
 /// Of each outcome whether it was written, and the jobs that are claimed. On
-/// PostgreSQL it is one statement, where the outcomes allow it; everywhere else one
+/// PostgreSQL it is one statement, where the outcomes allow it; otherwise one
 /// transaction.
 fn write_and_claim<J: JobStore<C>, C: TrackerConnection>(
     conn: &mut C,

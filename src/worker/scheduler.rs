@@ -49,6 +49,9 @@ pub(super) struct Settings {
     pub until_empty: bool,
     /// Writes that the database executes at a time.
     pub writers: usize,
+    /// Whether outcomes may be written and jobs claimed with one commit. Not where a
+    /// transaction reads old rows: it would claim from those, or lock what it reads.
+    pub commits_both: bool,
 }
 
 /// The kind of thread that asks for a task.
@@ -468,7 +471,7 @@ impl<Job, Completion> Scheduler<Job, Completion> {
 
     /// An outcome must not wait for a claim that finds nothing.
     fn may_claim_with_flush(&self, now: Instant) -> bool {
-        !self.sparse && now >= self.apart_until && self.may_claim(now)
+        self.settings.commits_both && !self.sparse && now >= self.apart_until && self.may_claim(now)
     }
 }
 

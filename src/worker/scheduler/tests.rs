@@ -20,6 +20,7 @@ fn settings() -> Settings {
         finish_within: 10 * MS,
         until_empty: false,
         writers: usize::MAX,
+        commits_both: true,
     }
 }
 

@@ -18,7 +18,7 @@ pub const CLAIM_TEN: &[&str] = &["SELECT", "BEGIN", "SELECT", "UPDATE", "COMMIT"
 pub const NONE_LEFT: &[&str] = &["SELECT"];
 /// The end of a worker's job with the next claim, and with a claim that finds nothing.
 pub const END_AND_CLAIM: &[&str] = &["UPDATE", "SELECT", "UPDATE", "SELECT"];
-pub const END_AND_NO_CLAIM: &[&str] = &["UPDATE", "SELECT"];
+pub const END_AND_NO_CLAIM: &[&str] = &["UPDATE"];
 pub const ROWS_AN_INSERT: usize = 500;
 /// A transaction that inserts a row, and its job's success.
 pub const TRANSACTION: &[&str] = &[
