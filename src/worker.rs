@@ -282,7 +282,7 @@ where
         let _entered = span.enter();
         let facts = retry::facts(&*self.pool)?;
         self.settings.writers = facts.writers;
-        self.settings.commits_both = !facts.reads_old_rows;
+        self.settings.commits_both = facts.writers == 1;
         let runtime = Arc::new(Runtime::new(
             self.pool,
             step,

@@ -49,8 +49,9 @@ pub(super) struct Settings {
     pub until_empty: bool,
     /// Writes that the database executes at a time.
     pub writers: usize,
-    /// Whether outcomes may be written and jobs claimed with one commit. Not where a
-    /// transaction reads old rows: it would claim from those, or lock what it reads.
+    /// Whether outcomes may be written and jobs claimed with one commit: on SQLite.
+    /// On PostgreSQL one statement for both was slower than two, and on MySQL a claim in
+    /// a transaction reads old rows, or locks what it reads.
     pub commits_both: bool,
 }
 
