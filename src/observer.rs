@@ -129,7 +129,9 @@ impl Debug for Event<'_> {
 /// progress bar, a test.
 ///
 /// It is called after the transition is recorded in the database, on the thread that
-/// has made it. That thread waits until it returns, and no other thread does. A
+/// has made it. That thread waits until it returns, and no other thread does. The events
+/// of one attempt come in order. Those of two attempts may not: once an outcome is
+/// recorded, another thread may begin the next attempt, and tell of it first. A
 /// transition that may have been recorded, where the database does not tell, is
 /// [`Lost`](Transition::Lost) if it ended an attempt, and is not told otherwise.
 ///
