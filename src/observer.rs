@@ -263,6 +263,16 @@ impl Source {
         }
     }
 
+    /// The table of the rows.
+    pub fn table(&self) -> &'static TableInfo {
+        (self.table)()
+    }
+
+    /// The name of the step's type, with its path.
+    pub fn type_name(&self) -> &'static str {
+        self.type_name
+    }
+
     /// Whether anybody in the process listens to any step.
     #[expect(clippy::unused_self, reason = "only who reports asks")]
     pub fn may_be_heard(&self) -> bool {
@@ -301,7 +311,7 @@ impl Source {
     /// An event of this step, to be completed by the caller.
     pub fn event<'a>(&self, transition: Transition) -> Event<'a> {
         Event {
-            table: (self.table)(),
+            table: self.table(),
             step: short_name(self.type_name),
             key: None,
             transition,

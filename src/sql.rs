@@ -7,7 +7,7 @@
 
 pub mod backend;
 pub mod call;
-mod calls;
+pub mod calls;
 pub mod clock;
 pub mod columns;
 pub mod described;

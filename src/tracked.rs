@@ -26,6 +26,7 @@ use crate::rows::reset;
 use crate::sql::filter::Condition;
 use crate::sql::results::{Obstacle, Order, Search};
 use crate::sql::store::JobStore;
+use crate::sql::table_rows::RowName;
 use crate::sql::table_rows::Typed;
 use crate::sql::tracked_table::{JobName, ShowsStatus, Tracked};
 use crate::worker::Worker;
@@ -771,22 +772,30 @@ where
         return Ok(Vec::new());
     }
     let mut next = claim::next::<S, S::Job, _>(pool, n, step, search, None)?;
-    let mut first = None;
-    for (key, obstacle) in next.passed_over {
-        if matches!(obstacle, Obstacle::Held) {
-            continue;
-        }
-        let error = obstacle.into_error(JobName::<S::Job>(&key).to_string());
-        tracing::error!(%error, "passed over");
-        first.get_or_insert(error);
-    }
-    match first {
+    match passed_over(S::Job::table_name(), next.passed_over) {
         Some(error) if next.jobs.is_empty() => Err(error),
         _ => {
-            next.jobs.iter_mut().for_each(RunningJob::started);
+            for job in &mut next.jobs {
+                job.attempt.started();
+            }
             Ok(next.jobs)
         }
     }
+}
+
+/// Logs why rows were passed over, but for those that another transaction holds.
+/// Returns the first error.
+fn passed_over<K: Debug>(table: &str, rows: Vec<(K, Obstacle)>) -> Option<Error> {
+    let mut first = None;
+    for (key, obstacle) in rows {
+        if matches!(obstacle, Obstacle::Held) {
+            continue;
+        }
+        let error = obstacle.into_error(RowName::new(table, &key).to_string());
+        tracing::error!(%error, "passed over");
+        first.get_or_insert(error);
+    }
+    first
 }
 
 /// Runs the job that was claimed, if one was.

@@ -17,7 +17,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use crate::attempt::running::{AttemptError, RunningJob};
+use crate::attempt::outcome::AttemptError;
+use crate::attempt::running::RunningJob;
 use crate::attempt::step::{JobStep, updates_are_checked};
 use crate::attempt::transaction::TransactionResult;
 use crate::db::connection::TrackerConnection;
@@ -349,19 +350,19 @@ where
 {
     // If the transaction locks the row, a renewal would wait for it. Nobody can
     // expire the lock meanwhile.
-    job.lease.set_completing(takes_row);
+    job.attempt.lease.set_completing(takes_row);
     let result = job.transact(takes_row, work);
     if is_still_held(&result) {
-        job.lease.set_completing(false);
+        job.attempt.lease.set_completing(false);
     }
     let outcome = match result {
         TransactionResult::Committed(()) => return RunResult::Done(job),
         TransactionResult::LockLost => {
-            job.lock_lost();
+            job.attempt.lock_lost();
             return RunResult::Done(job);
         }
         TransactionResult::Failed(attempt_error) => {
-            let outcome = job.outcome_of(&attempt_error);
+            let outcome = job.attempt.outcome_of(&attempt_error).into();
             attempt_error.discard();
             outcome
         }
@@ -376,7 +377,7 @@ where
             ..
         } => {
             AttemptError::Error(source).discard();
-            let release = job.release();
+            let release = job.attempt.release().into();
             if is_released {
                 job.note_written(&release);
                 return RunResult::Done(job);

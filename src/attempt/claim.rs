@@ -21,8 +21,8 @@ use crate::sql::dialect::LockWait;
 use crate::sql::filter::Filter;
 use crate::sql::results::{Claimed, Obstacle};
 use crate::sql::store::JobStore;
-use crate::sql::table_rows::Typed;
-use crate::sql::tracked_table::{JobName, Tracked};
+use crate::sql::table_rows::{RowName, Typed};
+use crate::sql::tracked_table::Tracked;
 use status_protocol::panics::caught;
 use status_protocol::{FailureOutcome, Refusal, Start, Step};
 
@@ -49,7 +49,7 @@ pub(crate) fn by_key<S: 'static, J: JobStore<C>, C: TrackerConnection>(
     key: &J::Key,
     step: Step<J::Status>,
 ) -> Result<RunningJob<J, C>> {
-    let name = JobName::<J>(key);
+    let name = RowName::new(J::table_name(), key);
     // A claim whose answer was lost may be applied at any time, even after the job
     // was expired. So each try has its own token: with the same one, a late claim
     // would give the lock back to an attempt that has lost it.
@@ -83,8 +83,7 @@ pub(crate) fn by_key<S: 'static, J: JobStore<C>, C: TrackerConnection>(
             let Some(row) = J::row_state(conn, key)? else {
                 return Ok(Decision::NotFound);
             };
-            let is_own = |token: &&Arc<str>| row.lock.as_deref() == Some(&***token);
-            if let Some(token) = earlier.iter().chain([&token]).find(is_own) {
+            if let Some(token) = own_token(&earlier, &token, row.lock.as_deref()) {
                 // An earlier try was applied, and its answer was lost.
                 return Ok(match J::claimed_row(conn, key, token)? {
                     Some(claimed) => Decision::Claimed(token.clone(), claimed),
@@ -119,7 +118,7 @@ pub(crate) fn by_key<S: 'static, J: JobStore<C>, C: TrackerConnection>(
         match decision {
             Decision::Claimed(token, claimed) => {
                 let mut job = RunningJob::hold::<S>(pool.clone(), step, token, claimed, asked_at);
-                job.started();
+                job.attempt.started();
                 return Ok(job);
             }
             // The row changed between the two statements. Each time, another
@@ -133,16 +132,39 @@ pub(crate) fn by_key<S: 'static, J: JobStore<C>, C: TrackerConnection>(
             Decision::NotFound => return Err(name.not_found()),
             Decision::Refused(refusal) => {
                 let error = Error::refused(refusal, name.to_string());
-                tracing::debug!(job = %name, %error, "refused");
+                log_refused(&name, &error);
                 return Err(error);
             }
-            Decision::Not(obstacle) => {
-                let error = obstacle.into_error(name.to_string());
-                tracing::warn!(job = %name, %error, "refused");
-                return Err(error);
-            }
+            Decision::Not(obstacle) => return Err(cannot(obstacle, &name)),
         }
     }
+}
+
+/// The one of the tokens of this call that the row has.
+fn own_token<'a>(
+    earlier: &'a [Arc<str>],
+    last: &'a Arc<str>,
+    lock: Option<&str>,
+) -> Option<&'a Arc<str>> {
+    let lock = lock?;
+    let mut tokens = earlier.iter().chain([last]);
+    tokens.find(|token| ***token == *lock)
+}
+
+// Logs stand apart from what is generic over the table: they are long when compiled.
+
+fn log_refused(name: &RowName<'_>, error: &Error) {
+    tracing::debug!(job = %name, %error, "refused");
+}
+
+fn cannot(obstacle: Obstacle, name: &RowName<'_>) -> Error {
+    let error = obstacle.into_error(name.to_string());
+    tracing::warn!(job = %name, %error, "refused");
+    error
+}
+
+fn log_not_released(name: &RowName<'_>, error: &diesel::result::Error) {
+    tracing::debug!(job = %name, %error, "not released");
 }
 
 /// Claims one row. If the claim may have been applied and the row cannot be read,
@@ -163,7 +185,7 @@ fn claim_or_release<C: TrackerConnection, J: JobStore<C>>(
         && let Err(error) = release_unread::<C, J>(conn, key, token, step)
     {
         // The first error is the one to report. The lock will expire.
-        tracing::debug!(job = %JobName::<J>(key), %error, "not released");
+        log_not_released(&RowName::new(J::table_name(), key), &error);
     }
     claimed
 }

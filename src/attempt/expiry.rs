@@ -14,7 +14,7 @@ use crate::rows::apart::{self, Mode, all_or_each};
 use crate::sql::dialect::LockWait;
 use crate::sql::results::{DeadAttempt, Obstacle};
 use crate::sql::statements;
-use crate::sql::table_rows::{self, RowStore, TableRows};
+use crate::sql::table_rows::{self, RowName, RowStore, TableRows};
 use status_protocol::Failure;
 use status_protocol::{FailedAttempt, FailureOutcome, Step};
 
@@ -323,10 +323,18 @@ pub(crate) fn log<T: TableRows>(
     outcome: &FailureOutcome<T::Status>,
     step: &Step<T::Status>,
 ) {
-    let job = table.job(key);
-    if outcome.status == step.ignored {
-        tracing::error!(%job, retry = outcome.retry, "lock expired, ignored");
+    log_expired(
+        &table.job(key),
+        outcome.retry,
+        outcome.status == step.ignored,
+    );
+}
+
+// Apart from what is generic over the table: logs are long when compiled.
+fn log_expired(job: &RowName<'_>, retry: i32, is_ignored: bool) {
+    if is_ignored {
+        tracing::error!(%job, retry, "lock expired, ignored");
     } else {
-        tracing::warn!(%job, retry = outcome.retry, "lock expired, failed");
+        tracing::warn!(%job, retry, "lock expired, failed");
     }
 }

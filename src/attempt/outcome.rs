@@ -1,12 +1,14 @@
 //! The outcome of an attempt, and how it is written once and only once.
 
+use std::any::Any;
 use std::time::Duration;
 
 use crate::attempt::lease::Lease;
 use crate::db::connection::TrackerConnection;
 use crate::db::retry::Fault;
+use crate::error::BoxError;
 use crate::observer::Transition;
-use crate::panics::Discarded;
+use crate::panics::{Discarded, discard};
 use crate::sql::dialect::LockWait;
 use crate::sql::store::JobStore;
 use crate::sql::tracked_table::Tracked;
@@ -14,10 +16,28 @@ use status_protocol::{FailedAttempt, Failure, LostAnswer, Step};
 
 /// What an attempt leaves in the row.
 pub(crate) enum Outcome<J: Tracked> {
+    /// With the updates that are written beside it.
     Success(Discarded<J::Updates>),
-    Failure(FailedAttempt<J::Status>),
+    Unsuccessful(Unsuccessful<J::Status>),
+}
+
+/// What an attempt leaves in the row that did not succeed.
+pub(crate) enum Unsuccessful<S> {
+    Failure(FailedAttempt<S>),
     /// Ready again with this status; no attempt is counted.
-    Release(J::Status),
+    Release(S),
+}
+
+/// Why the business logic did not succeed.
+pub(crate) enum AttemptError {
+    Error(BoxError),
+    Panic(Box<dyn Any + Send>),
+}
+
+impl AttemptError {
+    pub(crate) fn discard(self) {
+        discard("the drop of an error or of a panic's payload", self);
+    }
 }
 
 /// What came of a write that needs the lock.
@@ -28,11 +48,10 @@ pub(crate) enum WriteResult {
     LockLost,
 }
 
-impl<J: Tracked> Outcome<J> {
+impl<S: Copy + PartialEq> Unsuccessful<S> {
     /// What has become of the job once this is written.
-    pub fn transition(&self, step: &Step<J::Status>) -> Transition {
+    pub fn transition(&self, step: &Step<S>) -> Transition {
         match self {
-            Self::Success(_) => Transition::Succeeded,
             Self::Failure(failed) if failed.outcome.status == step.ignored => Transition::Ignored {
                 retry: failed.outcome.retry,
             },
@@ -47,29 +66,51 @@ impl<J: Tracked> Outcome<J> {
     pub fn failure(&self) -> Option<&Failure> {
         match self {
             Self::Failure(failed) => Some(&failed.failure),
-            Self::Success(_) | Self::Release(_) => None,
+            Self::Release(_) => None,
         }
-    }
-
-    /// What failed, for logs.
-    pub fn failure_summary(&self) -> String {
-        self.failure().map(Failure::summary).unwrap_or_default()
     }
 
     /// How long the job is to wait before it is ready again.
     pub fn delay(&self) -> Option<Duration> {
         match self {
             Self::Failure(failed) => failed.outcome.delay,
-            Self::Success(_) | Self::Release(_) => None,
+            Self::Release(_) => None,
         }
     }
 
-    fn status(&self, step: &Step<J::Status>) -> J::Status {
+    fn status(&self) -> S {
         match self {
-            Self::Success(_) => step.succeeded,
             Self::Failure(failed) => failed.outcome.status,
             Self::Release(status) => *status,
         }
+    }
+}
+
+impl<J: Tracked> From<Unsuccessful<J::Status>> for Outcome<J> {
+    fn from(unsuccessful: Unsuccessful<J::Status>) -> Self {
+        Self::Unsuccessful(unsuccessful)
+    }
+}
+
+impl<J: Tracked> Outcome<J> {
+    /// What has become of the job once this is written.
+    pub fn transition(&self, step: &Step<J::Status>) -> Transition {
+        match self.unsuccessful() {
+            None => Transition::Succeeded,
+            Some(unsuccessful) => unsuccessful.transition(step),
+        }
+    }
+
+    pub fn unsuccessful(&self) -> Option<&Unsuccessful<J::Status>> {
+        match self {
+            Self::Success(_) => None,
+            Self::Unsuccessful(unsuccessful) => Some(unsuccessful),
+        }
+    }
+
+    /// What failed, redacted.
+    pub fn failure(&self) -> Option<&Failure> {
+        self.unsuccessful().and_then(Unsuccessful::failure)
     }
 
     /// Writes it if the attempt still holds the lock. Returns the number of rows:
@@ -87,7 +128,7 @@ impl<J: Tracked> Outcome<J> {
         let (key, token) = (&lease.key, &*lease.token);
         match self {
             Self::Success(updates) => J::succeed_row(conn, key, token, updates, step, wait),
-            Self::Failure(failed) => J::fail_row(
+            Self::Unsuccessful(Unsuccessful::Failure(failed)) => J::fail_row(
                 conn,
                 key,
                 token,
@@ -95,7 +136,7 @@ impl<J: Tracked> Outcome<J> {
                 failed.errors.clone(),
                 wait,
             ),
-            Self::Release(status) => {
+            Self::Unsuccessful(Unsuccessful::Release(status)) => {
                 J::release_rows(conn, std::slice::from_ref(key), token, *status, wait)
             }
         }
@@ -114,7 +155,9 @@ impl<J: Tracked> Outcome<J> {
     where
         J: JobStore<C>,
     {
-        let status = self.status(step);
+        let status = self
+            .unsuccessful()
+            .map_or(step.succeeded, Unsuccessful::status);
         if maybe_applied && let Some(result) = earlier_write::<J, C>(conn, lease, step, status)? {
             return Ok(result);
         }

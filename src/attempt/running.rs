@@ -1,6 +1,6 @@
 //! One attempt: the guard that `start` returns.
 
-mod report;
+pub(crate) mod state;
 
 use std::any::Any;
 use std::borrow::Borrow;
@@ -11,26 +11,23 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, TimeDelta, Utc};
-use serde_json::Value;
-use tracing::Span;
+use chrono::{DateTime, Utc};
 
 use crate::attempt::lease::Lease;
-use crate::attempt::outcome::{Outcome, WriteResult};
+use crate::attempt::outcome::{AttemptError, Outcome, WriteResult};
+use crate::attempt::running::state::Attempt;
 use crate::db::connection::TrackerConnection;
 use crate::db::pool::AnyPool;
 use crate::db::retry;
 use crate::error::{BoxError, Error, Result};
-use crate::observer::{Observer, Source, Transition};
+use crate::observer::{Source, Transition};
 use crate::panics::{Discarded, discard};
 use crate::sql::dialect::LockWait;
 use crate::sql::results::Claimed;
 use crate::sql::store::JobStore;
-use crate::sql::tracked_table::JobName;
 use status_protocol::Failure;
 use status_protocol::Step;
 use status_protocol::panics::caught;
-use status_protocol::{RetryDirective, directive_of};
 
 /// How long a guard that is dropped unfinished waits for a connection. Later the
 /// lock expires, which has the same effect.
@@ -47,34 +44,8 @@ pub struct RunningJob<J: JobStore<C>, C: TrackerConnection> {
     /// What [`succeed`](Self::succeed) writes together with the success mark.
     pub updates: J::Updates,
     pub(crate) pool: AnyPool<C>,
-    pub(crate) step: Step<J::Status>,
-    pub(crate) lease: Arc<Lease<J::Key>>,
+    pub(crate) attempt: Attempt<J::Key, J::Status>,
     job: Discarded<J>,
-    retry: i32,
-    errors: Value,
-    lock_at: Option<DateTime<Utc>>,
-    claimed_at: Instant,
-    /// The step, for observers.
-    source: Source,
-    /// When the business logic began.
-    started_at: Option<Instant>,
-    /// How long it took, once it has ended.
-    took: Option<Duration>,
-    /// What became of the job; `None` while the attempt runs.
-    pub(crate) ended: Option<Transition>,
-    pub(crate) span: Span,
-}
-
-/// Why the business logic did not succeed.
-pub(crate) enum AttemptError {
-    Error(BoxError),
-    Panic(Box<dyn Any + Send>),
-}
-
-impl AttemptError {
-    pub(crate) fn discard(self) {
-        discard("the drop of an error or of a panic's payload", self);
-    }
 }
 
 impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
@@ -86,41 +57,21 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         claimed: Claimed<J>,
         asked_at: Instant,
     ) -> Self {
-        let span = tracing::info_span!(
-            "attempt",
-            table = J::table_name(),
-            key = ?claimed.key,
-            step = std::any::type_name::<S>().rsplit("::").next(),
-            attempt = claimed.retry.saturating_add(1),
-        );
+        let Claimed {
+            key,
+            job,
+            lock_at,
+            retry,
+            errors,
+        } = claimed;
+        let lease = Lease::new(key, token, lock_at, asked_at);
+        let source = Source::of::<S>(J::info);
         Self {
             updates: J::Updates::default(),
-            lease: Arc::new(Lease::new(claimed.key, token, claimed.lock_at, asked_at)),
-            job: Discarded::new(claimed.job),
-            retry: claimed.retry,
-            errors: claimed.errors,
-            lock_at: claimed.lock_at,
-            claimed_at: Instant::now(),
-            source: Source::of::<S>(J::info),
-            started_at: None,
-            took: None,
-            ended: None,
             pool,
-            step,
-            span,
+            attempt: Attempt::new(step, lease, retry, errors, source),
+            job: Discarded::new(job),
         }
-    }
-
-    /// The attempt begins with the claim: logs and tells that.
-    pub(crate) fn started(&mut self) {
-        self.started_for(None, self.claimed_at);
-    }
-
-    /// The attempt begins now, in a worker with an observer of its own.
-    pub(crate) fn started_for(&mut self, own: Option<&dyn Observer>, now: Instant) {
-        self.started_at = Some(now);
-        self.span.in_scope(|| tracing::info!("started"));
-        self.tell(own, Transition::Started, None);
     }
 
     /// Runs the business logic and records the outcome.
@@ -141,15 +92,17 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         work: impl FnOnce(&Self, &mut J::Updates) -> Result<T, BoxError>,
     ) -> (Outcome<J>, Result<T, AttemptError>) {
         let mut updates = Discarded::new(std::mem::take(&mut self.updates));
-        let done = self
-            .span
-            .in_scope(|| catch_unwind(AssertUnwindSafe(|| work(self, &mut updates))));
+        let done = {
+            let _entered = self.attempt.span.enter();
+            catch_unwind(AssertUnwindSafe(|| work(self, &mut updates)))
+        };
         let attempt_error = match done {
             Ok(Ok(value)) => return (Outcome::Success(updates), Ok(value)),
             Ok(Err(error)) => AttemptError::Error(error),
             Err(panic) => AttemptError::Panic(panic),
         };
-        (self.outcome_of(&attempt_error), Err(attempt_error))
+        let outcome = self.attempt.outcome_of(&attempt_error).into();
+        (outcome, Err(attempt_error))
     }
 
     /// Records that the business logic failed, and returns the error for the caller.
@@ -161,8 +114,8 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
     ) -> Error {
         let recorded = self.end(outcome, false);
         if let Err(error) = &recorded {
-            let failure = outcome.failure_summary();
-            self.span.in_scope(|| tracing::error!(failure, %error, "failed, but the failure could not be recorded"));
+            let what = "failed, but the failure could not be recorded";
+            self.attempt.not_recorded(what, outcome.failure(), error);
         }
         match (attempt_error, recorded) {
             (AttemptError::Error(source), Ok(())) => self.failed(source),
@@ -182,8 +135,8 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
     /// The error of the business logic as an error for the caller, once the outcome
     /// is recorded.
     pub(crate) fn failed(&self, source: BoxError) -> Error {
-        let job = self.name();
-        if self.ended == Some(Transition::Released) {
+        let job = self.attempt.name();
+        if self.attempt.ended == Some(Transition::Released) {
             Error::Released { job, source }
         } else {
             Error::Failed { job, source }
@@ -192,14 +145,14 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
 
     /// The attempt's fencing token, as the row's lock column holds it.
     pub fn token(&self) -> &str {
-        &self.lease.token
+        &self.attempt.lease.token
     }
 
     /// Whether the lock is known to be lost, because a call of this guard, or the
     /// [`Worker`](crate::Worker) that renews it, has found that. This does not ask
     /// the database; [`renew`](Self::renew) does.
     pub fn is_lost(&self) -> bool {
-        self.lease.is_lost()
+        self.attempt.lease.is_lost()
     }
 
     /// Renews the lock for another `LOCK_EXPIRE` from now.
@@ -210,9 +163,10 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
     /// worker may have the job. [`Error::Database`] and [`Error::Pool`] leave the
     /// lock as it was.
     pub fn renew(&self) -> Result<()> {
-        let key = std::slice::from_ref(&self.lease.key);
+        let lease = &self.attempt.lease;
+        let key = std::slice::from_ref(&lease.key);
         self.renew_by(|conn| {
-            let mut renewed = J::renew_rows(conn, key, &[&*self.lease.token], LockWait::Briefly)?;
+            let mut renewed = J::renew_rows(conn, key, &[&*lease.token], LockWait::Briefly)?;
             Ok(renewed.pop().map(|row| row.lock_at))
         })
     }
@@ -224,10 +178,9 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
     ///
     /// As [`renew`](Self::renew); the updates are written or not, never in part.
     pub fn save(&self, updates: impl Borrow<J::Updates>) -> Result<()> {
-        self.renew_by(|conn| {
-            J::save_row(conn, &self.lease.key, &self.lease.token, updates.borrow())
-        })?;
-        self.tell(None, Transition::Saved, None);
+        let lease = &self.attempt.lease;
+        self.renew_by(|conn| J::save_row(conn, &lease.key, &lease.token, updates.borrow()))?;
+        self.attempt.tell(None, Transition::Saved, None);
         Ok(())
     }
 
@@ -254,13 +207,9 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
     /// As [`succeed`](Self::succeed).
     pub fn fail(mut self, error: impl Into<BoxError>) -> Result<()> {
         let attempt_error = AttemptError::Error(error.into());
-        let outcome = self.outcome_of(&attempt_error);
+        let outcome = self.attempt.outcome_of(&attempt_error);
         attempt_error.discard();
-        self.end(&outcome, false)
-    }
-
-    pub(crate) fn name(&self) -> String {
-        JobName::<J>(&self.lease.key).to_string()
+        self.end(&outcome.into(), false)
     }
 
     /// What the claim read.
@@ -268,63 +217,19 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         &self.job
     }
 
-    /// The outcome that releases the job, with no attempt counted.
-    pub(crate) fn release(&self) -> Outcome<J> {
-        Outcome::Release(self.released_status())
-    }
-
-    pub(crate) fn released_status(&self) -> J::Status {
-        self.step.released(self.retry)
-    }
-
-    pub(crate) fn outcome_of(&self, attempt_error: &AttemptError) -> Outcome<J> {
-        let _entered = self.span.enter();
-        let error = match attempt_error {
-            AttemptError::Error(error) => &**error,
-            AttemptError::Panic(panic) => {
-                return self.failure(Failure::of_panic(&**panic), None);
-            }
-        };
-        let directive = directive_of(error);
-        if directive == Some(RetryDirective::Release) {
-            return self.release();
-        }
-        if matches!(directive, Some(RetryDirective::After(_))) && !self.step.has_run_at {
-            tracing::warn!(
-                "`Retry::after` needs a `run_at` column; the job is ready again at once"
-            );
-        }
-        self.failure(Failure::of(error), directive)
-    }
-
-    /// A failure of the business logic.
-    fn failure(&self, failure: Failure, directive: Option<RetryDirective>) -> Outcome<J> {
-        self.failed_attempt(self.step.redacted(failure), directive)
-    }
-
-    /// A failed attempt. The time that is recorded is the database's time of the
-    /// claim and what has passed here since, so that it does not depend on the
-    /// clock of this machine.
-    fn failed_attempt(&self, failure: Failure, directive: Option<RetryDirective>) -> Outcome<J> {
-        let passed = TimeDelta::from_std(self.claimed_at.elapsed()).unwrap_or_default();
-        let claimed_at = self.lock_at.unwrap_or_default();
-        let at = claimed_at.checked_add_signed(passed).unwrap_or(claimed_at);
-        let errors = self.errors.clone();
-        Outcome::Failure(self.step.fail(failure, directive, self.retry, errors, at))
-    }
-
     /// Ends the attempt, and tells the observers. `maybe_applied`: an earlier try may
     /// have been applied.
     pub(crate) fn end(&mut self, outcome: &Outcome<J>, maybe_applied: bool) -> Result<()> {
-        self.work_ended();
+        self.attempt.work_ended();
         match self.write(outcome, maybe_applied) {
             Ok(result) => {
-                self.is_over(Some(outcome));
+                self.attempt.is_over(outcome.unsuccessful());
                 result
             }
             Err(panic) => {
                 let failure = self.record_panic(outcome, &*panic);
-                self.is_over(failure.as_ref());
+                self.attempt
+                    .is_over(failure.as_ref().and_then(Outcome::unsuccessful));
                 resume_unwind(panic)
             }
         }
@@ -338,16 +243,14 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         maybe_applied: bool,
     ) -> thread::Result<Result<()>> {
         // Set first, so that `Drop` does not write again.
-        self.ended = Some(Transition::Lost);
+        self.attempt.ended = Some(Transition::Lost);
+        let attempt = &self.attempt;
         let write = || {
-            retry::run(
-                &*self.pool,
-                &JobName::<J>(&self.lease.key),
-                |conn, again| {
-                    let wait = LockWait::Briefly;
-                    outcome.write_once(conn, &self.lease, &self.step, maybe_applied || again, wait)
-                },
-            )
+            retry::run(&*self.pool, &attempt.row(), |conn, again| {
+                let maybe_applied = maybe_applied || again;
+                let wait = LockWait::Briefly;
+                outcome.write_once(conn, &attempt.lease, &attempt.step, maybe_applied, wait)
+            })
         };
         let written = catch_unwind(AssertUnwindSafe(write))?;
         Ok(match written {
@@ -355,7 +258,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
                 self.note_written(outcome);
                 Ok(())
             }
-            Ok(WriteResult::LockLost) => Err(self.lock_lost()),
+            Ok(WriteResult::LockLost) => Err(self.attempt.lock_lost()),
             Err(error) => Err(error),
         })
     }
@@ -370,13 +273,13 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         if !matches!(outcome, Outcome::Success(_)) {
             return None;
         }
-        let failure = Failure::of_panic(panic);
-        let failure = self.span.in_scope(|| self.failure(failure, None));
+        let failure = self.attempt.panicked(panic).into();
         match self.write(&failure, true) {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => self
-                .span
-                .in_scope(|| tracing::error!(%error, "panicked, but that could not be recorded")),
+            Ok(Err(error)) => {
+                let what = "panicked, but that could not be recorded";
+                self.attempt.not_recorded(what, None, &error);
+            }
             Err(second) => resume_unwind(second),
         }
         Some(failure)
@@ -384,15 +287,8 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
 
     /// Notes and logs that the outcome is written.
     pub(crate) fn note_written(&mut self, outcome: &Outcome<J>) {
-        let transition = outcome.transition(&self.step);
-        self.ended = Some(transition);
-        let why = outcome.failure_summary();
-        self.span.in_scope(|| match transition {
-            Transition::Succeeded => tracing::info!("succeeded"),
-            Transition::Ignored { retry } => tracing::error!(error = why, retry, "ignored"),
-            Transition::Failed { retry } => tracing::warn!(error = why, retry, "failed"),
-            _ => tracing::info!("released"),
-        });
+        let transition = outcome.transition(&self.attempt.step);
+        self.attempt.note_written(transition, outcome.failure());
     }
 
     /// Renews the lock by `write`, and remembers the new time.
@@ -401,25 +297,18 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         mut write: impl FnMut(&mut C) -> diesel::QueryResult<Option<Option<DateTime<Utc>>>>,
     ) -> Result<()> {
         let mut asked_at = Instant::now();
-        let renewed = retry::run(&*self.pool, &JobName::<J>(&self.lease.key), |conn, _| {
+        let renewed = retry::run(&*self.pool, &self.attempt.row(), |conn, _| {
             asked_at = Instant::now();
             Ok(write(conn)?)
         });
         match renewed {
             Ok(Some(lock_at)) => {
-                self.lease.set_renewed(lock_at, asked_at);
-                self.span.in_scope(|| tracing::debug!("lock renewed"));
+                self.attempt.renewed(lock_at, asked_at);
                 Ok(())
             }
-            Ok(None) => Err(self.lock_lost()),
+            Ok(None) => Err(self.attempt.lock_lost()),
             Err(error) => Err(error),
         }
-    }
-
-    pub(crate) fn lock_lost(&self) -> Error {
-        self.lease.lose();
-        self.span.in_scope(|| tracing::warn!("lock lost"));
-        Error::LockLost { job: self.name() }
     }
 }
 
@@ -434,7 +323,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Deref for RunningJob<J, C> {
 impl<J: JobStore<C>, C: TrackerConnection> Debug for RunningJob<J, C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RunningJob")
-            .field("job", &self.name())
+            .field("job", &self.attempt.name())
             .field("lost", &self.is_lost())
             .finish_non_exhaustive()
     }
@@ -444,7 +333,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Drop for RunningJob<J, C> {
     fn drop(&mut self) {
         // While the thread unwinds, a panic in here would end the process.
         let _told = caught("recording that a job was dropped", || {
-            if self.ended.is_none() {
+            if self.attempt.ended.is_none() {
                 self.end_unfinished();
             }
         });
@@ -462,20 +351,24 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         } else {
             "the job was dropped unfinished: neither `succeed` nor `fail` was called"
         });
-        self.work_ended();
-        let outcome = self.failed_attempt(failure, None);
-        let recorded = retry::checkout(&*self.pool, DROP_WAIT)
-            .map_err(BoxError::from)
-            .and_then(|mut conn| {
-                Ok(outcome.write(&mut **conn, &self.lease, &self.step, LockWait::Briefly)?)
-            });
+        self.attempt.work_ended();
+        let outcome: Outcome<J> = self.attempt.failed_attempt(failure, None).into();
+        let Attempt { lease, step, .. } = &self.attempt;
+        let recorded = match retry::checkout(&*self.pool, DROP_WAIT) {
+            Ok(mut conn) => outcome
+                .write(&mut **conn, lease, step, LockWait::Briefly)
+                .map_err(BoxError::from),
+            Err(error) => Err(error.into()),
+        };
         match recorded {
-            Ok(0) => self.span.in_scope(|| tracing::warn!("lock lost")),
+            Ok(0) => self.attempt.log_lock_lost(),
             Ok(_) => self.note_written(&outcome),
-            Err(error) => self.span.in_scope(|| {
-                tracing::error!(%error, "dropped unfinished, and that could not be recorded; its lock will expire");
-            }),
+            Err(error) => {
+                let what =
+                    "dropped unfinished, and that could not be recorded; its lock will expire";
+                self.attempt.not_recorded(what, None, &error);
+            }
         }
-        self.is_over(Some(&outcome));
+        self.attempt.is_over(outcome.unsuccessful());
     }
 }

@@ -7,8 +7,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
+use crate::attempt::outcome::AttemptError;
 use crate::attempt::outcome::{Outcome, WriteResult, earlier_write};
-use crate::attempt::running::{AttemptError, RunningJob};
+use crate::attempt::running::RunningJob;
 use crate::db::connection::{MaybeDatabaseError, TrackerConnection, cause_of};
 use crate::db::database_error::Cause;
 use crate::db::retry::{self, Fault, Verdict};
@@ -17,7 +18,6 @@ use crate::observer::Transition;
 use crate::panics::Discarded;
 use crate::sql::dialect::LockWait;
 use crate::sql::store::JobStore;
-use crate::sql::tracked_table::JobName;
 use status_protocol::causes::causes;
 use status_protocol::directive_of;
 
@@ -109,19 +109,19 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         work: impl FnOnce(&mut C, &J, &mut J::Updates) -> Result<T, BoxError>,
     ) -> Result<T> {
         let result = self.transact(false, work);
-        self.work_ended();
+        self.attempt.work_ended();
         match result {
             TransactionResult::Committed(value) => {
-                self.is_over(None);
+                self.attempt.is_over(None);
                 Ok(value)
             }
             TransactionResult::LockLost => {
-                let error = self.lock_lost();
-                self.is_over(None);
+                let error = self.attempt.lock_lost();
+                self.attempt.is_over(None);
                 Err(error)
             }
             TransactionResult::Failed(attempt_error) => {
-                let outcome = self.outcome_of(&attempt_error);
+                let outcome = self.attempt.outcome_of(&attempt_error).into();
                 Err(self.end_with_error(&outcome, attempt_error))
             }
             TransactionResult::RolledBack {
@@ -129,10 +129,10 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
                 is_released,
                 ..
             } => {
-                let release = self.release();
+                let release = self.attempt.release().into();
                 let released = if is_released {
                     self.note_written(&release);
-                    self.is_over(None);
+                    self.attempt.is_over(None);
                     Ok(())
                 } else {
                     self.end(&release, false)
@@ -146,7 +146,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
                 }
             }
             TransactionResult::Unavailable(error) => {
-                self.is_over(None);
+                self.attempt.is_over(None);
                 Err(error)
             }
         }
@@ -185,7 +185,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
             }
             // It did not fail, so `Drop` must not record a failure.
             TransactionResult::Unavailable(_) | TransactionResult::LockLost => {
-                self.ended = Some(Transition::Lost);
+                self.attempt.ended = Some(Transition::Lost);
             }
             TransactionResult::Failed(_) | TransactionResult::RolledBack { .. } => {}
         }
@@ -200,7 +200,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
         let updates = Discarded::new(std::mem::take(&mut self.updates));
         // Taken once a transaction has begun: the work never runs twice.
         let mut work = Some((work, updates));
-        retry::run(&*self.pool, &JobName::<J>(&self.lease.key), |conn, _| {
+        retry::run(&*self.pool, &self.attempt.row(), |conn, _| {
             let takes_row = takes_row || conn.facts().writers == 1;
             let stage = Cell::new(Stage::Beginning);
             // Kept out here: where the rollback fails, Diesel returns that error alone.
@@ -208,7 +208,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
             let (mut cause, mut is_refused) = (None, false);
             let done = conn.both_or_neither(
                 |conn| {
-                    let (key, token) = (&self.lease.key, &self.lease.token);
+                    let (key, token) = (&self.attempt.lease.key, &self.attempt.lease.token);
                     if takes_row && !J::take_row(conn, key, token)? {
                         stage.set(Stage::LockLost);
                         return Err(Stop::LockLost);
@@ -218,7 +218,11 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
                         return Err(Stop::EndedEarly);
                     };
                     let run = || work(conn, self.job(), &mut updates);
-                    match self.span.in_scope(|| catch_unwind(AssertUnwindSafe(run))) {
+                    match self
+                        .attempt
+                        .span
+                        .in_scope(|| catch_unwind(AssertUnwindSafe(run)))
+                    {
                         Ok(Ok(value)) => return Ok((value, updates)),
                         // Judged here: after the rollback the database knows no more of it.
                         Ok(Err(error)) => {
@@ -236,10 +240,11 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
                     }
                     stage.set(Stage::Marking);
                     // From here on a renewal may find that the lock is given up.
-                    self.lease.set_completing(true);
-                    let (key, token) = (&self.lease.key, &self.lease.token);
+                    self.attempt.lease.set_completing(true);
+                    let (key, token) = (&self.attempt.lease.key, &self.attempt.lease.token);
                     let wait = LockWait::Briefly;
-                    let marked = J::succeed_row(conn, key, token, &updates, &self.step, wait);
+                    let marked =
+                        J::succeed_row(conn, key, token, &updates, &self.attempt.step, wait);
                     let marked = marked.inspect_err(|error| is_refused = conn.is_refusal(error));
                     if marked? == 0 {
                         stage.set(Stage::LockLost);
@@ -346,24 +351,27 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
     /// server is still at the commit, it has the row locked, and this waits.
     /// `false`: it was not, and the job is released.
     fn trace_commit(&self) -> Result<bool> {
-        let release = self.release();
-        retry::run(
-            &*self.pool,
-            &JobName::<J>(&self.lease.key),
-            |conn, again| {
-                if release.write(conn, &self.lease, &self.step, LockWait::Briefly)? > 0 {
-                    return Ok(false);
-                }
-                let mut is_written = |status| -> Result<bool, Fault> {
-                    let earlier = earlier_write::<J, C>(conn, &self.lease, &self.step, status)?;
-                    Ok(earlier == Some(WriteResult::Written))
-                };
-                if again && matches!(is_written(self.released_status()), Ok(true)) {
-                    return Ok(false);
-                }
-                is_written(self.step.succeeded)
-            },
-        )
+        let release: Outcome<J> = self.attempt.release().into();
+        retry::run(&*self.pool, &self.attempt.row(), |conn, again| {
+            if release.write(
+                conn,
+                &self.attempt.lease,
+                &self.attempt.step,
+                LockWait::Briefly,
+            )? > 0
+            {
+                return Ok(false);
+            }
+            let mut is_written = |status| -> Result<bool, Fault> {
+                let earlier =
+                    earlier_write::<J, C>(conn, &self.attempt.lease, &self.attempt.step, status)?;
+                Ok(earlier == Some(WriteResult::Written))
+            };
+            if again && matches!(is_written(self.attempt.released_status()), Ok(true)) {
+                return Ok(false);
+            }
+            is_written(self.attempt.step.succeeded)
+        })
     }
 }
 

@@ -232,11 +232,15 @@ impl<'a, J: Tracked> TypedCall<'a, J> {
         let key = J::info().key_columns();
         let has_text = dialect.infers_text && key.iter().any(|column| column.is_text);
         let columns = |keys: &'a [J::Key]| {
-            let keys = if has_text { keys } else { &[] };
-            let columns = |key| {
-                (0..J::info().key_columns().len()).map(move |column| KeyColumn { key, column })
-            };
-            keys.iter().flat_map(columns).collect()
+            let mut columns = Vec::new();
+            if has_text {
+                for each in keys {
+                    for column in 0..key.len() {
+                        columns.push(KeyColumn { key: each, column });
+                    }
+                }
+            }
+            columns
         };
         Self {
             call,

@@ -46,10 +46,16 @@ pub(super) fn next<'a, J: Tracked>(
 
 /// What such a call has claimed, in order.
 pub(super) fn batch<J: Tracked>(records: Vec<Record<J>>) -> Query<Batch<J>> {
-    let records = by_place(records);
+    let (mut places, mut reached) = (Vec::new(), None);
+    for record in &records {
+        places.push(record.plain.place);
+        reached = reached.max(record.plain.since);
+    }
+    let mut claimed = all(records, claimed)?;
+    sort_by_places(&mut claimed, places);
     Ok(Batch {
-        reached: records.iter().filter_map(|record| record.plain.since).max(),
-        claimed: all(records, claimed)?,
+        reached,
+        claimed,
         ..Batch::default()
     })
 }
@@ -86,20 +92,30 @@ pub(super) fn key<J: Tracked>(record: Record<J>) -> Query<J::Key> {
     read(record.key)
 }
 
-/// The records in their order.
-fn by_place<J: Tracked>(records: Vec<Record<J>>) -> Vec<Record<J>> {
-    let places: Vec<_> = records.iter().map(|record| record.plain.place).collect();
-    let mut records: Vec<_> = records.into_iter().map(Some).collect();
-    let order = in_order(&places).into_iter();
-    order.filter_map(|n| records[n].take()).collect()
+/// Sorts rows by their places, of which there is one for each.
+pub(crate) fn sort_by_places<T>(rows: &mut [T], places: Vec<i64>) {
+    for (one, other) in swaps(places) {
+        rows.swap(one, other);
+    }
 }
 
-/// The indices of some numbers, the smallest number first. Apart from the records,
-/// so that sorting is compiled once, and not for each table.
-fn in_order(places: &[i64]) -> Vec<usize> {
+/// Which swaps sort these numbers, the smallest first. Apart from the rows, so that
+/// sorting is compiled once, and not for each table.
+fn swaps(places: Vec<i64>) -> Vec<(usize, usize)> {
     let mut order: Vec<_> = (0..places.len()).collect();
     order.sort_by_key(|n| places[*n]);
-    order
+    let mut swaps = Vec::new();
+    for to in 0..order.len() {
+        // What stood there first may have been moved by an earlier swap.
+        let mut from = order[to];
+        while from < to {
+            from = order[from];
+        }
+        if from != to {
+            swaps.push((to, from));
+        }
+    }
+    swaps
 }
 
 pub(super) fn claimed<J: Tracked>(record: Record<J>) -> Query<Claimed<J>> {
@@ -114,14 +130,50 @@ pub(super) fn claimed<J: Tracked>(record: Record<J>) -> Query<Claimed<J>> {
 
 pub(super) fn all<J: Tracked, T>(
     records: Vec<Record<J>>,
-    made: impl FnMut(Record<J>) -> Query<T>,
+    made: fn(Record<J>) -> Query<T>,
 ) -> Query<Vec<T>> {
-    records.into_iter().map(made).collect()
+    // A loop: an iterator that collects in place is compiled anew for each table, and
+    // that is most of what a table costs to build.
+    let mut all = Vec::with_capacity(records.len());
+    for record in records {
+        all.push(made(record)?);
+    }
+    Ok(all)
 }
 
 pub(super) fn first<J: Tracked, T>(
-    records: Vec<Record<J>>,
-    made: impl FnOnce(Record<J>) -> Query<T>,
+    mut records: Vec<Record<J>>,
+    made: fn(Record<J>) -> Query<T>,
 ) -> Query<Option<T>> {
-    records.into_iter().next().map(made).transpose()
+    records.truncate(1);
+    match records.pop() {
+        Some(record) => made(record).map(Some),
+        None => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_sorted_by_their_places() {
+        let mut orders = vec![vec![]];
+        for n in 0..6 {
+            // Each order of the numbers below `n + 1`.
+            let longer = orders.iter().flat_map(|order: &Vec<i64>| {
+                (0..=order.len()).map(move |at| {
+                    let mut order = order.clone();
+                    order.insert(at, n);
+                    order
+                })
+            });
+            orders = longer.collect();
+            for places in &orders {
+                let mut rows = places.clone();
+                sort_by_places(&mut rows, places.clone());
+                assert!(rows.is_sorted(), "{places:?}");
+            }
+        }
+    }
 }

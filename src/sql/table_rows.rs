@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::call::{Call, Document, Plain, micros};
 use super::dialect::LockWait;
-use super::record;
+use super::record::{self, Record};
 use super::results::DeadAttempt;
 use super::statements::{self, Statement};
 use super::store::JobStore;
@@ -37,8 +37,7 @@ pub(crate) trait TableRows {
     fn info(&self) -> &TableInfo;
     /// A job as messages name it.
     fn job<'a>(&'a self, key: &'a Self::Key) -> RowName<'a> {
-        let table = self.table();
-        RowName { table, key }
+        RowName::new(self.table(), key)
     }
 }
 
@@ -54,7 +53,11 @@ impl Display for RowName<'_> {
     }
 }
 
-impl RowName<'_> {
+impl<'a> RowName<'a> {
+    pub fn new(table: &'a str, key: &'a dyn Debug) -> Self {
+        Self { table, key }
+    }
+
     pub fn not_found(&self) -> Error {
         Error::NotFound {
             job: self.to_string(),
@@ -251,22 +254,23 @@ impl<J: JobStore<C>, C> RowStore<C> for Typed<J> {
         statement: &'static Statement,
         call: RowCall<'_, Self>,
     ) -> Query<Vec<RowRecord<Self>>> {
-        let records = J::read(conn, statement, &call.into())?.into_iter();
-        Ok(records
-            .map(|record| RowRecord {
-                key: record.key,
-                plain: record.plain,
-            })
-            .collect())
+        let records = J::read(conn, statement, &call.into())?;
+        let mut rows = Vec::with_capacity(records.len());
+        for Record { key, plain, .. } in records {
+            rows.push(RowRecord { key, plain });
+        }
+        Ok(rows)
     }
 
     fn row_state(&self, conn: &mut C, key: &J::Key) -> Query<Option<SeenRow<Self>>> {
-        let row = J::row_state(conn, key)?;
-        Ok(row.map(|row| {
-            let status = format!("{:?}", row.status);
-            (row, status)
-        }))
+        Ok(J::row_state(conn, key)?.map(shown))
     }
+}
+
+/// With its status for people.
+fn shown<S: Debug>(row: RowState<S>) -> (RowState<S>, String) {
+    let status = format!("{:?}", row.status);
+    (row, status)
 }
 
 fn rows(limit: usize) -> i64 {
@@ -327,8 +331,11 @@ pub(crate) fn read<T>(field: Option<T>) -> Query<T> {
 }
 
 fn keys<T: TableRows + ?Sized>(records: Vec<RowRecord<T>>) -> Query<Vec<T::Key>> {
-    let keys = records.into_iter().map(|record| read(record.key));
-    keys.collect()
+    let mut keys = Vec::with_capacity(records.len());
+    for record in records {
+        keys.push(read(record.key)?);
+    }
+    Ok(keys)
 }
 
 /// An attempt that is to end, as the statement has read it.

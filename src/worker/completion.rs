@@ -6,8 +6,9 @@ use diesel::QueryResult;
 use diesel::result::Error as DieselError;
 
 use super::plan::Plan;
+use crate::attempt::outcome::AttemptError;
 use crate::attempt::outcome::{Outcome, WriteResult};
-use crate::attempt::running::{AttemptError, RunningJob};
+use crate::attempt::running::RunningJob;
 use crate::db::connection::TrackerConnection;
 use crate::db::retry::{self, Fault, Verdict};
 use crate::error::{BoxError, Error};
@@ -52,7 +53,7 @@ pub(super) struct Completion<J: JobStore<C>, C: TrackerConnection> {
 /// What came of a try to write an outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WriteState {
-    /// It is written, or lost: `job.ended` says which.
+    /// It is written, or lost: `job.attempt.ended` says which.
     Done,
     /// Not written: another transaction holds the row, or the database refuses it.
     RowBlocked,
@@ -81,18 +82,24 @@ impl<J: JobStore<C>, C: TrackerConnection> Completion<J, C> {
 
     /// No more tries.
     pub fn give_up(&mut self) {
-        tracing::error!(job = self.job.name(), "given up; its lock will expire");
+        tracing::error!(
+            job = self.job.attempt.name(),
+            "given up; its lock will expire"
+        );
         self.lose();
     }
 
     fn lose(&mut self) {
-        self.job.ended = Some(Transition::Lost);
+        self.job.attempt.ended = Some(Transition::Lost);
         self.state = WriteState::Done;
     }
 
     /// Writes the outcome. Whether the row still bore the job's token.
     pub fn write(&self, conn: &mut C, step: &Step<J::Status>, wait: LockWait) -> QueryResult<bool> {
-        Ok(self.outcome.write(conn, &self.job.lease, step, wait)? > 0)
+        Ok(self
+            .outcome
+            .write(conn, &self.job.attempt.lease, step, wait)?
+            > 0)
     }
 
     pub fn record(&mut self, result: WriteResult) {
@@ -100,15 +107,15 @@ impl<J: JobStore<C>, C: TrackerConnection> Completion<J, C> {
         match result {
             WriteResult::Written => self.job.note_written(&self.outcome),
             WriteResult::LockLost => {
-                self.job.ended = Some(Transition::Lost);
-                self.job.lock_lost();
+                self.job.attempt.ended = Some(Transition::Lost);
+                self.job.attempt.lock_lost();
             }
         }
     }
 
     fn retry_later(&mut self, state: WriteState) {
         self.state = state;
-        self.job.ended = None;
+        self.job.attempt.ended = None;
     }
 }
 
@@ -203,9 +210,9 @@ fn write_alone<J: JobStore<C>, C: TrackerConnection>(
     let (maybe_applied, mut verdict) = (completion.maybe_applied, None);
     // The user's code that binds the updates may panic.
     let write = || {
-        retry::run(&*job.pool, &job.name(), |conn, again| {
+        retry::run(&*job.pool, &job.attempt.name(), |conn, again| {
             verdict = None;
-            match outcome.write_once(conn, &job.lease, step, maybe_applied || again, wait) {
+            match outcome.write_once(conn, &job.attempt.lease, step, maybe_applied || again, wait) {
                 Err(Fault::Database(error)) if retry::is_held(conn, &error) => Ok(None),
                 Err(Fault::Database(error)) => {
                     verdict = Some(retry::judge(conn, &error));
@@ -241,7 +248,7 @@ fn write_alone<J: JobStore<C>, C: TrackerConnection>(
     };
     match error {
         Error::Database { source, .. } if verdict != Some(Verdict::Broken) => {
-            tracing::warn!(job = job.name(), error = %source, "the outcome of an attempt is not recorded");
+            tracing::warn!(job = job.attempt.name(), error = %source, "the outcome of an attempt is not recorded");
             let is_transient = verdict == Some(Verdict::Transient);
             return not_written(completion, source, is_transient, progress);
         }
@@ -302,7 +309,7 @@ fn refused<J: JobStore<C>, C: TrackerConnection>(
     }
     completion.state = WriteState::Done;
     let attempt_error = AttemptError::Error(BoxError::from(source));
-    completion.outcome = completion.job.outcome_of(&attempt_error);
+    completion.outcome = completion.job.attempt.outcome_of(&attempt_error).into();
     match completion.job.write(&completion.outcome, true) {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::error!(%error, "given up; its lock will expire"),

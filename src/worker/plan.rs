@@ -43,7 +43,7 @@ impl<K: Clone> Plan<K> {
                 plan.single.push(n);
                 continue;
             }
-            let lease = &completion.job.lease;
+            let lease = &completion.job.attempt.lease;
             let key = lease.key.clone();
             let mut alike = plan.alike.iter_mut();
             match alike.find(|alike| alike.token == lease.token) {
@@ -77,7 +77,7 @@ impl<K: Clone> Plan<K> {
         let is_success = |n: &usize| matches!(group[*n].outcome, Outcome::Success(_));
         let place = self.single.iter().position(is_success)?;
         let n = self.single.remove(place);
-        let lease = &group[n].job.lease;
+        let lease = &group[n].job.attempt.lease;
         Some(Alike {
             token: lease.token.clone(),
             members: vec![n],
@@ -149,7 +149,7 @@ impl<K: Clone> Alike<K> {
     ) -> QueryResult<()> {
         for n in &self.members {
             is_written[*n] = count == self.members.len() || {
-                let lease = &group[*n].job.lease;
+                let lease = &group[*n].job.attempt.lease;
                 match earlier_write::<J, C>(conn, lease, step, step.succeeded) {
                     Ok(written) => written == Some(WriteResult::Written),
                     Err(Fault::RowChanged) => false,

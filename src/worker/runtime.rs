@@ -240,7 +240,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
                     drop(scheduler);
                     let ran = caught("a worker's thread", || match self.refreshed(job) {
                         Ok(mut job) => {
-                            job.started_for(self.own_observer(), Instant::now());
+                            job.attempt.started_for(self.own_observer(), Instant::now());
                             run(job)
                         }
                         Err(ran) => ran,
@@ -295,18 +295,18 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
         &self,
         mut job: Box<RunningJob<J, C>>,
     ) -> Result<Box<RunningJob<J, C>>, RunResult<J, C>> {
-        if job.lease.age() > self.step.lock_expire / 3 * 2 {
-            let lease = std::slice::from_ref(&job.lease);
+        if job.attempt.lease.age() > self.step.lock_expire / 3 * 2 {
+            let lease = std::slice::from_ref(&job.attempt.lease);
             if let Err(error) = leases::renew::<J, C>(&self.pool, &mut Kept::none(), lease) {
                 tracing::warn!(%error, "the lock of a job that is not begun cannot be renewed");
             }
         }
         if job.is_lost() {
-            job.ended = Some(Transition::Lost);
+            job.attempt.ended = Some(Transition::Lost);
             return Err(RunResult::Done(job));
         }
-        if job.lease.age() >= self.step.lock_expire {
-            let outcome = job.release();
+        if job.attempt.lease.age() >= self.step.lock_expire {
+            let outcome = job.attempt.release().into();
             return Err(RunResult::ToWrite {
                 job,
                 outcome,
@@ -358,7 +358,7 @@ fn release<J: JobStore<C>, C: TrackerConnection>(
     job: Box<RunningJob<J, C>>,
     now: Instant,
 ) {
-    let release = job.release();
+    let release = job.attempt.release().into();
     scheduler.add_due(Completion::new(job, release), now);
 }
 

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,8 +15,10 @@ use crate::attempt::running::RunningJob;
 use crate::db::connection::{TrackerConnection, together};
 use crate::db::pool::AnyPool;
 use crate::db::retry::{self, Verdict};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::keys::KeySet;
 use crate::rows::apart::Mode;
+use crate::sql::calls::sort_by_places;
 use crate::sql::dialect::{LockWait, Several};
 use crate::sql::filter::Filter;
 use crate::sql::results::{Batch, Claimed, Obstacle, Ready, Search};
@@ -81,8 +84,7 @@ pub(crate) fn next<S: 'static, J: JobStore<C>, C: TrackerConnection>(
                 let is_last = more.jobs.len() < limit;
                 next.jobs.extend(more.jobs);
                 if !is_last && !more.passed_over.is_empty() {
-                    let passed_over = more.passed_over.iter().map(|(key, _)| key.clone());
-                    search.to_mut().past.extend(passed_over);
+                    leave_out(search.to_mut(), &more.passed_over);
                 }
                 next.passed_over.extend(more.passed_over);
                 next.reached = next.reached.max(more.reached);
@@ -92,13 +94,23 @@ pub(crate) fn next<S: 'static, J: JobStore<C>, C: TrackerConnection>(
             }
             // The caller gets those that are claimed.
             Err(error) if !next.jobs.is_empty() => {
-                tracing::warn!(table = J::table_name(), %error, "fewer jobs are claimed than were asked for");
+                log_fewer(J::table_name(), &error);
                 break;
             }
             Err(error) => return Err(error),
         }
     }
     Ok(next)
+}
+
+// Logs stand apart from what is generic over the table: they are long when compiled.
+
+fn log_fewer(table: &str, error: &Error) {
+    tracing::warn!(table, %error, "fewer jobs are claimed than were asked for");
+}
+
+fn log_not_together(table: &str, error: &diesel::result::Error) {
+    tracing::debug!(table, %error, "not claimed together");
 }
 
 /// Claims rows by `work`, which gets a token, on a connection of the pool.
@@ -140,11 +152,19 @@ impl<J: JobStore<C>, C: TrackerConnection> Next<J, C> {
         claim: &Sent,
         batch: Batch<J>,
     ) -> Self {
-        let hold = |claimed| {
-            RunningJob::hold::<S>(pool.clone(), step, claim.token.clone(), claimed, claim.at)
-        };
+        let mut jobs = Vec::with_capacity(batch.claimed.len());
+        for claimed in batch.claimed {
+            let token = claim.token.clone();
+            jobs.push(RunningJob::hold::<S>(
+                pool.clone(),
+                step,
+                token,
+                claimed,
+                claim.at,
+            ));
+        }
         Self {
-            jobs: batch.claimed.into_iter().map(hold).collect(),
+            jobs,
             passed_over: batch.passed_over,
             reached: batch.reached,
         }
@@ -171,7 +191,7 @@ fn together_or_alone<C: TrackerConnection, J: JobStore<C>>(
         Err(Undecodable(_)) => (held_by(conn, token, step)?, false),
         // The database refuses the whole batch because of one row.
         Err(error) if retry::judge(conn, &error) == Verdict::Permanent => {
-            tracing::debug!(table = J::table_name(), %error, "not claimed together");
+            log_not_together(J::table_name(), &error);
             (held_by(conn, token, step)?, true)
         }
         other => (other?, false),
@@ -181,8 +201,7 @@ fn together_or_alone<C: TrackerConnection, J: JobStore<C>>(
     let may_be_dropped = !batch.none_is_ready && search.since.is_none();
     if batch.claimed.is_empty() && (is_refused || may_be_dropped || !batch.passed_over.is_empty()) {
         let mut search = search.clone();
-        let passed_over = batch.passed_over.iter().map(|(key, _)| key.clone());
-        search.past.extend(passed_over);
+        leave_out(&mut search, &batch.passed_over);
         let alone = one_by_one::claim::<C, J>(conn, limit, token, step, search)?;
         batch.claimed = alone.claimed;
         batch.reached = alone.reached;
@@ -226,10 +245,45 @@ pub(super) fn candidates<C, J: JobStore<C>>(
     let reach = round_up(limit + search.past.len());
     let rows = J::ready_rows(conn, reach, step, search)?;
     let are_all = rows.len() < reach;
-    let rows = rows
-        .into_iter()
-        .filter(|row| !search.past.contains(&row.key));
-    Ok((rows.collect(), are_all))
+    Ok((without(rows, &search.past), are_all))
+}
+
+// What follows knows the key alone, so that tables with keys of one type share it.
+
+/// The rows that are not among `past`.
+fn without<K: Clone + PartialEq + Debug>(
+    mut rows: Vec<Ready<K>>,
+    past: &KeySet<K>,
+) -> VecDeque<Ready<K>> {
+    if !past.is_empty() {
+        rows.retain(|row| !past.contains(&row.key));
+    }
+    rows.into()
+}
+
+/// The keys of the rows.
+pub(super) fn keys_of<'a, K: Clone + 'a>(rows: impl IntoIterator<Item = &'a Ready<K>>) -> Vec<K> {
+    rows.into_iter().map(|row| row.key.clone()).collect()
+}
+
+/// The latest of their times.
+fn latest<K>(rows: &[Ready<K>]) -> Option<DateTime<Utc>> {
+    rows.iter().filter_map(|row| row.update_at).max()
+}
+
+/// Leaves the rows that were passed over out of the search.
+fn leave_out<K: Clone + PartialEq + Debug>(search: &mut Search<K>, passed_over: &[(K, Obstacle)]) {
+    search
+        .past
+        .extend(passed_over.iter().map(|(key, _)| key.clone()));
+}
+
+/// The place of a key in the list.
+fn place_of<K: PartialEq>(key: &K, keys: &[K]) -> i64 {
+    let place = keys.iter().position(|other| other == key);
+    place
+        .and_then(|place| i64::try_from(place).ok())
+        .unwrap_or(i64::MAX)
 }
 
 /// Claims the first `limit` ready rows by key. Several rows are claimed in one
@@ -277,15 +331,19 @@ fn claim_by_keys<C: TrackerConnection, J: JobStore<C>>(
         while batch.claimed.len() < limit && !candidates.is_empty() {
             let wanted = (limit - batch.claimed.len()).min(candidates.len());
             let rows: Vec<_> = candidates.drain(..wanted).collect();
-            let keys: Vec<_> = rows.iter().map(|row| row.key.clone()).collect();
+            let keys = keys_of(&rows);
             let mut got = match claim_free::<C, J>(conn, &keys, token, step, search.filter.as_ref())
             {
                 Err(Undecodable(_)) => return held_by(conn, token, step),
                 other => other?,
             };
-            got.sort_by_cached_key(|claimed| keys.iter().position(|key| *key == claimed.key));
+            let mut places = Vec::with_capacity(got.len());
+            for claimed in &got {
+                places.push(place_of(&claimed.key, &keys));
+            }
+            sort_by_places(&mut got, places);
             if !got.is_empty() {
-                batch.reached = rows.iter().map(|row| row.update_at).max().flatten();
+                batch.reached = latest(&rows);
             }
             batch.claimed.extend(got);
         }

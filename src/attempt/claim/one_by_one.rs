@@ -4,7 +4,7 @@ use diesel::QueryResult;
 use diesel::result::Error::DeserializationError as Undecodable;
 
 use super::claim_or_release;
-use super::next::candidates;
+use super::next::{candidates, keys_of};
 use crate::db::connection::TrackerConnection;
 use crate::rows::apart;
 use crate::sql::dialect::LockWait;
@@ -34,7 +34,7 @@ pub(super) fn claim<C: TrackerConnection, J: JobStore<C>>(
         // Each page is as long as all pages before, so that there are few pages.
         let reach = wanted.max(AT_A_TIME).max(search.past.len());
         let (rows, are_all) = candidates::<C, J>(conn, reach, step, &search)?;
-        let keys: Vec<_> = rows.iter().map(|row| row.key.clone()).collect();
+        let keys = keys_of(&rows);
         let free = apart::free::<C, J>(conn, &keys)?;
         search.past.extend(keys);
         for Ready { key, update_at } in rows {

@@ -105,7 +105,8 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
         later: Option<Instant>,
         quiet: bool,
     ) {
-        self.leases.add(next.jobs.iter().map(|job| &job.lease));
+        self.leases
+            .add(next.jobs.iter().map(|job| &job.attempt.lease));
         let now = Instant::now();
         let is_held = |(_, obstacle): &(_, Obstacle)| matches!(obstacle, Obstacle::Held);
         let are_held = next.jobs.is_empty() && next.passed_over.iter().any(is_held);

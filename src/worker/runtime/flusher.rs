@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::{FIRST_PAUSE, JobScheduler, LONGEST_PAUSE, RunResult, Runtime, due};
-use crate::attempt::outcome::Outcome;
-use crate::attempt::running::{AttemptError, RunningJob};
+use crate::attempt::outcome::{AttemptError, Outcome, Unsuccessful};
+use crate::attempt::running::RunningJob;
 use crate::db::connection::TrackerConnection;
 use crate::error::BoxError;
 use crate::observer::Transition;
@@ -52,7 +52,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
         begun: Instant,
     ) -> MutexGuard<'_, JobScheduler<J, C>> {
         let now = Instant::now();
-        ran.job().work_ended_at(now);
+        ran.job().attempt.work_ended_at(now);
         let (job, outcome, maybe_applied) = match ran {
             RunResult::ToWrite {
                 job,
@@ -66,15 +66,16 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
             RunResult::Unavailable { mut job, error } => {
                 tracing::error!(%error, "no transaction for the job, or its commit is not known");
                 self.end_if_lasting(error);
-                job.ended = None;
-                let release = job.release();
+                job.attempt.ended = None;
+                let release = job.attempt.release().into();
                 (job, release, true)
             }
             RunResult::Done(job) => {
                 // Its transaction has released it.
-                let is_released = job.ended == Some(Transition::Released);
-                let ready_at = is_released.then(|| self.pause_released(&job.lease.key, now));
-                if let Some((status, delay)) = job.left(None) {
+                let is_released = job.attempt.ended == Some(Transition::Released);
+                let ready_at =
+                    is_released.then(|| self.pause_released(&job.attempt.lease.key, now));
+                if let Some((status, delay)) = job.attempt.left(None) {
                     self.ring_others(&status, delay);
                 }
                 self.report(&job, None);
@@ -88,9 +89,9 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
                 return scheduler;
             }
         };
-        let is_released = matches!(outcome, Outcome::Release(_));
+        let is_released = matches!(outcome, Outcome::Unsuccessful(Unsuccessful::Release(_)));
         // Before anybody can find it ready.
-        let ready_at = is_released.then(|| self.pause_released(&job.lease.key, now));
+        let ready_at = is_released.then(|| self.pause_released(&job.attempt.lease.key, now));
         let mut due = Completion::new(job, outcome);
         due.maybe_applied = maybe_applied;
         let mut scheduler = self.scheduler();
@@ -117,14 +118,14 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
     fn after_conflict(&self, job: &RunningJob<J, C>, source: BoxError, now: Instant) -> Outcome<J> {
         let (_, times) = self
             .paused()
-            .pause(&job.lease.key, PauseReason::Conflict, now);
+            .pause(&job.attempt.lease.key, PauseReason::Conflict, now);
         if times < self.step.max_conflicts {
             AttemptError::Error(source).discard();
-            return job.release();
+            return job.attempt.release().into();
         }
-        self.paused().resume(&job.lease.key);
+        self.paused().resume(&job.attempt.lease.key);
         let attempt_error = AttemptError::Error(TooManyConflicts { times, source }.into());
-        let outcome = job.outcome_of(&attempt_error);
+        let outcome = job.attempt.outcome_of(&attempt_error).into();
         attempt_error.discard();
         outcome
     }
@@ -169,7 +170,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
                 // The row may be at fault. It would keep the worker from ending for ever.
                 WriteState::AllBlocked
                     if completion.is_stuck
-                        && completion.job.lease.age() >= self.step.lock_expire =>
+                        && completion.job.attempt.lease.age() >= self.step.lock_expire =>
                 {
                     completion.give_up();
                 }
@@ -180,11 +181,15 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
             }
             if completion.state != WriteState::Done && !completion.maybe_applied {
                 // The attempt still holds the lock, which must be renewed until then.
-                completion.job.lease.set_completing(false);
+                completion.job.attempt.lease.set_completing(false);
             }
             match completion.state {
                 WriteState::Done => {
-                    if let Some((status, delay)) = completion.job.left(Some(&completion.outcome)) {
+                    if let Some((status, delay)) = completion
+                        .job
+                        .attempt
+                        .left(completion.outcome.unsuccessful())
+                    {
                         due_times.extend(delay.map(|delay| due(Instant::now(), delay)));
                         match left.iter_mut().find(|(other, _)| *other == status) {
                             Some((_, shortest)) => *shortest = delay.min(*shortest),
@@ -236,11 +241,13 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
 
     /// Reports what became of a job, with the outcome that was to be written.
     fn report(&self, job: &RunningJob<J, C>, outcome: Option<&Outcome<J>>) {
-        if job.ended != Some(Transition::Released) {
-            self.paused().resume(&job.lease.key);
+        if job.attempt.ended != Some(Transition::Released) {
+            self.paused().resume(&job.attempt.lease.key);
         }
-        self.sums().add(job.ended.unwrap_or(Transition::Lost));
-        job.tell_end(self.own_observer(), outcome);
+        self.sums()
+            .add(job.attempt.ended.unwrap_or(Transition::Lost));
+        job.attempt
+            .tell_end(self.own_observer(), outcome.and_then(Outcome::unsuccessful));
     }
 }
 
@@ -250,5 +257,5 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
 pub(super) fn mark_completing<J: JobStore<C>, C: TrackerConnection>(group: &[Completion<J, C>]) {
     group
         .iter()
-        .for_each(|completion| completion.job.lease.set_completing(true));
+        .for_each(|completion| completion.job.attempt.lease.set_completing(true));
 }
