@@ -15,6 +15,7 @@ pub mod dialect;
 pub mod filter;
 pub mod insert;
 mod page;
+mod prepared;
 pub mod query;
 pub mod record;
 pub mod results;

@@ -348,6 +348,7 @@ pub(super) fn with_query<DB: Binds>(
             new_rows: &[],
         },
         is_kept: texts.keeps_list(statement, call),
+        name: None,
     };
     debug_assert_eq!(query.unused(), None, "in {}", statement.name);
     run(query)

@@ -1,14 +1,17 @@
 //! The one query: writes a statement for a table and binds the values of a call.
 
+use std::any::TypeId;
+
 use diesel::QueryResult;
 use diesel::backend::Backend;
-use diesel::query_builder::{AstPass, Query as DieselQuery, QueryFragment, QueryId};
+use diesel::query_builder::{AstPass, Query as DieselQuery, QueryBuilder, QueryFragment, QueryId};
 use diesel::result::Error::QueryBuilderError;
 use diesel::sql_types::Untyped;
 
 use super::backend::Binds;
 use super::call::{Code, Keys, Plain, Values};
 use super::dialect::Dialect;
+use super::prepared;
 use super::template::{Piece, Reading, Slot, Statement};
 use super::texts::round_up;
 use super::typed::Fragments;
@@ -29,6 +32,8 @@ pub struct Query<'a, DB: Backend> {
     pub(super) filter: Option<&'a dyn QueryFragment<DB>>,
     /// Whether it stays prepared.
     pub(super) is_kept: bool,
+    /// The name of its text, where that does not vary.
+    pub(super) name: Option<TypeId>,
 }
 
 /// How far a repeated part has come.
@@ -49,8 +54,12 @@ impl<DB: Binds> QueryFragment<DB> for Query<'_, DB> {
 
 impl<DB: Backend> QueryId for Query<'_, DB> {
     type QueryId = ();
-    // The text is the key of the cache of prepared statements.
+    // The text is the key of the cache of prepared statements, unless it has a name.
     const HAS_STATIC_QUERY_ID: bool = false;
+
+    fn query_id() -> Option<TypeId> {
+        prepared::sent()
+    }
 }
 
 impl<DB: Backend> DieselQuery for Query<'_, DB> {
@@ -59,6 +68,13 @@ impl<DB: Backend> DieselQuery for Query<'_, DB> {
 }
 
 impl<DB: Binds> Query<'_, DB> {
+    /// The text, as the database gets it.
+    pub(super) fn text(&self) -> QueryResult<String> {
+        let mut text = DB::QueryBuilder::default();
+        self.to_sql(&mut text, &DB::default())?;
+        Ok(text.finish())
+    }
+
     /// A value that the call gives and the statement does not take.
     pub(super) fn unused(&self) -> Option<&'static str> {
         use Slot::{
@@ -408,7 +424,7 @@ impl<DB: Binds> Query<'_, DB> {
     }
 }
 
-const OWN_CODES: [Code; 5] = [
+pub(super) const OWN_CODES: [Code; 5] = [
     Code::Pending,
     Code::InProgress,
     Code::Failed,

@@ -12,6 +12,7 @@ use super::backend::Binds;
 use super::call::{Call, TypedCall};
 use super::described::{self, Described, DescribedCall, DescribedConnection, TextRecord};
 use super::dialect::Dialect;
+use super::prepared::named;
 use super::query::Query;
 use super::record::{Plain, Record};
 use super::template::Statement;
@@ -49,7 +50,7 @@ macro_rules! sends {
             }
 
             fn send(&mut self, query: &Query<'_, Self::Backend>) -> QueryResult<usize> {
-                self.execute_returning_count(query)
+                named(query.name, || self.execute_returning_count(query))
             }
 
             fn load_rows(
@@ -58,7 +59,9 @@ macro_rules! sends {
                 read: &mut ReadRow<'_, Self>,
             ) -> QueryResult<()> {
                 let (fields, info) = (query.statement.fields, query.info);
-                for row in LoadConnection::<DefaultLoadingMode>::load(self, query)? {
+                let name = query.name;
+                let load = || LoadConnection::<DefaultLoadingMode>::load(self, query);
+                for row in named(name, load)? {
                     let row = row?;
                     Self::Backend::read_plain(&row, fields, info)
                         .and_then(|plain| read(&row, plain))
@@ -236,7 +239,7 @@ pub(super) fn with_query<J: TableOn<DB>, DB: Binds>(
     let filter = call.plain.filter.and_then(DB::condition);
     J::with_fragments(call.updates, &mut |fragments| {
         let mut run = |fragments: Fragments<'_, DB>| {
-            let query = Query {
+            let mut query = Query {
                 statement,
                 parts: texts.parts(statement, dialect, J::info(), call.plain.wait),
                 dialect,
@@ -246,8 +249,10 @@ pub(super) fn with_query<J: TableOn<DB>, DB: Binds>(
                 fragments,
                 filter,
                 is_kept: texts.keeps(statement, fragments, filter, call.plain.limit)?,
+                name: None,
             };
             debug_assert_eq!(query.unused(), None, "in {}", statement.name);
+            query.name = texts.fixed.name(&query);
             run(query)
         };
         if call.new_rows.is_empty() {

@@ -14,6 +14,7 @@ use diesel::query_builder::{QueryBuilder, QueryFragment};
 
 use super::described::DescribedCall;
 use super::dialect::{DIALECTS, Dialect, LockWait};
+use super::prepared::FixedTexts;
 use super::statements::{self, STATEMENTS, Statement};
 use super::typed::Fragments;
 use super::written::{self, Part};
@@ -158,6 +159,7 @@ pub struct TableTexts {
     /// used: one backend of Diesel's may reach servers of several.
     written: [OnceLock<Box<Written>>; DIALECTS],
     pub(super) default_sets_nothing: OnceLock<bool>,
+    pub(super) fixed: FixedTexts,
 }
 
 impl TableTexts {
@@ -173,6 +175,7 @@ impl TableTexts {
             filters: Texts::new(),
             written: [const { OnceLock::new() }; DIALECTS],
             default_sets_nothing: OnceLock::new(),
+            fixed: FixedTexts::new(),
         }
     }
 
