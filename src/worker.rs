@@ -283,7 +283,7 @@ where
         let _entered = span.enter();
         let facts = retry::facts(&*self.pool)?;
         self.settings.writers = facts.writers;
-        self.settings.commits_both = facts.writers == 1;
+        self.settings.commits_both = !facts.reads_old_rows;
         let runtime = Arc::new(Runtime::new(
             self.pool,
             step,

@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::backend::Binds;
 use super::call::{Code, Keys};
-use super::dialect::LockWait;
 use super::query::{OWN_CODES, Query};
 
 /// Texts of one table that get a name: a few for each of its steps. Others are found by
@@ -54,7 +53,8 @@ fn new_name() -> Option<TypeId> {
 struct Fixed {
     /// The statement and the dialect, by their numbers.
     of: (usize, usize),
-    wait: LockWait,
+    /// What the text says of the wait for a row.
+    wait: [&'static str; 2],
     /// The codes that are numbers in the text.
     codes: Vec<Option<i64>>,
     name: Option<TypeId>,
@@ -77,7 +77,7 @@ impl FixedTexts {
             return None;
         }
         let of = (query.statement.number, query.dialect.number);
-        let wait = query.plain.wait;
+        let wait = query.wait();
         let fixed = self.0.iter().find_map(|place| {
             let fixed = place.get_or_init(|| Fixed {
                 of,
@@ -109,6 +109,14 @@ fn codes<DB: Binds>(query: &Query<'_, DB>) -> impl Iterator<Item = Option<i64>> 
 }
 
 impl<DB: Binds> Query<'_, DB> {
+    fn wait(&self) -> [&'static str; 2] {
+        if !self.statement.waits() {
+            return [""; 2];
+        }
+        let wait = (self.dialect.wait)(self.plain.wait);
+        [wait.before, wait.condition]
+    }
+
     /// Whether something else than the statement, the table and the step decides on
     /// the text.
     fn varies(&self) -> bool {

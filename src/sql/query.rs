@@ -398,6 +398,13 @@ impl<DB: Binds> Query<'_, DB> {
         let name = || self.names().key.first().map_or("", |name| &name.alone);
         match any {
             _ if count == 0 => return self.missing("keys"),
+            // PostgreSQL plans a statement with an array of one key anew at each call: it
+            // takes the plan for ten keys, which it could keep, for a worse one.
+            Any::Array if count == 1 => {
+                out.push_sql(name());
+                out.push_sql(" = ");
+                self.bind_key(keys, 0, 0, out)?;
+            }
             Any::Array => {
                 out.push_sql(name());
                 out.push_sql(" = ANY(");

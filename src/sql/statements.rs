@@ -65,7 +65,7 @@ pub(super) const PARTS: &[(&str, &str)] = &[
     ),
     (
         "stale",
-        ":lock IS NULL AND :status IN (:statuses) AND :update_at < :ago",
+        ":lock IS NULL AND :status IN (:statuses) AND :update_at <= :ago",
     ),
     // Nobody holds it, or a worker that is presumed dead.
     (

@@ -49,9 +49,8 @@ pub(super) struct Settings {
     pub until_empty: bool,
     /// Writes that the database executes at a time.
     pub writers: usize,
-    /// Whether outcomes may be written and jobs claimed with one commit: on SQLite.
-    /// On PostgreSQL one statement for both was slower than two, and on MySQL a claim in
-    /// a transaction reads old rows, or locks what it reads.
+    /// Whether outcomes may be written and jobs claimed with one commit. Not on MySQL,
+    /// where a claim in a transaction reads old rows, or locks what it reads.
     pub commits_both: bool,
 }
 

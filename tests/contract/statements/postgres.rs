@@ -26,8 +26,8 @@ pub const CLAIM_TEN: &[&str] = &["WITH"];
 /// A row may be ready whose update the database drops: so there is a look.
 pub const NONE_LEFT: &[&str] = &["WITH", "SELECT"];
 /// The end of a worker's job with the next claim, and with a claim that finds nothing.
-pub const END_AND_CLAIM: &[&str] = &["UPDATE", "WITH"];
-pub const END_AND_NO_CLAIM: &[&str] = &["UPDATE"];
+pub const END_AND_CLAIM: &[&str] = &["WITH"];
+pub const END_AND_NO_CLAIM: &[&str] = &["WITH"];
 pub const ROWS_AN_INSERT: usize = 500;
 /// A transaction that inserts a row, and its job's success.
 pub const TRANSACTION: &[&str] = &["BEGIN", "INSERT", "UPDATE", "COMMIT"];
