@@ -4,8 +4,10 @@ use diesel::QueryResult;
 use diesel::r2d2::R2D2Connection;
 use diesel::result::Error as DieselError;
 
+use crate::db::changes::{Changes, Channel, TellsChanges, Version};
 use crate::db::connection::{Facts, TrackerConnection};
 use crate::db::database_error::{Cause, Information};
+use crate::table_info::TableInfo;
 
 /// An enum of Diesel's connections, for a program that learns from its settings
 /// which database it uses.
@@ -95,6 +97,35 @@ impl InnerConnection<'_> {
             #[cfg(feature = "mysql")]
             Self::Mysql(_) => "MysqlConnection",
         }
+    }
+}
+
+impl<C: ConnectionEnum> TellsChanges for C {
+    fn hears(&mut self, other: &mut Self) -> QueryResult<bool> {
+        match (self.inner(), other.inner()) {
+            #[cfg(feature = "postgres")]
+            (InnerConnection::Postgres(conn), InnerConnection::Postgres(other)) => {
+                conn.hears(other)
+            }
+            // The others have no notifications.
+            _ => Ok(true),
+        }
+    }
+
+    fn channel(&mut self, table: &TableInfo) -> QueryResult<Option<Channel>> {
+        on_inner!(self.inner(), conn => conn.channel(table))
+    }
+
+    fn listen(&mut self, channel: Channel) -> QueryResult<bool> {
+        on_inner!(self.inner(), conn => conn.listen(channel))
+    }
+
+    fn unlisten(&mut self, channel: Channel) -> QueryResult<()> {
+        on_inner!(self.inner(), conn => conn.unlisten(channel))
+    }
+
+    fn changes(&mut self, known: &mut Version) -> QueryResult<Changes> {
+        on_inner!(self.inner(), conn => conn.changes(known))
     }
 }
 
