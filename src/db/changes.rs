@@ -99,7 +99,9 @@ mod sqlite {
         fn changes(&mut self, known: &mut Version) -> QueryResult<Changes> {
             let version = match sql::<Integer>("PRAGMA data_version").get_result(self) {
                 // Without a write-ahead log, a commit keeps readers out.
-                Err(error) if cause_of(self, &error) == Cause::Conflict => return Ok(Changes::default()),
+                Err(error) if cause_of(self, &error) == Cause::Conflict => {
+                    return Ok(Changes::default());
+                }
                 version => Some(version?),
             };
             let before = std::mem::replace(&mut known.0, version);
@@ -172,9 +174,13 @@ mod postgres {
             let number = sql::<Nullable<Oid>>(
                 "(SELECT coalesce(pg_partition_root(found), found)::oid FROM to_regclass(",
             );
-            let number = number.bind::<Text, _>(&table.quoted('"').table).sql(") AS found)");
+            let number = number
+                .bind::<Text, _>(&table.quoted('"').table)
+                .sql(") AS found)");
             let number: Option<u32> = diesel::select(number).get_result(self)?;
-            number.map(|number| Some(Channel(number))).ok_or(diesel::NotFound)
+            number
+                .map(|number| Some(Channel(number)))
+                .ok_or(diesel::NotFound)
         }
 
         fn listen(&mut self, channel: Channel) -> QueryResult<bool> {
@@ -203,7 +209,9 @@ mod postgres {
         fn changes(&mut self, _: &mut Version) -> QueryResult<Changes> {
             let mut changes = Changes::default();
             for notification in self.notifications_iter() {
-                changes.channels.extend(Channel::named(&notification?.channel));
+                changes
+                    .channels
+                    .extend(Channel::named(&notification?.channel));
             }
             Ok(changes)
         }

@@ -178,12 +178,17 @@ pub(super) struct Hearing<C: TrackerConnection> {
 impl<C: TrackerConnection> Drop for Hearing<C> {
     fn drop(&mut self) {
         let mut state = self.shared.state();
-        state.hearers.retain(|other| !Arc::ptr_eq(other, &self.hearer));
+        state
+            .hearers
+            .retain(|other| !Arc::ptr_eq(other, &self.hearer));
         state.changes += 1;
         self.shared.changed.notify_all();
         // A line that has gone silent may hold up the thread for longer. It ends by itself.
         let is_closing = |state: &mut State| state.is_running && state.hearers.is_empty();
-        let waited = self.shared.changed.wait_timeout_while(state, WAIT_FOR_END, is_closing);
+        let waited = self
+            .shared
+            .changed
+            .wait_timeout_while(state, WAIT_FOR_END, is_closing);
         drop(waited);
     }
 }
@@ -276,15 +281,19 @@ impl<C: TrackerConnection> Shared<C> {
         let mut conn = (self.connect)()?;
         let tells = conn.facts().tells;
         if tells == Tells::Nothing {
-            tracing::info!("this database does not tell of changes: the workers look by themselves");
+            tracing::info!(
+                "this database does not tell of changes: the workers look by themselves"
+            );
             drop(conn);
             while self.pause(CHECK) {}
             return Ok(());
         }
         if tells == Tells::Notifications && !conn.hears(&mut (self.connect)()?)? {
-            return Err("notifications do not arrive on this connection, as behind a pooler in \
+            return Err(
+                "notifications do not arrive on this connection, as behind a pooler in \
                         transaction mode; give the listener a URL of the server itself"
-                .into());
+                    .into(),
+            );
         }
         let mut version = Version::default();
         conn.changes(&mut version)?;
@@ -313,7 +322,10 @@ impl<C: TrackerConnection> Shared<C> {
             // Nobody reads a file while all workers are busy. What has come over a line is
             // read always, since the server would keep it.
             let asks = tells == Tells::Notifications
-                || watched.iter().flat_map(|watched| &watched.hearers).any(is_awaited);
+                || watched
+                    .iter()
+                    .flat_map(|watched| &watched.hearers)
+                    .any(is_awaited);
             if asks {
                 let changes: Changes = conn.changes(&mut version)?;
                 for watched in &watched {
@@ -338,7 +350,8 @@ fn watch<C: TrackerConnection>(
     checks: bool,
 ) -> Result<(), BoxError> {
     for one in &mut *watched {
-        one.hearers.retain(|told| wanted.iter().any(|other| Arc::ptr_eq(told, other)));
+        one.hearers
+            .retain(|told| wanted.iter().any(|other| Arc::ptr_eq(told, other)));
         if checks && !one.hearers.is_empty() {
             listen_to(conn, one)?;
         }
@@ -349,7 +362,9 @@ fn watch<C: TrackerConnection>(
         }
     }
     for hearer in wanted {
-        let place = watched.iter().position(|one| std::ptr::eq(one.table, hearer.table));
+        let place = watched
+            .iter()
+            .position(|one| std::ptr::eq(one.table, hearer.table));
         let one = if let Some(place) = place {
             &mut watched[place]
         } else {
@@ -366,7 +381,11 @@ fn watch<C: TrackerConnection>(
         };
         if !one.hearers.iter().any(|told| Arc::ptr_eq(told, hearer)) {
             one.hearers.push(Arc::clone(hearer));
-            (hearer.tell)(if one.is_deaf { News::Deaf } else { News::Listening });
+            (hearer.tell)(if one.is_deaf {
+                News::Deaf
+            } else {
+                News::Listening
+            });
         }
     }
     Ok(())
@@ -407,7 +426,11 @@ fn listen_to<C: TrackerConnection>(conn: &mut C, watched: &mut Watched) -> Resul
         }
     }
     if was_deaf != watched.is_deaf {
-        watched.tell(if watched.is_deaf { News::Deaf } else { News::Listening });
+        watched.tell(if watched.is_deaf {
+            News::Deaf
+        } else {
+            News::Listening
+        });
     }
     Ok(())
 }

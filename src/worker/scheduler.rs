@@ -309,7 +309,9 @@ impl<Job, Completion> Scheduler<Job, Completion> {
             true => self.settings.poll_every.min(LONGEST_POLL_WHEN_DEAF),
             false => self.settings.poll_every,
         };
-        (quiet / SHARE_OF_QUIET).max(self.settings.poll_first).min(most)
+        (quiet / SHARE_OF_QUIET)
+            .max(self.settings.poll_first)
+            .min(most)
     }
 
     /// A claim failed; the next one waits for this time.

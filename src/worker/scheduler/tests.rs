@@ -901,5 +901,7 @@ fn the_first_look_that_finds_nothing_delays_no_other() {
     scheduler.ring(now);
     assert!(pause_after_nothing(&mut scheduler, now) > MS);
     scheduler.ring(now);
-    assert!(matches!(worker_thread(&mut scheduler, now), Task::Wait(Some(pause)) if pause <= 10 * MS));
+    assert!(
+        matches!(worker_thread(&mut scheduler, now), Task::Wait(Some(pause)) if pause <= 10 * MS)
+    );
 }
