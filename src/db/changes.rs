@@ -87,17 +87,35 @@ pub trait TellsChanges: Sized {
 
 #[cfg(feature = "sqlite")]
 mod sqlite {
-    use diesel::dsl::sql;
     use diesel::prelude::*;
+    use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
     use diesel::sql_types::Integer;
+    use diesel::sqlite::Sqlite;
 
     use super::{Changes, TellsChanges, Version};
     use crate::db::connection::cause_of;
     use crate::db::database_error::Cause;
 
+    /// Prepared once, unlike Diesel's plain SQL.
+    #[derive(QueryId)]
+    struct DataVersion;
+
+    impl Query for DataVersion {
+        type SqlType = Integer;
+    }
+
+    impl RunQueryDsl<SqliteConnection> for DataVersion {}
+
+    impl QueryFragment<Sqlite> for DataVersion {
+        fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+            out.push_sql("PRAGMA data_version");
+            Ok(())
+        }
+    }
+
     impl TellsChanges for SqliteConnection {
         fn changes(&mut self, known: &mut Version) -> QueryResult<Changes> {
-            let version = match sql::<Integer>("PRAGMA data_version").get_result(self) {
+            let version = match DataVersion.get_result(self) {
                 // Without a write-ahead log, a commit keeps readers out.
                 Err(error) if cause_of(self, &error) == Cause::Conflict => {
                     return Ok(Changes::default());

@@ -323,7 +323,7 @@ only! { [sqlite postgres]
 
         #[test]
         fn many_changes_that_make_no_job_ready_cause_few_looks() {
-            const CHANGES: usize = 2_000;
+            const CHANGES: usize = 500;
             let (db, log) = (TestDb::new(), Log::default());
             let watched = log.clone();
             let pool = pool_with(db.url(), 2, move |conn| watched.watch(conn));
