@@ -124,7 +124,7 @@ mod sqlite {
             };
             let before = std::mem::replace(&mut known.0, version);
             Ok(Changes {
-                anywhere: before.is_some() && before != version,
+                anywhere: before != version,
                 ..Changes::default()
             })
         }

@@ -269,7 +269,7 @@ impl<C: TrackerConnection> Shared<C> {
         let mut state = self.state();
         let goes_on = !state.hearers.is_empty();
         state.is_running = goes_on;
-        state.is_listening &= goes_on;
+        state.is_listening = false;
         if !goes_on {
             self.changed.notify_all();
         }
