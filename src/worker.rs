@@ -43,6 +43,11 @@ pub use summary::Summary;
 /// it starts the first, because the rest of the process needs threads too.
 const MOST_THREADS: usize = 10_000;
 
+/// The pause between looks that find nothing, by default.
+const POLL: Duration = Duration::from_secs(1);
+/// The same of a worker that is told of most changes.
+const POLL_WHEN_LISTENING: Duration = Duration::from_secs(2);
+
 /// Runs the ready jobs of a step on its own threads; made by
 /// [`StatusTracked::worker`](crate::StatusTracked::worker).
 ///
@@ -66,6 +71,8 @@ pub struct Worker<S: JobStep, C: TrackerConnection> {
     settings: Settings,
     observer: Option<Arc<dyn Observer>>,
     listener: Option<Listener<C>>,
+    /// The shortest and the longest pause between looks, if they are set.
+    poll: Option<RangeInclusive<Duration>>,
     handle: WorkerHandle,
     step: PhantomData<fn() -> S>,
 }
@@ -81,17 +88,18 @@ where
             settings: Settings {
                 threads: thread::available_parallelism().map_or(1, usize::from),
                 batch: 1,
-                poll_every: Duration::from_secs(1),
-                poll_first: Duration::from_secs(1),
+                // Known when the worker begins, as are the last three.
+                poll_every: POLL,
+                poll_first: POLL,
                 finish_within: Duration::from_millis(10),
                 until_empty: false,
-                // Known when the worker begins: its database has to tell.
                 writers: usize::MAX,
                 commits_both: false,
                 longest_false_alarm: LONGEST_FALSE_ALARM,
             },
             observer: None,
             listener: None,
+            poll: None,
             handle: WorkerHandle::default(),
             step: PhantomData,
         }
@@ -117,22 +125,22 @@ where
         self
     }
 
-    /// How long to wait before looking again when nothing was ready. A second by
-    /// default; more than a century counts as a century.
+    /// How long to wait before looking again when nothing was ready. By default a second,
+    /// and two for a worker that [listens](Self::listen); more than a century counts as a
+    /// century.
     ///
     /// This is for the jobs of other programs, of which [`listen`](Self::listen) tells
-    /// sooner. An idle worker looks at once when a call
-    /// of its own process, on the same row type, makes jobs ready: `create…`, `reset`,
-    /// `reset_many`, `expire_locks`, a released job, the success of an earlier step. It
-    /// also looks when one of its own failed jobs is due, or one that such a call has
-    /// failed: after `RETRY_DELAY` or `Retry::after`, or else after a second.
+    /// sooner. An idle worker looks at once when a call of its own process, on the same row
+    /// type, makes jobs ready: `create…`, `reset`, `reset_many`, `expire_locks`, a released
+    /// job, the success of an earlier step. It also looks when one of its own failed jobs
+    /// is due, or one that such a call has failed: after `RETRY_DELAY` or `Retry::after`, or
+    /// else after a second.
     ///
-    /// Only a regular look finds a job that was created with a `run_at` in the future,
-    /// and, without `listen`, what plain SQL has changed and a job that was created in an
-    /// open transaction: the call wakes the worker before the caller commits. After looks
-    /// that were for
-    /// nothing, as where a pool on another database has the same row type, a call wakes
-    /// the worker after a pause that grows to a second.
+    /// Only a regular look finds a job that was created with a `run_at` in the future and,
+    /// without `listen`, what plain SQL has changed and a job that was created in an open
+    /// transaction: the call wakes the worker before the caller commits. After looks that
+    /// were for nothing, as where a pool on another database has the same row type, a call
+    /// wakes the worker after a pause that grows to a second.
     #[must_use]
     pub fn poll_every(self, pause: Duration) -> Self {
         self.poll_between(pause..=pause)
@@ -147,9 +155,7 @@ where
     /// half a second on average, and one that comes after a tenth of a second 5 ms.
     #[must_use]
     pub fn poll_between(mut self, pauses: RangeInclusive<Duration>) -> Self {
-        let (first, longest) = pauses.into_inner();
-        self.settings.poll_first = first.min(longest);
-        self.settings.poll_every = longest;
+        self.poll = Some(pauses);
         self
     }
 
@@ -326,6 +332,13 @@ where
             self.settings.longest_false_alarm = LONGEST_FALSE_ALARM_OF_A_FILE;
         }
         let listener = self.listener.filter(|_| !self.settings.until_empty);
+        let by_default = match listener {
+            Some(_) => POLL_WHEN_LISTENING,
+            None => POLL,
+        };
+        let poll = self.poll.unwrap_or(by_default..=by_default);
+        self.settings.poll_every = *poll.end();
+        self.settings.poll_first = *poll.start().min(poll.end());
         let runtime = Arc::new(Runtime::new(
             self.pool,
             step,
