@@ -1,6 +1,7 @@
 //! The database as Diesel shows it: pools and connections, and which faults pass
 //! by themselves.
 
+pub(crate) mod changes;
 pub(crate) mod connection;
 pub(crate) mod connection_enum;
 pub(crate) mod database;

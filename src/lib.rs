@@ -65,7 +65,7 @@ pub use table_info::{
     TableBuilder, TableInfo,
 };
 pub use tracked::{Filtered, KeyOf, StatusOf, StatusTracked, UpdatesOf};
-pub use worker::{Summary, Worker, WorkerHandle};
+pub use worker::{Listener, Summary, Worker, WorkerHandle};
 
 #[doc(inline)]
 pub use status_protocol::{BoxError, ErrorEntry, ErrorLog, Failure, Retry, backoff};

@@ -40,6 +40,11 @@ impl Bell {
         rung
     }
 
+    /// Whether the next ring wakes the worker.
+    pub fn is_awaited(&self) -> bool {
+        self.sleeping.load(Ordering::SeqCst)
+    }
+
     /// Jobs may have become ready. Returns whether the caller is to wake the worker,
     /// which only the first of many callers is.
     pub fn ring(&self) -> bool {

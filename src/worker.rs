@@ -4,6 +4,7 @@ mod completion;
 mod exchange;
 mod frontier;
 mod leases;
+mod listener;
 mod paused;
 mod plan;
 mod runtime;
@@ -13,6 +14,7 @@ mod summary;
 
 use std::fmt::{self, Debug};
 use std::marker::PhantomData;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -21,6 +23,7 @@ use crate::attempt::outcome::AttemptError;
 use crate::attempt::running::RunningJob;
 use crate::attempt::step::{JobStep, updates_are_checked};
 use crate::attempt::transaction::TransactionResult;
+use crate::db::changes::Tells;
 use crate::db::connection::TrackerConnection;
 use crate::db::pool::AnyPool;
 use crate::db::retry::{self, Kept};
@@ -30,14 +33,20 @@ use crate::sql::filter::Filter;
 use crate::sql::store::JobStore;
 use crate::sql::tracked_table::Tracked;
 use runtime::{Reports, RunResult, Runtime};
-use scheduler::Settings;
+use scheduler::{LONGEST_FALSE_ALARM, LONGEST_FALSE_ALARM_OF_A_FILE, Settings};
 
+pub use listener::Listener;
 pub use shutdown::WorkerHandle;
 pub use summary::Summary;
 
 /// More threads than any machine runs well. A worker with more is refused before
 /// it starts the first, because the rest of the process needs threads too.
 const MOST_THREADS: usize = 10_000;
+
+/// The pause between looks that find nothing, by default.
+const POLL: Duration = Duration::from_secs(1);
+/// The same of a worker that is told of most changes.
+const POLL_WHEN_LISTENING: Duration = Duration::from_secs(2);
 
 /// Runs the ready jobs of a step on its own threads; made by
 /// [`StatusTracked::worker`](crate::StatusTracked::worker).
@@ -61,6 +70,9 @@ pub struct Worker<S: JobStep, C: TrackerConnection> {
     filter: Option<Filter>,
     settings: Settings,
     observer: Option<Arc<dyn Observer>>,
+    listener: Option<Listener<C>>,
+    /// The shortest and the longest pause between looks, if they are set.
+    poll: Option<RangeInclusive<Duration>>,
     handle: WorkerHandle,
     step: PhantomData<fn() -> S>,
 }
@@ -76,14 +88,18 @@ where
             settings: Settings {
                 threads: thread::available_parallelism().map_or(1, usize::from),
                 batch: 1,
-                poll_every: Duration::from_secs(1),
+                // Known when the worker begins, as are the last three.
+                poll_every: POLL,
+                poll_first: POLL,
                 finish_within: Duration::from_millis(10),
                 until_empty: false,
-                // Known when the worker begins: its database has to tell.
                 writers: usize::MAX,
                 commits_both: false,
+                longest_false_alarm: LONGEST_FALSE_ALARM,
             },
             observer: None,
+            listener: None,
+            poll: None,
             handle: WorkerHandle::default(),
             step: PhantomData,
         }
@@ -109,23 +125,51 @@ where
         self
     }
 
-    /// How long to wait before looking again when nothing was ready. A second by
-    /// default; more than a century counts as a century.
+    /// How long to wait before looking again when nothing was ready. By default a second,
+    /// and two for a worker that [listens](Self::listen); more than a century counts as a
+    /// century.
     ///
-    /// This is for the jobs of other programs. An idle worker looks at once when a call
-    /// of its own process, on the same row type, makes jobs ready: `create…`, `reset`,
-    /// `reset_many`, `expire_locks`, a released job, the success of an earlier step. It
-    /// also looks when one of its own failed jobs is due, or one that such a call has
-    /// failed: after `RETRY_DELAY` or `Retry::after`, or else after a second.
+    /// This is for the jobs of other programs, of which [`listen`](Self::listen) tells
+    /// sooner. An idle worker looks at once when a call of its own process, on the same row
+    /// type, makes jobs ready: `create…`, `reset`, `reset_many`, `expire_locks`, a released
+    /// job, the success of an earlier step. It also looks when one of its own failed jobs
+    /// is due, or one that such a call has failed: after `RETRY_DELAY` or `Retry::after`, or
+    /// else after a second.
     ///
-    /// Only a regular look finds what plain SQL has changed, a job that was created with
-    /// a `run_at` in the future, and a job that was created in an open transaction: the
-    /// call wakes the worker before the caller commits. After looks that were for
-    /// nothing, as where a pool on another database has the same row type, a call wakes
-    /// the worker after a pause that grows to a second.
+    /// Only a regular look finds a job that was created with a `run_at` in the future and,
+    /// without `listen`, what plain SQL has changed and a job that was created in an open
+    /// transaction: the call wakes the worker before the caller commits. After looks that
+    /// were for nothing, as where a pool on another database has the same row type, a call
+    /// wakes the worker after a pause that grows to a second.
     #[must_use]
-    pub fn poll_every(mut self, pause: Duration) -> Self {
-        self.settings.poll_every = pause;
+    pub fn poll_every(self, pause: Duration) -> Self {
+        self.poll_between(pause..=pause)
+    }
+
+    /// As [`poll_every`](Self::poll_every), with a pause that follows the work: a tenth
+    /// of the time since a job was last found, within these bounds. So it is short while
+    /// jobs come, and long when none has come for long.
+    ///
+    /// This is for databases that do not tell of changes, MariaDB and MySQL: between 5
+    /// milliseconds and 1 second, a job that comes ten seconds after the last one waits
+    /// half a second on average, and one that comes after a tenth of a second 5 ms.
+    #[must_use]
+    pub fn poll_between(mut self, pauses: RangeInclusive<Duration>) -> Self {
+        self.poll = Some(pauses);
+        self
+    }
+
+    /// Begins at once with the jobs that other programs make ready, as `listener` hears
+    /// of them; see [`Listener`] for what each database needs.
+    ///
+    /// The regular looks go on. So with [`poll_every`](Self::poll_every) set how long a
+    /// job may wait where a notification is missing: it has a `run_at` in the future, or
+    /// the transaction that made it ready was open before anybody listened.
+    ///
+    /// A worker that [runs until nothing is ready](Self::run_until_empty) does not listen.
+    #[must_use]
+    pub fn listen(mut self, listener: &Listener<C>) -> Self {
+        self.listener = Some(listener.clone());
         self
     }
 
@@ -284,6 +328,17 @@ where
         let facts = retry::facts(&*self.pool)?;
         self.settings.writers = facts.writers;
         self.settings.commits_both = !facts.reads_old_rows;
+        if self.listener.is_some() && facts.tells == Tells::FileVersion {
+            self.settings.longest_false_alarm = LONGEST_FALSE_ALARM_OF_A_FILE;
+        }
+        let listener = self.listener.filter(|_| !self.settings.until_empty);
+        let by_default = match listener {
+            Some(_) => POLL_WHEN_LISTENING,
+            None => POLL,
+        };
+        let poll = self.poll.unwrap_or(by_default..=by_default);
+        self.settings.poll_every = *poll.end();
+        self.settings.poll_first = *poll.start().min(poll.end());
         let runtime = Arc::new(Runtime::new(
             self.pool,
             step,
@@ -302,14 +357,16 @@ where
             runtime.shut_down();
         }
         tracing::info!("working");
+        let not_started = |source| Error::ThreadNotStarted {
+            job: S::Job::table_name().into(),
+            source,
+        };
         let _listening = runtime.listen();
+        let hearing = listener.map(|listener| runtime.hear(&listener));
+        let hearing = hearing.transpose().map_err(not_started)?;
         runtime.claim_first::<S>(facts)?;
-        runtime::work::<S, _, _>(&runtime, kept, &run).map_err(|source| {
-            Error::ThreadNotStarted {
-                job: S::Job::table_name().into(),
-                source,
-            }
-        })?;
+        runtime::work::<S, _, _>(&runtime, kept, &run).map_err(not_started)?;
+        drop(hearing);
         let summary = runtime.summary();
         tracing::info!("done: {summary}");
         drop(running);

@@ -87,6 +87,9 @@
 //! | It is told once, also where an answer is lost | `observers_of_servers` | `an_outcome_whose_answer_was_lost_is_told_once` |
 //! | And of nothing that has not happened | `observers` | `what_did_not_happen_is_not_told` |
 //! | An idle worker begins at once with what its process creates | `worker_wakes` | `what_this_process_creates_is_begun_at_once` |
+//! | And, if it listens, with what other programs make ready | `worker_listen` | `what_other_programs_make_ready_is_begun_at_once` |
+//! | While it cannot listen, it looks by itself | `worker_listen_postgres` | `after_a_lost_connection_the_worker_looks_by_itself_until_it_listens_again` |
+//! | Notifications cost nothing where nobody listens | `worker_listen_postgres` | `nobody_is_notified_where_nobody_listens` |
 //! | A worker's observer is told of each transition | `worker_told` | `each_transition_is_reported_with_the_key_of_its_job` |
 //! | PgBouncer works without prepared statements | `pgbouncer` | `without_prepared_statements_every_call_works` |
 //! | Any sequence of calls does what the model says | `random` | `each_call_does_to_the_rows_what_the_model_says` |

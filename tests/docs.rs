@@ -123,3 +123,15 @@ fn no_page_has_lines_that_only_the_documentation_hides() {
         }
     }
 }
+
+/// The page and the migration have one trigger.
+#[test]
+fn the_page_on_workers_has_the_trigger_of_the_migration() {
+    let root = Path::new(ROOT);
+    let migration = "migrations/postgres/2026-11-28-000000_notify_listeners/up.sql";
+    let migration = fs::read_to_string(root.join(migration)).unwrap();
+    let (_, trigger) = migration.split_once("\n\n").unwrap();
+    assert!(trigger.starts_with("CREATE FUNCTION"), "{trigger}");
+    let page = fs::read_to_string(root.join("docs/worker.md")).unwrap();
+    assert!(page.contains(&format!("```sql\n{trigger}```\n")));
+}

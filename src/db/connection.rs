@@ -5,6 +5,7 @@ use diesel::connection::TransactionManager;
 use diesel::r2d2::R2D2Connection;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
+use crate::db::changes::{Tells, TellsChanges};
 use crate::db::database_error::{self as told, Cause, Information};
 
 /// An error of the tracker's own transactions.
@@ -33,6 +34,8 @@ pub struct Facts {
     pub(crate) reads_old_rows: bool,
     /// Whether a transaction refuses all statements after an error.
     refuses_after_error: bool,
+    /// How it tells what other connections have changed.
+    pub(crate) tells: Tells,
     /// Whether the database may end a transaction at an error, and then commits each
     /// statement that follows at once.
     commits_after_error: bool,
@@ -43,7 +46,7 @@ pub struct Facts {
 
 /// One of Diesel's three connections, or an enum of them (see
 /// [`ConnectionEnum`](crate::ConnectionEnum)), and what is special to it.
-pub trait TrackerConnection: R2D2Connection + Send + 'static {
+pub trait TrackerConnection: R2D2Connection + TellsChanges + Send + 'static {
     /// What is known of the database. `None` if only a connection tells which
     /// database it is.
     #[doc(hidden)]
@@ -212,6 +215,7 @@ static SQLITE: Facts = Facts {
     savepoints_hold: true,
     reads_old_rows: false,
     refuses_after_error: false,
+    tells: Tells::FileVersion,
     commits_after_error: false,
     cause_in: |error| told::sqlite::cause(error.message()),
 };
@@ -242,6 +246,7 @@ static POSTGRES: Facts = Facts {
     savepoints_hold: true,
     reads_old_rows: false,
     refuses_after_error: true,
+    tells: Tells::Notifications,
     commits_after_error: false,
     cause_in: |error| told::postgres::cause(error),
 };
@@ -297,6 +302,7 @@ static MYSQL: Facts = Facts {
     savepoints_hold: false,
     reads_old_rows: true,
     refuses_after_error: false,
+    tells: Tells::Nothing,
     commits_after_error: true,
     cause_in: |error| told::mysql::cause_in(error),
 };

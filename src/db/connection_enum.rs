@@ -4,8 +4,10 @@ use diesel::QueryResult;
 use diesel::r2d2::R2D2Connection;
 use diesel::result::Error as DieselError;
 
+use crate::db::changes::{Changes, Channel, TellsChanges, Version};
 use crate::db::connection::{Facts, TrackerConnection};
 use crate::db::database_error::{Cause, Information};
+use crate::table_info::TableInfo;
 
 /// An enum of Diesel's connections, for a program that learns from its settings
 /// which database it uses.
@@ -98,6 +100,36 @@ impl InnerConnection<'_> {
     }
 }
 
+impl<C: ConnectionEnum> TellsChanges for C {
+    fn hears(&mut self, other: &mut Self) -> QueryResult<bool> {
+        match (self.inner(), other.inner()) {
+            #[cfg(feature = "postgres")]
+            (InnerConnection::Postgres(conn), InnerConnection::Postgres(other)) => {
+                conn.hears(other)
+            }
+            // The others have no notifications.
+            #[allow(unreachable_patterns, reason = "there may be no others")]
+            _ => Ok(true),
+        }
+    }
+
+    fn channel(&mut self, table: &TableInfo) -> QueryResult<Option<Channel>> {
+        on_inner!(self.inner(), conn => conn.channel(table))
+    }
+
+    fn listen(&mut self, channel: Channel) -> QueryResult<bool> {
+        on_inner!(self.inner(), conn => conn.listen(channel))
+    }
+
+    fn unlisten(&mut self, channel: Channel) -> QueryResult<()> {
+        on_inner!(self.inner(), conn => conn.unlisten(channel))
+    }
+
+    fn changes(&mut self, known: &mut Version) -> QueryResult<Changes> {
+        on_inner!(self.inner(), conn => conn.changes(known))
+    }
+}
+
 impl<C: ConnectionEnum> TrackerConnection for C {
     const FACTS: Option<&'static Facts> = None;
 
@@ -120,6 +152,7 @@ impl<C: ConnectionEnum> TrackerConnection for C {
                 conn.learn_language(other)
             }
             // The others have nothing to learn.
+            #[allow(unreachable_patterns, reason = "there may be no others")]
             _ => Ok(false),
         }
     }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use super::completion::Completion;
 use super::frontier::Frontier;
 use super::leases::{self, Leases};
+use super::listener::{Hearing, Listener, News};
 use super::paused::PausedJobs;
 use super::scheduler::{Role, Scheduler, Settings, Task, after};
 use super::summary::Summary;
@@ -161,6 +162,34 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
                 }
             }),
         })
+    }
+
+    /// Has a listener wake the worker, until the return value is dropped.
+    pub fn hear(self: &Arc<Self>, listener: &Listener<C>) -> std::io::Result<Hearing<C>>
+    where
+        J: Send + 'static,
+        J::Updates: Send,
+        C: 'static,
+    {
+        self.scheduler().set_deaf(true);
+        let runtime = Arc::downgrade(self);
+        listener.tell(J::info(), Arc::clone(&self.bell), move |news| {
+            if let Some(runtime) = runtime.upgrade() {
+                runtime.told(news);
+            }
+        })
+    }
+
+    fn told(&self, news: News) {
+        let must_wake = self.bell.ring();
+        match news {
+            News::Changed if must_wake => self.woken(None),
+            News::Changed => {}
+            News::Listening | News::Deaf => {
+                self.scheduler().set_deaf(news == News::Deaf);
+                self.woken(None);
+            }
+        }
     }
 
     /// A call of this process has made jobs ready, or they will be after `delay`.

@@ -24,10 +24,18 @@ const LARGEST_GROUP: usize = 2_000;
 /// the regular looks.
 const MOST_DUE_TIMES: usize = 10_000;
 
-/// Pauses between two looks that the calls of this process cause and that find nothing:
-/// their jobs may be in another database, or not be committed yet.
+/// Pauses between two looks that a call of this process or a change by another one causes
+/// and that find nothing: it may have been in another database, or not be committed yet.
+/// The first such look causes none, since the worker's own changes may have caused it.
 const FIRST_FALSE_ALARM: Duration = Duration::from_millis(10);
-const LONGEST_FALSE_ALARM: Duration = Duration::from_secs(1);
+pub(super) const LONGEST_FALSE_ALARM: Duration = Duration::from_secs(1);
+/// The same where each commit to a file of SQLite's causes a look, which costs little.
+pub(super) const LONGEST_FALSE_ALARM_OF_A_FILE: Duration = Duration::from_millis(20);
+
+/// The longest pause of a worker that cannot hear what it wants to listen to.
+const LONGEST_POLL_WHEN_DEAF: Duration = Duration::from_secs(1);
+/// What the pause between two looks is of the time since a job was found.
+const SHARE_OF_QUIET: u32 = 10;
 
 /// The longest wait: a century. A clock can add that without overflow.
 const LONGEST_WAIT: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
@@ -43,7 +51,10 @@ pub(super) struct Settings {
     pub threads: usize,
     /// Jobs of one claim, and outcomes that are written without waiting for more.
     pub batch: usize,
+    /// The longest and the shortest pause between two looks that find nothing.
     pub poll_every: Duration,
+    pub poll_first: Duration,
+    pub longest_false_alarm: Duration,
     /// How long an outcome waits for others of its group.
     pub finish_within: Duration,
     pub until_empty: bool,
@@ -122,13 +133,17 @@ pub(super) struct Scheduler<Job, Completion> {
     /// happened since.
     looking: bool,
     claim_from: Instant,
+    /// When a claim last found a job.
+    found_at: Instant,
+    /// It wants to be told of the changes of others, and nobody tells it now.
+    deaf: bool,
     /// When jobs will be ready that are not yet.
     due_times: BTreeSet<Instant>,
-    /// A call of this process has woken the worker since the last claim ended.
+    /// The worker was woken since the last claim ended.
     woken: bool,
-    /// Claims in a row that such a call has caused and that found nothing.
+    /// Claims in a row for which it was woken and that found nothing.
     false_alarms: i32,
-    /// When such a call may cause the next claim.
+    /// When a claim may be the next one for which it is woken.
     alarm_from: Instant,
     flush_from: Instant,
     /// Flushes and claims are made apart until then.
@@ -159,6 +174,8 @@ impl<Job, Completion> Scheduler<Job, Completion> {
             dry: false,
             looking: false,
             claim_from: now,
+            found_at: now,
+            deaf: false,
             due_times: BTreeSet::new(),
             woken: false,
             false_alarms: 0,
@@ -261,7 +278,7 @@ impl<Job, Completion> Scheduler<Job, Completion> {
             Found::Later(_) | Found::Nothing if quiet && !undisturbed => self.claim_from = now,
             Found::Later(at) => self.claim_from = at.min(after(now, self.settings.poll_every)),
             Found::Nothing => {
-                self.claim_from = after(now, self.settings.poll_every);
+                self.claim_from = after(now, self.poll_pause(now));
                 if !quiet {
                     self.recheck(now);
                 }
@@ -273,12 +290,27 @@ impl<Job, Completion> Scheduler<Job, Completion> {
         let was_woken = std::mem::take(&mut self.woken);
         if matches!(found, Found::Enough | Found::Few) {
             self.false_alarms = 0;
+            self.found_at = now;
         } else if was_woken {
+            if self.false_alarms > 0 {
+                let longest = self.settings.longest_false_alarm;
+                let pause = backoff::exponential(FIRST_FALSE_ALARM, longest, self.false_alarms);
+                self.alarm_from = after(now, pause);
+            }
             self.false_alarms = self.false_alarms.saturating_add(1);
-            let pause =
-                backoff::exponential(FIRST_FALSE_ALARM, LONGEST_FALSE_ALARM, self.false_alarms);
-            self.alarm_from = after(now, pause);
         }
+    }
+
+    /// How long to wait before the next look: the longer, the longer no job was found.
+    fn poll_pause(&self, now: Instant) -> Duration {
+        let quiet = now.saturating_duration_since(self.found_at);
+        let most = match self.deaf {
+            true => self.settings.poll_every.min(LONGEST_POLL_WHEN_DEAF),
+            false => self.settings.poll_every,
+        };
+        (quiet / SHARE_OF_QUIET)
+            .max(self.settings.poll_first)
+            .min(most)
     }
 
     /// A claim failed; the next one waits for this time.
@@ -327,11 +359,16 @@ impl<Job, Completion> Scheduler<Job, Completion> {
         self.dry = false;
     }
 
-    /// A call of this process has made jobs ready. If the last such call did not lead to
-    /// any job, there is a pause first.
+    /// A call of this process, or a change by another one, may have made jobs ready. If
+    /// the last two did not lead to any job, there is a pause first.
     pub fn ring(&mut self, now: Instant) {
         self.woken = true;
         self.claim_from = self.claim_from.min(now.max(self.alarm_from));
+    }
+
+    /// Whether nobody tells it of the changes of others, although it wants to know.
+    pub fn set_deaf(&mut self, deaf: bool) {
+        self.deaf = deaf;
     }
 
     /// A job will be ready at this time. A worker that runs until nothing is ready does

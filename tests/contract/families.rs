@@ -56,6 +56,8 @@ mod transaction_killed;
 mod worker;
 #[path = "worker/ends.rs"]
 mod worker_ends;
+#[path = "worker/listen.rs"]
+mod worker_listen;
 #[path = "worker/locks.rs"]
 mod worker_locks;
 #[path = "worker/processes.rs"]
@@ -86,6 +88,8 @@ only! { [sqlite]
     mod own_transactions;
     #[path = "sessions/sqlite.rs"]
     mod sessions;
+    #[path = "worker/listen_sqlite.rs"]
+    mod worker_listen_sqlite;
 }
 
 only! { [postgres]
@@ -106,6 +110,8 @@ only! { [postgres]
     mod pgbouncer;
     #[path = "sessions/postgres.rs"]
     mod sessions;
+    #[path = "worker/listen_postgres.rs"]
+    mod worker_listen_postgres;
 }
 
 only! { [mysql]

@@ -24,7 +24,7 @@ fn behind_pgbouncer() -> TestDb {
 }
 
 /// A pool as the documentation wants it.
-fn right(db: &TestDb, size: u32) -> TestPool {
+pub fn right(db: &TestDb, size: u32) -> TestPool {
     let customizer = Customizer {
         prepared_statements: false,
         ..Customizer::default()

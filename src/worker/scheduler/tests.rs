@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Found, Role, Scheduler, Settings, Task};
+use super::{Found, LONGEST_FALSE_ALARM, Role, Scheduler, Settings, Task};
 
 type TestScheduler = Scheduler<&'static str, &'static str>;
 
@@ -17,6 +17,8 @@ fn settings() -> Settings {
         threads: 3,
         batch: 3,
         poll_every: 1000 * MS,
+        poll_first: 1000 * MS,
+        longest_false_alarm: LONGEST_FALSE_ALARM,
         finish_within: 10 * MS,
         until_empty: false,
         writers: usize::MAX,
@@ -639,6 +641,7 @@ fn endless_waits_and_batches_do_not_overflow() {
     let endless = Settings {
         batch: usize::MAX,
         poll_every: Duration::MAX,
+        poll_first: Duration::MAX,
         finish_within: Duration::MAX,
         ..settings()
     };
@@ -835,6 +838,7 @@ fn a_worker_that_runs_until_empty_makes_one_claim_at_a_time_once_few_jobs_are_le
     let settings = Settings {
         until_empty: true,
         poll_every: Duration::ZERO,
+        poll_first: Duration::ZERO,
         ..settings()
     };
     let (mut scheduler, now) = with_jobs(settings, &["a", "b"], Found::Few);
@@ -843,4 +847,61 @@ fn a_worker_that_runs_until_empty_makes_one_claim_at_a_time_once_few_jobs_are_le
     assert_eq!(worker_thread(&mut scheduler, now), Task::Flush(vec!["a"]));
     assert_eq!(worker_thread(&mut scheduler, now), BUSY);
     assert!(matches!(worker_thread(&mut scheduler, now), Task::Wait(_)));
+}
+
+/// Lets a claim find nothing, and returns how long the worker waits for the next one.
+fn pause_after_nothing(scheduler: &mut TestScheduler, now: Instant) -> Duration {
+    assert_eq!(worker_thread(scheduler, now), QUIET);
+    scheduler.end_claim(Found::Nothing, true, now);
+    match worker_thread(scheduler, now) {
+        Task::Wait(Some(pause)) => pause,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_pause_between_two_looks_follows_the_time_without_a_job() {
+    let between = Settings {
+        poll_first: 5 * MS,
+        ..settings()
+    };
+    let (mut scheduler, now) = new_scheduler(between);
+    for (quiet, pause) in [(0, 5), (100, 10), (3_000, 300), (60_000, 1_000)] {
+        let now = now + quiet * MS;
+        scheduler.poll(now);
+        assert_eq!(pause_after_nothing(&mut scheduler, now), pause * MS);
+    }
+    let now = now + 60_000 * MS;
+    scheduler.poll(now);
+    assert_eq!(worker_thread(&mut scheduler, now), QUIET);
+    scheduler.end_claim(Found::Few, true, now);
+    assert_eq!(pause_after_nothing(&mut scheduler, now), 5 * MS);
+}
+
+#[test]
+fn a_worker_that_cannot_hear_looks_each_second() {
+    let rarely = Settings {
+        poll_every: 60_000 * MS,
+        poll_first: 60_000 * MS,
+        ..settings()
+    };
+    let (mut scheduler, now) = new_scheduler(rarely);
+    scheduler.set_deaf(true);
+    assert_eq!(pause_after_nothing(&mut scheduler, now), 1_000 * MS);
+    scheduler.set_deaf(false);
+    let now = now + 1_000 * MS;
+    assert_eq!(pause_after_nothing(&mut scheduler, now), 60_000 * MS);
+}
+
+#[test]
+fn the_first_look_that_finds_nothing_delays_no_other() {
+    let (mut scheduler, now) = with_jobs(settings(), &[], Found::Nothing);
+    scheduler.ring(now);
+    assert_eq!(pause_after_nothing(&mut scheduler, now), 1_000 * MS);
+    scheduler.ring(now);
+    assert!(pause_after_nothing(&mut scheduler, now) > MS);
+    scheduler.ring(now);
+    assert!(
+        matches!(worker_thread(&mut scheduler, now), Task::Wait(Some(pause)) if pause <= 10 * MS)
+    );
 }

@@ -199,3 +199,24 @@ pub fn conflict(condition: &str) -> String {
 pub fn far_east(conn: &mut TestConnection) {
     conn.batch_execute("SET TIME ZONE 'Asia/Tokyo'").unwrap();
 }
+
+/// The server itself, where this URL is that of a pooler.
+pub fn listened_url(url: &str) -> String {
+    let host = |url: &str| url.rsplit_once('/').unwrap().0.to_owned();
+    let pooler = std::env::var("PGBOUNCER_URL").map(|url| host(&url));
+    match pooler {
+        Ok(pooler) => url.replace(&pooler, &host(&server("POSTGRES_URL"))),
+        Err(_) => url.to_owned(),
+    }
+}
+
+/// Has this table notify those who listen, as the migrations do for `jobs`.
+pub fn notifies(table: &str) -> String {
+    format!(
+        "CREATE TRIGGER {table}_created AFTER INSERT ON {table}
+             FOR EACH STATEMENT EXECUTE FUNCTION status_tracker_notify();
+         CREATE TRIGGER {table}_ready AFTER UPDATE OF status ON {table}
+             FOR EACH ROW WHEN (NEW.lock IS NULL AND NEW.status IN (10, 30))
+             EXECUTE FUNCTION status_tracker_notify()"
+    )
+}

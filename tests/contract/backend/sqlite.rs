@@ -104,3 +104,13 @@ pub fn conflict(condition: &str) -> String {
 
 /// Puts the session into a time zone far from UTC, where sessions have one.
 pub fn far_east(_: &mut TestConnection) {}
+
+/// Where a listener connects to.
+pub fn listened_url(url: &str) -> String {
+    url.to_owned()
+}
+
+/// What a table needs so that listeners hear of it: nothing.
+pub fn notifies(_: &str) -> String {
+    "SELECT 1".into()
+}
