@@ -15,7 +15,7 @@ use super::running::{Claimed, RunningJob};
 use super::sightings::state;
 use crate::clock::stamp;
 use crate::db::expression::{CONDITION, Expression, UPDATE};
-use crate::db::fault::{Fault, FaultKind, Tries};
+use crate::db::fault::{Fault, Tries};
 use crate::db::statements;
 use crate::db::write::{self, Written};
 use crate::error::{Error, Result};
@@ -98,7 +98,7 @@ impl<'a, S: StatusTracked> Claim<'a, S> {
                 }
             }
             Err(fault) => {
-                if fault.kind == FaultKind::NoAnswer {
+                if fault.maybe_applied {
                     self.earlier
                         .push(std::mem::replace(&mut self.token, new_token()));
                 }
@@ -133,7 +133,7 @@ impl<'a, S: StatusTracked> Claim<'a, S> {
             Err(unread) => unread,
         };
         let release = Outcome::<S>::Release(self.step.released(retry.retry));
-        if let Err(fault) = release.write(self.table, self.step, &lease, &[]).await {
+        if let Err(fault) = release.write(self.table, self.step, &lease).await {
             // The first error is the one to report. The lock will expire.
             tracing::debug!(job = %self.key, error = %fault.source, "not released");
         }
