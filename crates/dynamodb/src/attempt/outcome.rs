@@ -7,14 +7,14 @@ use status_protocol::panics::Discarded;
 use status_protocol::{BoxError, ErrorLog, FailedAttempt, Failure, LostAnswer, Step};
 
 use super::lease::Lease;
-use super::sightings::state;
+use super::state::state;
 use super::transaction;
 use crate::clock::stamp;
 use crate::db::expression::{CONDITION, Expression, UPDATE};
 use crate::db::fault::{Fault, FaultKind, Tries};
 use crate::db::write::{self, Written};
 use crate::db::{read, statements};
-use crate::item::queue::{place, ready_after, ready_since};
+use crate::item::queue::{ready_after, ready_since};
 use crate::item::stored::{self, Stored};
 use crate::item::value::{changes, errors_value, status_value};
 use crate::table::Table;
@@ -66,12 +66,12 @@ impl<S: StatusTracked> Outcome<S> {
         token: &str,
     ) -> Result<Expression, BoxError> {
         let now = table.clock().now();
-        let ready = || place(table, &step.pending, ready_since(now));
+        let ready = || table.place(&step.pending, ready_since(now));
         let expression = Expression::new::<S::Job>();
         let expression = match self {
             Self::Success(updates) => {
                 let changes = changes(&**updates, &S::Job::ATTRIBUTES, &S::Job::KEY)?;
-                let next = place(table, &step.succeeded, ready_since(now))?;
+                let next = table.place(&step.succeeded, ready_since(now))?;
                 match next.filter(|_| S::Job::CONTINUES.contains(&step.succeeded)) {
                     None => expression.text(UPDATE, statements::SUCCEED),
                     Some((queue, due)) => expression
@@ -89,7 +89,7 @@ impl<S: StatusTracked> Outcome<S> {
                     let at = table.clock().after(delay);
                     expression
                         .text(UPDATE, statements::FAIL_LATER)
-                        .queued(place(table, &step.pending, ready_after(at))?)
+                        .queued(table.place(&step.pending, ready_after(at))?)
                         .string(":run_at", stamp(at))
                 } else {
                     expression.text(UPDATE, statements::FAIL).queued(ready()?)
@@ -152,7 +152,8 @@ impl<S: StatusTracked> Outcome<S> {
                     if sent_again {
                         lease.set_maybe_applied();
                     }
-                    let stored = item.and_then(|item| stored::read::<S>(&item).ok());
+                    let stored =
+                        item.and_then(|item| stored::read(&S::Job::ATTRIBUTES, &item).ok());
                     let told = |status| told_by::<S>(table, step, lease, stored.as_ref(), status);
                     if earlier.is_some_and(|status| told(status) == LostAnswer::Written) {
                         return Ok(WriteResult::EarlierWritten);
@@ -186,7 +187,7 @@ impl<S: StatusTracked> Outcome<S> {
         lease: &Lease,
     ) -> Result<bool, Fault> {
         let item = read::get(table, &lease.key).await?;
-        let stored = item.and_then(|item| stored::read::<S>(&item).ok());
+        let stored = item.and_then(|item| stored::read(&S::Job::ATTRIBUTES, &item).ok());
         let told = told_by::<S>(table, step, lease, stored.as_ref(), self.status(step));
         Ok(told == LostAnswer::Written)
     }

@@ -10,10 +10,10 @@ use aws_sdk_dynamodb::types::{
     ReturnValuesOnConditionCheckFailure as OnRefusal,
 };
 
-use super::capacity::Counted;
 use super::expression::{CONDITION, Expression, UPDATE};
 use super::fault::{Attempts, Fault};
 use super::read;
+use crate::capacity::Counted;
 use crate::item::Item;
 use crate::item::key::ItemKey;
 use crate::table::Table;
