@@ -340,12 +340,13 @@ async fn claim_some<S: StatusTracked>(
     manner: Manner,
     next: &mut Next<S>,
 ) -> bool {
-    // One claim tells whether somebody else is here, before several are sent.
+    // One claim tells whether somebody else is here, before two are sent, then four.
     let mut at_a_time = 1;
-    let (mut refused, most_refused) = match manner {
-        Manner::AtHome | Manner::Visiting => (0, 1),
-        Manner::Sharing => (0, MOST_REFUSED_SHARING),
+    let (most_at_a_time, most_refused) = match manner {
+        Manner::AtHome | Manner::Visiting => (AT_A_TIME, 1),
+        Manner::Sharing => (AT_A_TIME_SHARING, MOST_REFUSED_SHARING),
     };
+    let mut refused = 0;
     let mut free = VecDeque::new();
     let mut trying = FuturesUnordered::new();
     loop {
@@ -374,10 +375,7 @@ async fn claim_some<S: StatusTracked>(
         match trying.next().await {
             Some(Candidate::Claimed(job)) => {
                 next.jobs.push(*job);
-                at_a_time = match manner {
-                    Manner::AtHome | Manner::Visiting => AT_A_TIME,
-                    Manner::Sharing => AT_A_TIME_SHARING,
-                };
+                at_a_time = (2 * at_a_time).min(most_at_a_time);
             }
             Some(Candidate::Held) => refused += 1,
             Some(Candidate::Not) => {}
