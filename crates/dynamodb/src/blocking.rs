@@ -10,7 +10,6 @@
 //! calls a client of their own in a program that ends its runtime and goes on.
 
 mod calls;
-mod guard;
 
+pub use crate::attempt::blocking::RunningJob;
 pub use calls::BlockingCalls;
-pub use guard::RunningJob;

@@ -352,5 +352,5 @@ impl<S: StatusTracked> Calls for S {
 }
 
 fn key_of<S: StatusTracked>(table: &Table, key: impl Into<KeyOf<S>>) -> Result<ItemKey> {
-    ItemKey::of(table, &S::Job::KEY, &key.into())
+    ItemKey::of(table.name(), &S::Job::KEY, &key.into())
 }

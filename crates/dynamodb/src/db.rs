@@ -1,6 +1,5 @@
-//! Requests to DynamoDB: their texts, what their failures mean, what they consume.
+//! Requests to DynamoDB: their texts and what their failures mean.
 
-pub(crate) mod capacity;
 pub(crate) mod expression;
 pub(crate) mod fault;
 pub(crate) mod read;

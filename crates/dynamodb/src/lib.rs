@@ -5,19 +5,21 @@
 mod attempt;
 pub mod blocking;
 mod calls;
+mod capacity;
 mod clock;
 mod db;
 mod error;
 mod item;
 mod rows;
 mod runtime;
+mod sightings;
 mod table;
 mod tracked;
 mod worker;
 
 pub use attempt::running::RunningJob;
 pub use calls::Calls;
-pub use db::capacity::Capacity;
+pub use capacity::Capacity;
 pub use error::{Error, Result};
 pub use item::names::{Attributes, KeyAttributes};
 pub use status_protocol::{BoxError, ErrorEntry, ErrorLog, Failure, Retry, backoff};

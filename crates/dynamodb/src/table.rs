@@ -1,17 +1,18 @@
 //! A table, and what this process knows of it.
 
 use std::fmt::{self, Debug};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_sdk_dynamodb::Client;
 use chrono::TimeDelta;
+use serde::Serialize;
+use status_protocol::BoxError;
 
-use crate::attempt::sightings::Sightings;
+use crate::capacity::{Capacity, Counted};
 use crate::clock::Clock;
-use crate::db::capacity::{Capacity, Counted};
 use crate::error::{Error, Result};
-use crate::item::queue::any_below;
+use crate::item::queue::{any_below, queue};
+use crate::sightings::Sightings;
 
 /// More shards than any table needs: each is asked when nothing is ready.
 const MOST_SHARDS: u32 = 1_000;
@@ -43,11 +44,28 @@ struct Inner {
     name: String,
     index: Option<String>,
     shards: u32,
-    /// The shard in which this process found jobs last.
-    home: AtomicU32,
+    home: Mutex<Home>,
     clock: Clock,
     sightings: Sightings,
     counted: Option<Counted>,
+}
+
+/// The shard in which a search begins. Each process begins in another one, and stays
+/// where it finds jobs that nobody else takes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Home {
+    pub shard: u32,
+    /// It has found jobs there.
+    pub is_settled: bool,
+}
+
+impl Home {
+    fn by_chance(shards: u32) -> Self {
+        Self {
+            shard: any_below(shards),
+            is_settled: false,
+        }
+    }
 }
 
 /// Makes a [`Table`]; see [`Table::builder`].
@@ -111,19 +129,39 @@ impl Table {
         self.inner.shards
     }
 
-    /// The shard in which a search begins. Each process begins in another one, and stays
-    /// where it finds jobs that nobody else takes.
-    pub(crate) fn home(&self) -> u32 {
-        self.inner.home.load(Ordering::Relaxed)
+    /// Where a search begins.
+    pub(crate) fn home(&self) -> Home {
+        // It is valid at any moment, so poison is ignored.
+        let home = self.inner.home.lock();
+        *home.unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn set_home(&self, shard: u32) {
-        self.inner.home.store(shard, Ordering::Relaxed);
+    /// Notes what a search has found in a shard.
+    pub(crate) fn set_home(&self, shard: u32, has_found: bool, is_crowded: bool) {
+        let home = self.inner.home.lock();
+        let mut home = home.unwrap_or_else(PoisonError::into_inner);
+        if has_found && !is_crowded {
+            *home = Home {
+                shard,
+                is_settled: true,
+            };
+        } else if is_crowded && home.shard == shard {
+            // The next search begins elsewhere, or two would meet here each time.
+            *home = Home::by_chance(self.inner.shards);
+        }
     }
 
-    /// Whether items get the attributes of the index.
-    pub(crate) fn is_indexed(&self) -> bool {
-        self.inner.index.is_some()
+    /// A place in the queue of `status`, in a shard by chance. `None` if the table has
+    /// no index.
+    pub(crate) fn place<S: Serialize>(
+        &self,
+        status: &S,
+        due: String,
+    ) -> Result<Option<(String, String)>, BoxError> {
+        if self.inner.index.is_none() {
+            return Ok(None);
+        }
+        Ok(Some((queue(status, any_below(self.shards()))?, due)))
     }
 
     /// The index of open jobs.
@@ -188,7 +226,7 @@ impl TableBuilder {
                 name: self.name,
                 index: self.index,
                 shards: self.shards,
-                home: AtomicU32::new(any_below(self.shards)),
+                home: Mutex::new(Home::by_chance(self.shards)),
                 clock: Clock::new(self.clock_ahead),
                 sightings: Sightings::default(),
                 counted: self.counts.then(Counted::default),

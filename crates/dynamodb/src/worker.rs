@@ -15,8 +15,8 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use status_protocol::BoxError;
 
+use crate::attempt::blocking;
 use crate::attempt::running::RunningJob;
-use crate::blocking;
 use crate::error::{Error, Result};
 use crate::runtime::block;
 use crate::table::Table;

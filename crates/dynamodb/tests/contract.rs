@@ -25,6 +25,7 @@
 //! | A fault that passes is no failed job | `faults` | `a_fault_that_passes_costs_no_attempt_wherever_it_comes` |
 //! | Throttling is told from an error | `faults` | `throttling_that_lasts_is_told_from_an_error_and_the_job_is_as_it_was` |
 //! | What cannot be known is told as unknown, whoever sent twice | `faults` | `an_outcome_that_the_sdk_itself_has_sent_twice_is_unknown_too` |
+//! | A success whose answer was lost is one, whatever the next try says | `faults` | `a_success_whose_answer_was_lost_is_one_although_the_next_try_is_refused_for_good` |
 //! | Other writes commit with success, or not at all | `transaction` | `the_writes_commit_with_the_updates_and_the_success_mark` |
 //! | Each job is booked once, though workers are killed | `processes` | `a_thousand_jobs_whose_workers_are_killed_are_booked_once_each` |
 //! | Batches share no job | `next` | `concurrent_batches_share_no_job` |

@@ -12,10 +12,10 @@ use super::expiry;
 use super::lease::Lease;
 use super::outcome::Outcome;
 use super::running::{Claimed, RunningJob};
-use super::sightings::state;
+use super::state::state;
 use crate::clock::stamp;
 use crate::db::expression::{CONDITION, Expression, UPDATE};
-use crate::db::fault::{Fault, FaultKind, Tries};
+use crate::db::fault::{Fault, Tries};
 use crate::db::statements;
 use crate::db::write::{self, Written};
 use crate::error::{Error, Result};
@@ -24,7 +24,7 @@ use crate::item::key::ItemKey;
 use crate::item::stored;
 use crate::item::value::{read_item, status_value};
 use crate::table::Table;
-use crate::tracked::{StatusOf, StatusTracked};
+use crate::tracked::{StatusOf, StatusTracked, Tracked};
 
 pub(crate) use next::next;
 
@@ -98,7 +98,7 @@ impl<'a, S: StatusTracked> Claim<'a, S> {
                 }
             }
             Err(fault) => {
-                if fault.kind == FaultKind::NoAnswer {
+                if fault.maybe_applied {
                     self.earlier
                         .push(std::mem::replace(&mut self.token, new_token()));
                 }
@@ -109,7 +109,7 @@ impl<'a, S: StatusTracked> Claim<'a, S> {
 
     /// The token of the item, if one of these tries has written it.
     fn own_token(&self, item: &Item) -> Option<Arc<str>> {
-        let stored = stored::read::<S>(item).ok()?;
+        let stored = stored::read::<StatusOf<S>>(&S::Job::ATTRIBUTES, item).ok()?;
         let lock = stored.lock?.token;
         let mut own = self.earlier.iter().chain([&self.token]);
         own.find(|token| ***token == *lock).cloned()
@@ -123,7 +123,7 @@ impl<'a, S: StatusTracked> Claim<'a, S> {
         token: Arc<str>,
         asked_at: Instant,
     ) -> Result<Tried<S>, Fault> {
-        let claims = stored::claims::<S>(&item);
+        let claims = stored::claims(&S::Job::ATTRIBUTES, &item);
         let lease = Lease::new(self.key.clone(), token, claims, asked_at);
         let retry = match claimed::<S>(item) {
             Ok(claimed) => {
@@ -133,7 +133,7 @@ impl<'a, S: StatusTracked> Claim<'a, S> {
             Err(unread) => unread,
         };
         let release = Outcome::<S>::Release(self.step.released(retry.retry));
-        if let Err(fault) = release.write(self.table, self.step, &lease, &[]).await {
+        if let Err(fault) = release.write(self.table, self.step, &lease).await {
             // The first error is the one to report. The lock will expire.
             tracing::debug!(job = %self.key, error = %fault.source, "not released");
         }
@@ -148,7 +148,8 @@ struct Unread {
 }
 
 fn claimed<S: StatusTracked>(item: Item) -> Result<Claimed<S::Job>, Unread> {
-    let stored = stored::read::<S>(&item).map_err(|error| Unread { retry: 0, error })?;
+    let stored = stored::read::<StatusOf<S>>(&S::Job::ATTRIBUTES, &item)
+        .map_err(|error| Unread { retry: 0, error })?;
     let (retry, errors) = (stored.retry, stored.errors);
     match read_item(item) {
         Ok(job) => Ok(Claimed { job, retry, errors }),
@@ -188,10 +189,11 @@ pub(crate) async fn by_key<S: StatusTracked>(
             }
         };
         let read_at = Instant::now();
-        let stored = stored::read::<S>(&item).map_err(|source| Error::Unreadable {
-            job: name(),
-            source,
-        })?;
+        let stored =
+            stored::read(&S::Job::ATTRIBUTES, &item).map_err(|source| Error::Unreadable {
+                job: name(),
+                source,
+            })?;
         let row = state(table, key, &stored, step.lock_expire, read_at);
         let refusal = match step.may_start(&row) {
             // The item has changed between the claim and the look: each time, another

@@ -21,13 +21,17 @@ impl<S: StatusTracked> RunningJob<S> {
     /// Ends the attempt. A fault: the outcome could not be recorded, and the item is
     /// as it was, or that is not known yet. The call may be repeated.
     pub(crate) async fn try_end(&mut self, outcome: &Outcome<S>) -> Result<Result<()>, Fault> {
-        match self.write(outcome).await {
+        match self.write(outcome, None).await {
             Ok(result) => Ok(self.written(outcome, result)),
             Err(fault) => self.refused(outcome, fault).await,
         }
     }
 
-    async fn write(&mut self, outcome: &Outcome<S>) -> Result<WriteResult, Fault> {
+    async fn write(
+        &mut self,
+        outcome: &Outcome<S>,
+        earlier: Option<StatusOf<S>>,
+    ) -> Result<WriteResult, Fault> {
         // Set first, so that `Drop` does not write again.
         self.ended = Some(Ended::Lost);
         self.lease.set_completing();
@@ -36,7 +40,7 @@ impl<S: StatusTracked> RunningJob<S> {
             Outcome::Failure(_) | Outcome::Release(_) => Vec::new(),
         };
         outcome
-            .write(&self.table, &self.step, &self.lease, &writes)
+            .write_after(&self.table, &self.step, &self.lease, earlier, &writes)
             .await
     }
 
@@ -46,7 +50,8 @@ impl<S: StatusTracked> RunningJob<S> {
                 self.note_written(outcome);
                 Ok(())
             }
-            WriteResult::LockLost => Err(self.lock_lost()),
+            // `refused` has told of an earlier outcome before this.
+            WriteResult::EarlierWritten | WriteResult::LockLost => Err(self.lock_lost()),
             WriteResult::Unknown => Err(Error::OutcomeUnknown { job: self.name() }),
         }
     }
@@ -64,12 +69,25 @@ impl<S: StatusTracked> RunningJob<S> {
             Outcome::Failure(failed) if fault.is_of_size() => self.in_few_words(failed),
             _ => return Err(fault),
         };
-        let mut result = self.write(&instead).await;
+        // An earlier try may have been applied, and may still be on its way.
+        let earlier = self
+            .lease
+            .is_maybe_applied()
+            .then(|| outcome.status(&self.step));
+        if earlier.is_some() && self.was_written(outcome).await {
+            self.note_written(outcome);
+            return Ok(Ok(()));
+        }
+        let mut result = self.write(&instead, earlier).await;
         if let (Outcome::Failure(failed), Err(again)) = (&instead, &result)
             && again.is_of_size()
         {
             instead = self.in_few_words(failed);
-            result = self.write(&instead).await;
+            result = self.write(&instead, earlier).await;
+        }
+        if matches!(result, Ok(WriteResult::EarlierWritten)) {
+            self.note_written(outcome);
+            return Ok(Ok(()));
         }
         let written = match result {
             Ok(result) => self.written(&instead, result),
@@ -87,6 +105,20 @@ impl<S: StatusTracked> RunningJob<S> {
             self.ended = Some(Ended::Conflict);
         }
         Ok(Err(self.failed(fault.source)))
+    }
+
+    /// Whether the item tells that an earlier try to write the outcome was applied.
+    async fn was_written(&self, outcome: &Outcome<S>) -> bool {
+        let look = outcome.was_written(&self.table, &self.step, &self.lease);
+        match look.await {
+            Ok(was_written) => was_written,
+            Err(fault) => {
+                // The next write is conditional, and its refusal shows the item too.
+                self.span
+                    .in_scope(|| tracing::debug!(error = %fault.source, "not looked up"));
+                false
+            }
+        }
     }
 
     fn in_few_words(&self, failed: &FailedAttempt<StatusOf<S>>) -> Outcome<S> {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use status_protocol::{Failure, FailureOutcome, Start, Step};
 
 use super::outcome::{Outcome, in_few_words};
-use super::sightings::state;
+use super::state::state;
 use crate::db::expression::{CONDITION, Expression};
 use crate::db::fault::{Fault, Tries};
 use crate::db::statements;
@@ -14,7 +14,7 @@ use crate::item::Item;
 use crate::item::key::ItemKey;
 use crate::item::stored::{self, Lock, Stored};
 use crate::table::Table;
-use crate::tracked::{StatusOf, StatusTracked};
+use crate::tracked::{StatusOf, StatusTracked, Tracked};
 
 /// What an expiry left in the item. `None`: the lock was renewed, or the attempt has
 /// ended, or somebody else was faster.
@@ -95,7 +95,7 @@ pub(crate) async fn expire_if_dead<S: StatusTracked>(
     item: &Item,
     step: &Step<StatusOf<S>>,
 ) -> Result<Expired<S>, Fault> {
-    let stored = match stored::read::<S>(item) {
+    let stored = match stored::read(&S::Job::ATTRIBUTES, item) {
         Ok(stored) => stored,
         Err(error) => {
             tracing::error!(job = %key, %error, "cannot be read: passed over");

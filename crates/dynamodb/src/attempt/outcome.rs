@@ -7,16 +7,15 @@ use status_protocol::panics::Discarded;
 use status_protocol::{BoxError, ErrorLog, FailedAttempt, Failure, LostAnswer, Step};
 
 use super::lease::Lease;
-use super::sightings::state;
+use super::state::state;
 use super::transaction;
 use crate::clock::stamp;
 use crate::db::expression::{CONDITION, Expression, UPDATE};
 use crate::db::fault::{Fault, FaultKind, Tries};
-use crate::db::statements;
 use crate::db::write::{self, Written};
-use crate::item::Item;
-use crate::item::queue::{place, ready_after, ready_since};
-use crate::item::stored;
+use crate::db::{read, statements};
+use crate::item::queue::{ready_after, ready_since};
+use crate::item::stored::{self, Stored};
 use crate::item::value::{changes, errors_value, status_value};
 use crate::table::Table;
 use crate::tracked::{StatusOf, StatusTracked, Tracked, UpdatesOf};
@@ -33,6 +32,9 @@ pub(crate) enum Outcome<S: StatusTracked> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WriteResult {
     Written,
+    /// This was not written, because an earlier outcome of the attempt was, whose answer
+    /// was lost.
+    EarlierWritten,
     /// Nothing was written: the attempt does not hold the lock any more.
     LockLost,
     /// It may have been written; the item has changed since.
@@ -64,12 +66,12 @@ impl<S: StatusTracked> Outcome<S> {
         token: &str,
     ) -> Result<Expression, BoxError> {
         let now = table.clock().now();
-        let ready = || place(table, &step.pending, ready_since(now));
+        let ready = || table.place(&step.pending, ready_since(now));
         let expression = Expression::new::<S::Job>();
         let expression = match self {
             Self::Success(updates) => {
                 let changes = changes(&**updates, &S::Job::ATTRIBUTES, &S::Job::KEY)?;
-                let next = place(table, &step.succeeded, ready_since(now))?;
+                let next = table.place(&step.succeeded, ready_since(now))?;
                 match next.filter(|_| S::Job::CONTINUES.contains(&step.succeeded)) {
                     None => expression.text(UPDATE, statements::SUCCEED),
                     Some((queue, due)) => expression
@@ -87,7 +89,7 @@ impl<S: StatusTracked> Outcome<S> {
                     let at = table.clock().after(delay);
                     expression
                         .text(UPDATE, statements::FAIL_LATER)
-                        .queued(place(table, &step.pending, ready_after(at))?)
+                        .queued(table.place(&step.pending, ready_after(at))?)
                         .string(":run_at", stamp(at))
                 } else {
                     expression.text(UPDATE, statements::FAIL).queued(ready()?)
@@ -107,13 +109,24 @@ impl<S: StatusTracked> Outcome<S> {
             .number(":zero", 0))
     }
 
-    /// Writes it once, if the attempt still holds the lock. `writes` are applied
-    /// together with it, or neither is.
+    /// Writes it once, if the attempt still holds the lock.
     pub async fn write(
         &self,
         table: &Table,
         step: &Step<StatusOf<S>>,
         lease: &Lease,
+    ) -> Result<WriteResult, Fault> {
+        self.write_after(table, step, lease, None, &[]).await
+    }
+
+    /// The same. `earlier`: the status of an outcome of this attempt that may have been
+    /// written before. `writes` are applied together with this one, or neither is.
+    pub async fn write_after(
+        &self,
+        table: &Table,
+        step: &Step<StatusOf<S>>,
+        lease: &Lease,
+        earlier: Option<StatusOf<S>>,
         writes: &[TransactWriteItem],
     ) -> Result<WriteResult, Fault> {
         let expression = self
@@ -139,7 +152,13 @@ impl<S: StatusTracked> Outcome<S> {
                     if sent_again {
                         lease.set_maybe_applied();
                     }
-                    match told_by::<S>(table, step, lease, item, self.status(step)) {
+                    let stored =
+                        item.and_then(|item| stored::read(&S::Job::ATTRIBUTES, &item).ok());
+                    let told = |status| told_by::<S>(table, step, lease, stored.as_ref(), status);
+                    if earlier.is_some_and(|status| told(status) == LostAnswer::Written) {
+                        return Ok(WriteResult::EarlierWritten);
+                    }
+                    match told(self.status(step)) {
                         LostAnswer::Written => return Ok(WriteResult::Written),
                         LostAnswer::ExpiredFirst => return Ok(WriteResult::LockLost),
                         LostAnswer::Unknown if !lease.is_maybe_applied() => {
@@ -151,7 +170,7 @@ impl<S: StatusTracked> Outcome<S> {
                     }
                 }
                 Err(fault) => {
-                    if fault.kind == FaultKind::NoAnswer {
+                    if fault.maybe_applied {
                         lease.set_maybe_applied();
                     }
                     tries.after(fault).await?;
@@ -159,12 +178,26 @@ impl<S: StatusTracked> Outcome<S> {
             }
         }
     }
+
+    /// Whether an earlier try to write it was applied, as the item tells now.
+    pub async fn was_written(
+        &self,
+        table: &Table,
+        step: &Step<StatusOf<S>>,
+        lease: &Lease,
+    ) -> Result<bool, Fault> {
+        let item = read::get(table, &lease.key).await?;
+        let stored = item.and_then(|item| stored::read(&S::Job::ATTRIBUTES, &item).ok());
+        let told = told_by::<S>(table, step, lease, stored.as_ref(), self.status(step));
+        Ok(told == LostAnswer::Written)
+    }
 }
 
 fn still_held() -> Fault {
     Fault {
         kind: FaultKind::Conflict,
         source: "DynamoDB refused the write of the attempt that holds the item".into(),
+        maybe_applied: false,
     }
 }
 
@@ -173,10 +206,10 @@ fn told_by<S: StatusTracked>(
     table: &Table,
     step: &Step<StatusOf<S>>,
     lease: &Lease,
-    item: Option<Item>,
+    stored: Option<&Stored<StatusOf<S>>>,
     status: StatusOf<S>,
 ) -> LostAnswer {
-    let Some(stored) = item.and_then(|item| stored::read::<S>(&item).ok()) else {
+    let Some(stored) = stored else {
         return LostAnswer::Unknown;
     };
     let is_own = |lock: &stored::Lock| *lock.token == *lease.token;
@@ -189,7 +222,7 @@ fn told_by<S: StatusTracked>(
         return LostAnswer::Unknown;
     }
     let was_last = stored.last_lock.as_deref() == Some(&*lease.token);
-    let row = state(table, &lease.key, &stored, step.lock_expire, Instant::now());
+    let row = state(table, &lease.key, stored, step.lock_expire, Instant::now());
     step.lost_answer(&row, &lease.token, was_last, status)
 }
 

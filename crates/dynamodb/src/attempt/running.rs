@@ -426,7 +426,7 @@ impl<S: StatusTracked> RunningJob<S> {
         let (lease, span) = (Arc::clone(&self.lease), self.span.clone());
         lease.set_completing();
         let record = async move {
-            let written = outcome.write(&table, &step, &lease, &[]);
+            let written = outcome.write(&table, &step, &lease);
             match tokio::time::timeout(DROP_WAIT, written).await {
                 Ok(Ok(WriteResult::Written)) => {
                     tracing::warn!(error = outcome.failure_summary(), "dropped")

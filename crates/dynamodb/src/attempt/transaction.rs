@@ -8,9 +8,9 @@ use aws_sdk_dynamodb::types::{
 
 use super::lease::Lease;
 use crate::db::expression::{CONDITION, Expression, UPDATE};
-use crate::db::fault::{Fault, FaultKind, of_code};
+use crate::db::fault::{Attempts, Fault, FaultKind, of_code};
 use crate::db::read;
-use crate::db::write::{Attempts, Written, count, counts};
+use crate::db::write::{Written, count, counts};
 use crate::item::Item;
 use crate::table::Table;
 
@@ -71,7 +71,7 @@ pub(crate) async fn write(
         }
         Err(error) => {
             count(table, |counted| counted.wrote(None));
-            Err(Fault::of(error))
+            Err(Fault::of_write(error, &attempts))
         }
     }
 }
@@ -109,7 +109,9 @@ async fn cancelled(
         let shown = own.item.clone().filter(|item| !item.is_empty());
         let item = match shown {
             Some(item) => Some(item),
-            None => read::get(table, &lease.key).await?,
+            None => read::get(table, &lease.key)
+                .await
+                .map_err(|fault| fault.after_a_write(sent_again))?,
         };
         return Ok(Written::Refused { item, sent_again });
     }
@@ -127,5 +129,6 @@ async fn cancelled(
     Err(Fault {
         kind,
         source: source.into(),
+        maybe_applied: sent_again,
     })
 }

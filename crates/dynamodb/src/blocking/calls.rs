@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use status_protocol::BoxError;
 
-use super::guard::RunningJob;
+use crate::attempt::blocking::RunningJob;
 use crate::calls::Calls;
 use crate::error::Result;
 use crate::runtime::block;

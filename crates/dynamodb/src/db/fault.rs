@@ -2,8 +2,12 @@
 //! worth another try.
 
 use std::error::Error as StdError;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use aws_sdk_dynamodb::config::http::HttpResponse;
+use aws_sdk_dynamodb::config::interceptors::BeforeTransmitInterceptorContextRef;
+use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use status_protocol::{BoxError, backoff};
 use std::time::Duration;
@@ -20,6 +24,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct Fault {
     pub kind: FaultKind,
     pub source: BoxError,
+    /// A write that may have been applied: no answer came, or the SDK has sent it more
+    /// than once, and the answer to the last try does not tell about those before it.
+    pub maybe_applied: bool,
 }
 
 /// DynamoDB's answer, with its code and message.
@@ -58,13 +65,31 @@ impl Fault {
             .into(),
             _ => error.into(),
         };
-        Self { kind, source }
+        Self {
+            kind,
+            source,
+            maybe_applied: kind == FaultKind::NoAnswer,
+        }
+    }
+
+    /// The same for a write.
+    pub fn of_write<E>(error: SdkError<E, HttpResponse>, attempts: &Attempts) -> Self
+    where
+        E: StdError + ProvideErrorMetadata + Send + Sync + 'static,
+    {
+        Self::of(error).after_a_write(attempts.more_than_one())
+    }
+
+    pub fn after_a_write(mut self, sent_again: bool) -> Self {
+        self.maybe_applied |= sent_again;
+        self
     }
 
     pub fn permanent(source: BoxError) -> Self {
         Self {
             kind: FaultKind::Permanent,
             source,
+            maybe_applied: false,
         }
     }
 
@@ -126,6 +151,32 @@ pub(crate) fn of_code(code: &str) -> Option<FaultKind> {
         }
         _ => return None,
     })
+}
+
+/// Counts how often the SDK sends a request.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Attempts(Arc<AtomicU32>);
+
+impl Attempts {
+    pub fn more_than_one(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 1
+    }
+}
+
+impl Intercept for Attempts {
+    fn name(&self) -> &'static str {
+        "Attempts"
+    }
+
+    fn read_before_attempt(
+        &self,
+        _: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
 }
 
 /// The tries of one request.

@@ -63,11 +63,19 @@ pub(crate) async fn glance(table: &Table, keys: &[ItemKey]) -> Result<Vec<Item>,
     Ok(found)
 }
 
+/// The order of the entries of a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    OldestFirst,
+    NewestFirst,
+}
+
 /// Entries of the index, `limit` at most, as they were a moment ago.
 pub(crate) async fn query(
     table: &Table,
     index: &str,
     expression: &Expression,
+    order: Order,
     limit: i32,
     from: Option<Item>,
 ) -> Result<Page, Fault> {
@@ -79,6 +87,7 @@ pub(crate) async fn query(
         .set_key_condition_expression(expression.get(KEYS))
         .set_expression_attribute_names(expression.names())
         .set_expression_attribute_values(expression.values())
+        .scan_index_forward(order == Order::OldestFirst)
         .limit(limit)
         .set_exclusive_start_key(from)
         .set_return_consumed_capacity(counts(table))

@@ -1,22 +1,19 @@
 //! Conditional writes.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-
-use aws_sdk_dynamodb::config::interceptors::BeforeTransmitInterceptorContextRef;
-use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
-use aws_sdk_dynamodb::error::{BoxError, ProvideErrorMetadata, SdkError};
-use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::config::http::HttpResponse;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::operation::delete_item::DeleteItemOutput;
+use aws_sdk_dynamodb::operation::put_item::{PutItemError, PutItemOutput};
+use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemOutput};
 use aws_sdk_dynamodb::types::{
-    ReturnConsumedCapacity, ReturnValue, ReturnValuesOnConditionCheckFailure as OnRefusal,
+    ConsumedCapacity, ReturnConsumedCapacity, ReturnValue,
+    ReturnValuesOnConditionCheckFailure as OnRefusal,
 };
 
-use super::capacity::Counted;
 use super::expression::{CONDITION, Expression, UPDATE};
-use super::fault::{Fault, FaultKind};
+use super::fault::{Attempts, Fault};
 use super::read;
+use crate::capacity::Counted;
 use crate::item::Item;
 use crate::item::key::ItemKey;
 use crate::table::Table;
@@ -37,31 +34,8 @@ pub(crate) enum Written {
     },
 }
 
-/// Counts how often the SDK sends a request.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Attempts(Arc<AtomicU32>);
-
-impl Attempts {
-    pub fn more_than_one(&self) -> bool {
-        self.0.load(Ordering::Relaxed) > 1
-    }
-}
-
-impl Intercept for Attempts {
-    fn name(&self) -> &'static str {
-        "Attempts"
-    }
-
-    fn read_before_attempt(
-        &self,
-        _: &BeforeTransmitInterceptorContextRef<'_>,
-        _: &RuntimeComponents,
-        _: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        Ok(())
-    }
-}
+/// DynamoDB's code for it.
+const CONDITION_WAS_FALSE: &str = "ConditionalCheckFailedException";
 
 pub(crate) async fn update(
     table: &Table,
@@ -85,21 +59,13 @@ pub(crate) async fn update(
         .interceptor(attempts.clone())
         .send()
         .await;
-    match sent {
-        Ok(answer) => {
-            count(table, |counted| counted.wrote(answer.consumed_capacity()));
-            Ok(Written::Done(answer.attributes.unwrap_or_default()))
-        }
-        Err(SdkError::ServiceError(error))
-            if error.err().is_conditional_check_failed_exception() =>
-        {
-            let old = match error.into_err() {
-                UpdateItemError::ConditionalCheckFailedException(refused) => refused.item,
-                _ => None,
-            };
-            refused(table, key, old, attempts.more_than_one()).await
-        }
-        Err(error) => Err(failed(table, error)),
+    let old = |error| match error {
+        UpdateItemError::ConditionalCheckFailedException(refused) => refused.item,
+        _ => None,
+    };
+    match answered(table, &attempts, sent, UpdateItemOutput::consumed_capacity)? {
+        Answered::Done(answer) => Ok(Written::Done(answer.attributes.unwrap_or_default())),
+        Answered::Refused(error) => refused(table, key, old(error), attempts.more_than_one()).await,
     }
 }
 
@@ -124,21 +90,13 @@ pub(crate) async fn put(
         .interceptor(attempts.clone())
         .send()
         .await;
-    match sent {
-        Ok(answer) => {
-            count(table, |counted| counted.wrote(answer.consumed_capacity()));
-            Ok(Written::Done(item))
-        }
-        Err(SdkError::ServiceError(error))
-            if error.err().is_conditional_check_failed_exception() =>
-        {
-            let old = match error.into_err() {
-                PutItemError::ConditionalCheckFailedException(refused) => refused.item,
-                _ => None,
-            };
-            refused(table, key, old, attempts.more_than_one()).await
-        }
-        Err(error) => Err(failed(table, error)),
+    let old = |error| match error {
+        PutItemError::ConditionalCheckFailedException(refused) => refused.item,
+        _ => None,
+    };
+    match answered(table, &attempts, sent, PutItemOutput::consumed_capacity)? {
+        Answered::Done(_) => Ok(Written::Done(item)),
+        Answered::Refused(error) => refused(table, key, old(error), attempts.more_than_one()).await,
     }
 }
 
@@ -148,6 +106,7 @@ pub(crate) async fn delete(
     key: &ItemKey,
     expression: &Expression,
 ) -> Result<bool, Fault> {
+    let attempts = Attempts::default();
     let sent = table
         .client()
         .delete_item()
@@ -157,23 +116,46 @@ pub(crate) async fn delete(
         .set_expression_attribute_names(expression.names())
         .set_expression_attribute_values(expression.values())
         .set_return_consumed_capacity(counts(table))
+        .customize()
+        .interceptor(attempts.clone())
         .send()
         .await;
+    match answered(table, &attempts, sent, DeleteItemOutput::consumed_capacity)? {
+        Answered::Done(_) => Ok(true),
+        Answered::Refused(_) => Ok(false),
+    }
+}
+
+/// What DynamoDB has answered to a write with a condition.
+enum Answered<O, E> {
+    Done(O),
+    /// The condition was false.
+    Refused(E),
+}
+
+/// Counts what the request consumed, and tells a condition that was false from faults.
+fn answered<O, E>(
+    table: &Table,
+    attempts: &Attempts,
+    sent: Result<O, SdkError<E, HttpResponse>>,
+    consumed: impl FnOnce(&O) -> Option<&ConsumedCapacity>,
+) -> Result<Answered<O, E>, Fault>
+where
+    E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
+{
     match sent {
         Ok(answer) => {
-            count(table, |counted| counted.wrote(answer.consumed_capacity()));
-            Ok(true)
+            count(table, |counted| counted.wrote(consumed(&answer)));
+            Ok(Answered::Done(answer))
         }
-        Err(SdkError::ServiceError(error))
-            if matches!(
-                error.err(),
-                DeleteItemError::ConditionalCheckFailedException(_)
-            ) =>
-        {
+        Err(SdkError::ServiceError(error)) if error.err().code() == Some(CONDITION_WAS_FALSE) => {
             count(table, Counted::refused);
-            Ok(false)
+            Ok(Answered::Refused(error.into_err()))
         }
-        Err(error) => Err(failed(table, error)),
+        Err(error) => {
+            count(table, |counted| counted.wrote(None));
+            Err(Fault::of_write(error, attempts))
+        }
     }
 }
 
@@ -185,7 +167,6 @@ async fn refused(
     shown: Option<Item>,
     sent_again: bool,
 ) -> Result<Written, Fault> {
-    count(table, Counted::refused);
     if let Some(item) = shown.filter(|item| !item.is_empty()) {
         return Ok(Written::Refused {
             item: Some(item),
@@ -195,23 +176,8 @@ async fn refused(
     match read::get(table, key).await {
         Ok(item) => Ok(Written::Refused { item, sent_again }),
         // The refusal alone does not tell whether an earlier try was applied.
-        Err(fault) if fault.kind == FaultKind::Throttled => Err(Fault {
-            kind: FaultKind::NoAnswer,
-            source: fault.source,
-        }),
-        Err(fault) => Err(fault),
+        Err(fault) => Err(fault.after_a_write(sent_again)),
     }
-}
-
-fn failed<E>(
-    table: &Table,
-    error: SdkError<E, aws_sdk_dynamodb::config::http::HttpResponse>,
-) -> Fault
-where
-    E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
-{
-    count(table, |counted| counted.wrote(None));
-    Fault::of(error)
 }
 
 pub(crate) fn counts(table: &Table) -> Option<ReturnConsumedCapacity> {

@@ -10,7 +10,6 @@ use super::Item;
 use super::names::KeyAttributes;
 use super::value::to_value;
 use crate::error::{Error, Result};
-use crate::table::Table;
 
 /// The key of one item.
 #[derive(Debug, Clone)]
@@ -28,9 +27,9 @@ impl Display for ItemKey {
 
 impl ItemKey {
     /// The key that the user gave.
-    pub fn of<K: Serialize>(table: &Table, names: &KeyAttributes, key: &K) -> Result<Self> {
+    pub fn of<K: Serialize>(table: &str, names: &KeyAttributes, key: &K) -> Result<Self> {
         let misfit = |problem: String| Error::Misconfigured {
-            job: table.name().into(),
+            job: table.into(),
             problem,
         };
         let value =
@@ -57,7 +56,7 @@ impl ItemKey {
 
     /// The key of an item that was read. `None` where it has none of these
     /// attributes, which DynamoDB does not let happen.
-    pub fn of_item(table: &Table, names: &KeyAttributes, item: &Item) -> Option<Self> {
+    pub fn of_item(table: &str, names: &KeyAttributes, item: &Item) -> Option<Self> {
         let mut attributes = Item::new();
         for name in std::iter::once(names.partition).chain(names.sort) {
             attributes.insert(name.to_owned(), item.get(name)?.clone());
@@ -65,8 +64,8 @@ impl ItemKey {
         Some(Self::of_attributes(table, names, attributes))
     }
 
-    fn of_attributes(table: &Table, names: &KeyAttributes, attributes: Item) -> Self {
-        let mut name = table.name().to_owned();
+    fn of_attributes(table: &str, names: &KeyAttributes, attributes: Item) -> Self {
+        let mut name = table.to_owned();
         let parts = std::iter::once(names.partition).chain(names.sort);
         for (n, part) in parts.filter_map(|name| attributes.get(name)).enumerate() {
             name.push_str(if n == 0 { " " } else { ", " });

@@ -6,7 +6,6 @@ use status_protocol::BoxError;
 
 use super::value::status_text;
 use crate::clock::stamp;
-use crate::table::Table;
 
 /// Partition key of the index: the status from which a step starts, and a shard.
 ///
@@ -25,19 +24,6 @@ pub(crate) fn ready_since(at: DateTime<Utc>) -> String {
 /// The same for a job that is not ready before `at`.
 pub(crate) fn ready_after(at: DateTime<Utc>) -> String {
     format!("1 {}", stamp(at))
-}
-
-/// A place in the queue of `status`, in a shard by chance. `None` if the table has
-/// no index.
-pub(crate) fn place<S: Serialize>(
-    table: &Table,
-    status: &S,
-    due: String,
-) -> Result<Option<(String, String)>, BoxError> {
-    if !table.is_indexed() {
-        return Ok(None);
-    }
-    Ok(Some((queue(status, any_below(table.shards()))?, due)))
 }
 
 /// A random number below `end`.

@@ -1,13 +1,14 @@
 //! What an item says of its job.
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use status_protocol::BoxError;
 
 use super::Item;
+use super::names::Attributes;
 use super::value::{read_errors, read_item};
 use crate::clock::read_stamp;
-use crate::tracked::{StatusOf, StatusTracked, Tracked};
 use chrono::{DateTime, Utc};
 
 /// The tracked attributes of an item.
@@ -37,13 +38,15 @@ impl<S> Stored<S> {
     }
 }
 
-/// Reads the tracked attributes of an item of step `S`.
+/// Reads the tracked attributes of an item.
 ///
 /// # Errors
 ///
 /// The item has no status, or one that is none of the user's.
-pub(crate) fn read<S: StatusTracked>(item: &Item) -> Result<Stored<StatusOf<S>>, BoxError> {
-    let names = &S::Job::ATTRIBUTES;
+pub(crate) fn read<S: DeserializeOwned>(
+    names: &Attributes,
+    item: &Item,
+) -> Result<Stored<S>, BoxError> {
     let status = item
         .get(names.status)
         .ok_or_else(|| format!("it has no attribute `{}`", names.status))?;
@@ -76,8 +79,8 @@ pub(crate) fn read<S: StatusTracked>(item: &Item) -> Result<Stored<StatusOf<S>>,
 }
 
 /// The number of the claim that holds the item, whatever else cannot be read.
-pub(crate) fn claims<S: StatusTracked>(item: &Item) -> u64 {
-    number(item.get(S::Job::ATTRIBUTES.claims)).unwrap_or(0)
+pub(crate) fn claims(names: &Attributes, item: &Item) -> u64 {
+    number(item.get(names.claims)).unwrap_or(0)
 }
 
 #[derive(serde::Deserialize)]

@@ -11,7 +11,7 @@ use crate::attempt::expiry;
 use crate::clock::stamp;
 use crate::db::expression::{CONDITION, Expression, FILTER, KEYS};
 use crate::db::fault::{Fault, Tries};
-use crate::db::read::{self, MOST_KEYS, Page};
+use crate::db::read::{self, MOST_KEYS, Order, Page};
 use crate::db::statements;
 use crate::db::write;
 use crate::error::{Error, Result};
@@ -61,7 +61,16 @@ async fn open_page(
 ) -> Result<Page> {
     let mut tries = Tries::new(table.name());
     loop {
-        match read::query(table, index, expression, MOST_KEYS as i32, from.clone()).await {
+        match read::query(
+            table,
+            index,
+            expression,
+            Order::OldestFirst,
+            MOST_KEYS as i32,
+            from.clone(),
+        )
+        .await
+        {
             Ok(page) => return Ok(page),
             Err(fault) => again(&mut tries, fault, table.name()).await?,
         }
@@ -82,7 +91,7 @@ async fn expire_page<S: StatusTracked>(
 ) -> Result<usize> {
     let keys: Vec<_> = entries
         .iter()
-        .filter_map(|item| ItemKey::of_item(table, &S::Job::KEY, item))
+        .filter_map(|item| ItemKey::of_item(table.name(), &S::Job::KEY, item))
         .collect();
     let mut tries = Tries::new(table.name());
     let items = loop {
@@ -93,7 +102,7 @@ async fn expire_page<S: StatusTracked>(
     };
     let mut expired = 0;
     for item in items {
-        let Some(key) = ItemKey::of_item(table, &S::Job::KEY, &item) else {
+        let Some(key) = ItemKey::of_item(table.name(), &S::Job::KEY, &item) else {
             continue;
         };
         match expiry::expire_if_dead::<S>(table, &key, &item, step).await {
@@ -130,7 +139,7 @@ pub(crate) async fn prune<S: StatusTracked>(
     while let Some(items) = search.page().await? {
         let keys = items
             .iter()
-            .filter_map(|item| ItemKey::of_item(table, &S::Job::KEY, item));
+            .filter_map(|item| ItemKey::of_item(table.name(), &S::Job::KEY, item));
         let mut keys = keys.collect::<Vec<_>>().into_iter();
         let mut deleting = FuturesUnordered::new();
         loop {

@@ -14,7 +14,7 @@ use crate::db::write::{self, Written};
 use crate::error::{Error, Result};
 use crate::item::Item;
 use crate::item::key::ItemKey;
-use crate::item::queue::{place, ready_since};
+use crate::item::queue::ready_since;
 use crate::item::value::{changes, read_item, status_value};
 use crate::table::Table;
 use crate::tracked::{StatusOf, StatusTracked, Tracked, UpdatesOf};
@@ -113,8 +113,9 @@ fn item<S: StatusTracked>(
     item.insert(names.create_at.into(), text(stamp(now)));
     item.insert(names.update_at.into(), text(stamp(now)));
     item.insert(names.last_lock.into(), text(mark.into()));
-    let place =
-        place(table, &step.pending, ready_since(now)).map_err(|error| misfit(error.to_string()))?;
+    let place = table
+        .place(&step.pending, ready_since(now))
+        .map_err(|error| misfit(error.to_string()))?;
     if let Some((queue, due)) = place {
         item.insert(names.queue.into(), text(queue));
         item.insert(names.due.into(), text(due));

@@ -97,7 +97,7 @@ pub(crate) async fn by_status<S: StatusTracked>(
         && let Some(items) = search.page().await?
     {
         for item in items.into_iter().take(limit - jobs.len()) {
-            let key = ItemKey::of_item(table, &S::Job::KEY, &item);
+            let key = ItemKey::of_item(table.name(), &S::Job::KEY, &item);
             let job = key.map_or_else(|| table.name().to_owned(), |key| key.to_string());
             jobs.push(read_item(item).map_err(|source| Error::Unreadable { job, source })?);
         }
@@ -115,7 +115,7 @@ pub(crate) async fn counts<S: StatusTracked>(table: &Table) -> Result<Vec<(Statu
     while let Some(start) = from.take() {
         let Page { items, next } = scan(table, &expression, start).await?;
         for item in items {
-            match stored::read::<S>(&item) {
+            match stored::read(&S::Job::ATTRIBUTES, &item) {
                 Ok(stored) => match counts
                     .iter_mut()
                     .find(|(status, _)| *status == stored.status)
@@ -150,8 +150,8 @@ pub(crate) async fn is_locked<S: StatusTracked>(
         return Err(Error::NotFound { job: job() });
     };
     let read_at = std::time::Instant::now();
-    let stored =
-        stored::read::<S>(&item).map_err(|source| Error::Unreadable { job: job(), source })?;
-    let row = crate::attempt::sightings::state(table, key, &stored, step.lock_expire, read_at);
+    let stored = stored::read(&S::Job::ATTRIBUTES, &item)
+        .map_err(|source| Error::Unreadable { job: job(), source })?;
+    let row = crate::attempt::state::state(table, key, &stored, step.lock_expire, read_at);
     Ok(step.is_locked(&row))
 }

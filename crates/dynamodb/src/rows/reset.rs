@@ -8,7 +8,7 @@ use futures_util::stream::FuturesUnordered;
 use status_protocol::{BoxError, Step};
 
 use crate::attempt::claim::{LOOKS, refused};
-use crate::attempt::sightings::state;
+use crate::attempt::state::state;
 use crate::clock::stamp;
 use crate::db::expression::{CONDITION, Expression, UPDATE};
 use crate::db::fault::{Fault, Tries};
@@ -16,11 +16,11 @@ use crate::db::statements;
 use crate::db::write::{self, Written};
 use crate::error::{Error, Result};
 use crate::item::key::ItemKey;
-use crate::item::queue::{place, ready_since};
+use crate::item::queue::ready_since;
 use crate::item::stored;
 use crate::item::value::status_value;
 use crate::table::Table;
-use crate::tracked::{StatusOf, StatusTracked};
+use crate::tracked::{StatusOf, StatusTracked, Tracked};
 
 /// Requests that are sent at a time.
 const AT_A_TIME: usize = 16;
@@ -53,8 +53,8 @@ pub(crate) async fn one<S: StatusTracked>(
                 continue;
             }
         };
-        let stored =
-            stored::read::<S>(&item).map_err(|source| Error::Unreadable { job: job(), source })?;
+        let stored = stored::read(&S::Job::ATTRIBUTES, &item)
+            .map_err(|source| Error::Unreadable { job: job(), source })?;
         let row = state(table, key, &stored, step.lock_expire, Instant::now());
         // The attempt that held it may have ended in between.
         if !step.may_reset(&row) {
@@ -77,7 +77,7 @@ fn expression<S: StatusTracked>(
         codes.iter().map(|(_, code)| status_value(code)).collect();
     Ok(Expression::new::<S::Job>()
         .text(UPDATE, statements::RESET)
-        .queued(place(table, &step.pending, ready_since(now))?)
+        .queued(table.place(&step.pending, ready_since(now))?)
         .text(CONDITION, statements::MAY_RESET)
         .statuses(statuses?)
         .value(":status", status_value(&step.pending)?)

@@ -153,6 +153,72 @@ fn an_outcome_that_the_sdk_itself_has_sent_twice_is_unknown_too() {
     assert_err!(job.succeed(), Error::OutcomeUnknown { .. });
 }
 
+/// The first update is applied and its answer lost; the next `denied` are refused for
+/// good.
+fn lost_and_denied(denied: usize) -> impl FnMut(&str) -> Fate + Send {
+    let mut updates = 0;
+    move |operation| {
+        updates += usize::from(operation == "UpdateItem");
+        match updates {
+            _ if operation != "UpdateItem" => Fate::Pass,
+            1 => Fate::CutAfter,
+            n if n <= 1 + denied => Fate::Deny,
+            _ => Fate::Pass,
+        }
+    }
+}
+
+#[test]
+fn a_success_whose_answer_was_lost_is_one_although_the_next_try_is_refused_for_good() {
+    // With the SDK's own tries, and without; then no write is allowed any more.
+    for (n, (attempts, denied)) in [(1, 1), (3, 1), (1, 99), (3, 99)].into_iter().enumerate() {
+        let (table, through, proxy) = harmed(attempts);
+        let id = n.to_string();
+        Job::create_and_save(&table, &*id, version(0)).unwrap();
+        let job = Job::start(&through, &*id).unwrap();
+        proxy.decide(lost_and_denied(denied));
+        job.succeed().unwrap();
+        let job = Job::find(&table, &*id).unwrap().unwrap();
+        assert_eq!((job.status, job.retry), (40, 0), "{attempts} {denied}");
+    }
+}
+
+#[test]
+fn the_same_where_the_look_fails_and_the_next_write_tells() {
+    let (table, through, proxy) = harmed(3);
+    Job::create_and_save(&table, "a", version(0)).unwrap();
+    let job = Job::start(&through, "a").unwrap();
+    let mut updates = lost_and_denied(1);
+    let mut looks = first(1, "GetItem", Fate::Deny);
+    proxy.decide(move |operation| match looks(operation) {
+        Fate::Pass => updates(operation),
+        denied => denied,
+    });
+    job.succeed().unwrap();
+    let job = Job::find(&table, "a").unwrap().unwrap();
+    assert_eq!((job.status, job.retry), (40, 0));
+}
+
+#[test]
+fn a_success_that_did_not_arrive_and_is_refused_for_good_is_a_failed_attempt() {
+    let (table, through, proxy) = harmed(3);
+    Job::create_and_save(&table, "a", version(0)).unwrap();
+    let job = Job::start(&through, "a").unwrap();
+    let mut updates = 0;
+    proxy.decide(move |operation| {
+        updates += usize::from(operation == "UpdateItem");
+        match updates {
+            _ if operation != "UpdateItem" => Fate::Pass,
+            1 => Fate::CutBefore,
+            2 => Fate::Deny,
+            _ => Fate::Pass,
+        }
+    });
+    assert_err!(job.succeed(), Error::Failed { .. });
+    let job = Job::find(&table, "a").unwrap().unwrap();
+    assert_eq!((job.status, job.retry), (30, 1));
+}
+
 #[test]
 fn wherever_the_line_breaks_each_job_of_a_worker_succeeds_once() {
     let (table, through, proxy) = harmed(3);

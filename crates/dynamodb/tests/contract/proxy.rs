@@ -16,6 +16,8 @@ pub enum Fate {
     Conflict,
     /// The server says that it failed, and has not applied it.
     Fail,
+    /// It is refused for good, as when the credentials may not do that.
+    Deny,
     /// The line breaks before it arrives.
     CutBefore,
     /// It is applied, and the line breaks before the answer arrives.
@@ -86,6 +88,7 @@ fn serve(client: TcpStream, server: &str, decide: &Decide) -> std::io::Result<()
                 let code = "ProvisionedThroughputExceededException";
                 client.write_all(&refusal(400, code, ""))?;
             }
+            Fate::Deny => client.write_all(&refusal(400, "AccessDeniedException", ""))?,
             Fate::Fail => client.write_all(&refusal(500, "InternalServerError", ""))?,
             Fate::Conflict => {
                 let reasons =

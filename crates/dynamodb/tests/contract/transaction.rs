@@ -128,6 +128,32 @@ fn wherever_the_line_breaks_all_is_written_once() {
     }
 }
 
+#[test]
+fn a_commit_whose_answer_was_lost_is_one_although_the_next_try_is_refused_for_good() {
+    let table = table();
+    let proxy = Proxy::before(&url());
+    for attempts in [1, 3] {
+        let through = Table::builder(client(&proxy.url, attempts), table.name())
+            .index(INDEX)
+            .build();
+        let id = attempts.to_string();
+        Job::create_and_save(&table, &*id, version(0)).unwrap();
+        let mut fates = [Fate::CutAfter, Fate::Deny].into_iter();
+        proxy.decide(move |operation| match operation {
+            "TransactWriteItems" => fates.next().unwrap_or(Fate::Pass),
+            _ => Fate::Pass,
+        });
+        Job::run_job(&through, &*id, |job, _| {
+            job.commit_with(entry(&table, &id));
+            Ok(())
+        })
+        .unwrap();
+        let job = Job::find(&table, &*id).unwrap().unwrap();
+        assert_eq!((job.status, job.retry), (40, 0));
+        assert!(raw(&table, &format!("ledger {id}")).is_some());
+    }
+}
+
 step! { Meeting { const MAX_CONFLICTS: i32 = 2; } }
 
 #[test]

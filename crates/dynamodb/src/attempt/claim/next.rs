@@ -1,11 +1,16 @@
 //! Claims the next ready jobs, which the index of open jobs shows.
 //!
 //! The index holds keys alone, and a claim does not change it: that is what makes a
-//! job cheap. So its entries are also those of jobs that others run. A claim that is
-//! refused shows the lock, which is watched from then on, and the entry is left alone
-//! until it moves or the lock is old.
+//! job cheap. So its entries are also those of jobs that others run. A look, or a claim
+//! that is refused, shows the lock, which is watched from then on, and the entry is left
+//! alone until it moves or the lock is old.
+//!
+//! A refused claim is a write that is paid for nothing. So each process takes jobs from a
+//! shard of its own as long as it has some, the oldest first. Whoever comes to a shard
+//! looks at the oldest job, sees that it is taken, and goes on to another shard. Only
+//! where all shards with jobs are taken do processes share one.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -16,23 +21,28 @@ use status_protocol::{BoxError, Start, Step};
 use super::{Claim, Tried};
 use crate::attempt::expiry;
 use crate::attempt::running::RunningJob;
-use crate::attempt::sightings::state;
+use crate::attempt::state::state;
 use crate::db::expression::{Expression, KEYS};
 use crate::db::fault::Fault;
-use crate::db::{read, statements};
+use crate::db::read::{self, Order};
+use crate::db::statements;
 use crate::error::{Error, Result};
 use crate::item::Item;
 use crate::item::key::ItemKey;
-use crate::item::queue::{any_below, queue, ready_after};
+use crate::item::queue::{queue, ready_after};
 use crate::item::stored::{self, Lock};
 use crate::table::Table;
 use crate::tracked::{StatusOf, StatusTracked, Tracked};
 
-/// Requests that are sent at a time.
-const AT_A_TIME: usize = 16;
-/// Entries that are read for each job that is wanted, so that two who look at the
-/// same shard rarely try the same job.
-const ENTRIES_PER_JOB: usize = 4;
+/// Requests that are sent at a time, and where others take jobs too.
+const AT_A_TIME: usize = 8;
+const AT_A_TIME_SHARING: usize = 4;
+/// For so many jobs a process looks first at home too: half a read for all of them.
+const WORTH_A_LOOK: usize = 5;
+/// Claims that are refused before a process that shares a queue leaves it for now.
+const MOST_REFUSED_SHARING: usize = 2;
+/// Entries that are read for each job that is wanted, since others hold some.
+const ENTRIES_PER_JOB: usize = 2;
 const FEWEST_ENTRIES: usize = 20;
 const MOST_ENTRIES: usize = 400;
 
@@ -63,14 +73,18 @@ struct Entry {
     due: String,
 }
 
-/// How a search goes through a queue in which others take jobs too.
+/// How a search goes through a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Manner {
-    /// Leaves it to them. So each process soon has shards of its own, where no claim is
-    /// refused.
-    Politely,
-    /// Tries each entry.
-    Thoroughly,
+    /// As the process that takes jobs here: oldest first, until a claim is refused, or
+    /// until others share what is left.
+    AtHome,
+    /// The same, after a look whether another process takes jobs here. It takes the
+    /// oldest, so the look is at those. Half a read is cheaper than a refused claim.
+    Visiting,
+    /// Shares the queue with others, since no other has jobs: newest first, where those
+    /// come last who take the oldest. Looks at each entry before it is claimed.
+    Sharing,
 }
 
 /// Claims up to `limit` of the ready jobs. `may_claim`: whether to try this job.
@@ -98,33 +112,38 @@ pub(crate) async fn next<S: StatusTracked>(
         was_beaten: false,
     };
     let queues = queues::<S>(table, step)?;
+    let home = table.home();
     let mut crowded = Vec::new();
     for queue in &queues {
-        match search.queue(queue, Manner::Politely, &mut next).await {
-            // A part of a batch is enough: the next queue may be another worker's too.
-            Ok(was_left) if was_left && !next.jobs.is_empty() => {
-                next.was_beaten = true;
-                return Ok(next);
+        let manner = if home.is_settled && home.shard == queue.shard {
+            Manner::AtHome
+        } else {
+            Manner::Visiting
+        };
+        match search.queue(queue, manner, &mut next).await {
+            Ok(is_crowded) => {
+                if is_crowded {
+                    crowded.push(queue);
+                }
             }
-            Ok(was_left) if was_left => crowded.push(queue),
-            Ok(_) => {}
             Err(fault) => return search.end(next, fault),
         }
         if next.jobs.len() >= limit {
             return Ok(next);
         }
     }
-    if next.jobs.is_empty() {
-        for queue in crowded {
-            if let Err(fault) = search.queue(queue, Manner::Thoroughly, &mut next).await {
-                return search.end(next, fault);
-            }
-            if !next.jobs.is_empty() {
-                break;
-            }
-        }
-    } else {
+    // A part of a batch is enough: what the others have left is theirs.
+    if !next.jobs.is_empty() {
         next.was_beaten |= !crowded.is_empty();
+        return Ok(next);
+    }
+    for queue in crowded {
+        if let Err(fault) = search.queue(queue, Manner::Sharing, &mut next).await {
+            return search.end(next, fault);
+        }
+        if !next.jobs.is_empty() {
+            break;
+        }
     }
     Ok(next)
 }
@@ -139,8 +158,7 @@ struct Search<'a, S: StatusTracked> {
 }
 
 impl<S: StatusTracked> Search<'_, S> {
-    /// Claims jobs of one queue. Returns whether it has left some, because others take
-    /// jobs there.
+    /// Claims jobs of one queue. Returns whether others take jobs there too.
     async fn queue(
         &self,
         queue: &Queue,
@@ -150,17 +168,14 @@ impl<S: StatusTracked> Search<'_, S> {
         let Self {
             table, step, limit, ..
         } = *self;
-        let mut from = None;
-        let mut had = next.jobs.len();
+        let had = next.jobs.len();
+        let (mut from, mut is_crowded, mut is_first) = (None, false, true);
         loop {
             let wanted = limit - next.jobs.len();
-            if wanted == 0 {
-                return Ok(false);
-            }
-            let page = page::<S>(table, self.index, &queue.name, wanted, from).await?;
+            let page = page::<S>(table, self.index, &queue.name, wanted, manner, from).await?;
             from = page.next;
             let found = page.items.iter().filter_map(|item| entry::<S>(table, item));
-            let mut entries: Vec<_> = found
+            let mut entries: VecDeque<_> = found
                 .filter(|entry| {
                     (self.may_claim)(&entry.key)
                         && table.sightings().is_worth_a_look(
@@ -170,22 +185,32 @@ impl<S: StatusTracked> Search<'_, S> {
                         )
                 })
                 .collect();
-            shuffle(&mut entries);
-            let is_crowded = claim_some(table, step, entries, limit, manner, next).await;
-            if is_crowded {
-                // The next search begins elsewhere, or two would meet here each time.
-                table.set_home(any_below(table.shards()));
-            } else if next.jobs.len() > had {
-                table.set_home(queue.shard);
+            let mut on_this_page = manner;
+            if manner == Manner::Sharing {
+                // The other half is for those who take the oldest.
+                entries.truncate(entries.len().div_ceil(2));
+            } else if is_first && !entries.is_empty() {
+                is_first = false;
+                let looks = manner == Manner::Visiting || wanted >= WORTH_A_LOOK;
+                is_crowded = looks && is_taken::<S>(table, step, &mut entries).await;
             }
-            had = next.jobs.len();
-            if is_crowded && manner == Manner::Politely {
-                return Ok(true);
+            if !is_crowded && from.is_none() && is_shared::<S>(table, step, &mut entries).await {
+                (is_crowded, on_this_page) = (true, Manner::Sharing);
             }
-            if from.is_none() {
-                return Ok(false);
+            if !is_crowded || on_this_page == Manner::Sharing {
+                let claimed = claim_some(table, step, entries, limit, on_this_page, next);
+                is_crowded |= claimed.await;
+            }
+            let is_over = is_crowded && manner != Manner::Sharing;
+            if is_over || next.jobs.len() >= limit || from.is_none() {
+                break;
             }
         }
+        if manner != Manner::Sharing {
+            let has_found = next.jobs.len() > had;
+            table.set_home(queue.shard, has_found, is_crowded);
+        }
+        Ok(is_crowded)
     }
 
     /// The index cannot be read. Jobs that are claimed are not given up for that.
@@ -205,7 +230,7 @@ struct Queue {
 
 /// The queues of the step, all shards of each, from the one on that had jobs last.
 fn queues<S: StatusTracked>(table: &Table, step: &Step<StatusOf<S>>) -> Result<Vec<Queue>> {
-    let home = table.home();
+    let home = table.home().shard;
     let shards = (0..table.shards()).map(|n| (home + n) % table.shards());
     let starts = || std::iter::once(&step.pending).chain(step.more_pending);
     let all = shards.flat_map(|shard| {
@@ -226,6 +251,7 @@ async fn page<S: StatusTracked>(
     index: &str,
     queue: &str,
     wanted: usize,
+    manner: Manner,
     from: Option<Item>,
 ) -> Result<read::Page, Fault> {
     let expression = Expression::new::<S::Job>()
@@ -235,11 +261,15 @@ async fn page<S: StatusTracked>(
     let limit = wanted
         .saturating_mul(ENTRIES_PER_JOB)
         .clamp(FEWEST_ENTRIES, MOST_ENTRIES);
-    read::query(table, index, &expression, limit as i32, from).await
+    let order = match manner {
+        Manner::AtHome | Manner::Visiting => Order::OldestFirst,
+        Manner::Sharing => Order::NewestFirst,
+    };
+    read::query(table, index, &expression, order, limit as i32, from).await
 }
 
 fn entry<S: StatusTracked>(table: &Table, item: &Item) -> Option<Entry> {
-    let key = ItemKey::of_item(table, &S::Job::KEY, item)?;
+    let key = ItemKey::of_item(table.name(), &S::Job::KEY, item)?;
     let due = match item.get(S::Job::ATTRIBUTES.due) {
         Some(AttributeValue::S(due)) => due.clone(),
         _ => String::new(),
@@ -247,12 +277,57 @@ fn entry<S: StatusTracked>(table: &Table, item: &Item) -> Option<Entry> {
     Some(Entry { key, due })
 }
 
-/// So that two who read the same page try different jobs first.
-fn shuffle(entries: &mut [Entry]) {
-    for n in (1..entries.len()).rev() {
-        let end = u32::try_from(n + 1).unwrap_or(u32::MAX);
-        entries.swap(n, any_below(end) as usize);
+/// Whether another process takes jobs here: whether the first of these that has not
+/// ended is locked. Those before it are removed.
+async fn is_taken<S: StatusTracked>(
+    table: &Table,
+    step: &Step<StatusOf<S>>,
+    entries: &mut VecDeque<Entry>,
+) -> bool {
+    let mut at_once = 1;
+    while !entries.is_empty() {
+        let some: Vec<_> = entries.drain(..at_once.min(entries.len())).collect();
+        at_once = AT_A_TIME;
+        let mut seen = glance::<S>(table, step, some).await.into_iter();
+        while let Some((entry, look)) = seen.next() {
+            match look {
+                Look::Held => return true,
+                Look::Free => {
+                    let rest = seen.filter(|(_, look)| *look == Look::Free);
+                    let rest: Vec<_> = rest.map(|(entry, _)| entry).collect();
+                    for entry in rest.into_iter().rev() {
+                        entries.push_front(entry);
+                    }
+                    entries.push_front(entry);
+                    return false;
+                }
+                Look::Ended => {}
+            }
+        }
     }
+    false
+}
+
+/// Whether another process shares what is left here: whether it has the newest job.
+async fn is_shared<S: StatusTracked>(
+    table: &Table,
+    step: &Step<StatusOf<S>>,
+    entries: &mut VecDeque<Entry>,
+) -> bool {
+    if entries.len() < 2 {
+        // A look costs half of what a claim costs that is refused.
+        return false;
+    }
+    let seen = glance::<S>(table, step, entries.pop_back()).await;
+    let mut is_held = false;
+    for (entry, look) in seen {
+        match look {
+            Look::Free => entries.push_back(entry),
+            Look::Held => is_held = true,
+            Look::Ended => {}
+        }
+    }
+    is_held
 }
 
 /// Claims as many of these as are still wanted. Returns whether another worker takes
@@ -260,80 +335,111 @@ fn shuffle(entries: &mut [Entry]) {
 async fn claim_some<S: StatusTracked>(
     table: &Table,
     step: &Step<StatusOf<S>>,
-    entries: Vec<Entry>,
+    mut entries: VecDeque<Entry>,
     limit: usize,
     manner: Manner,
     next: &mut Next<S>,
 ) -> bool {
-    let mut entries = VecDeque::from(entries);
-    if manner == Manner::Thoroughly {
-        entries = glance::<S>(table, step, entries).await;
-    }
-    // One claim tells whether somebody else is here, before several are sent.
-    let mut at_a_time = if manner == Manner::Politely {
-        1
-    } else {
-        AT_A_TIME
+    // One claim tells whether somebody else is here, before two are sent, then four.
+    let mut at_a_time = 1;
+    let (most_at_a_time, most_refused) = match manner {
+        Manner::AtHome | Manner::Visiting => (AT_A_TIME, 1),
+        Manner::Sharing => (AT_A_TIME_SHARING, MOST_REFUSED_SHARING),
     };
-    let mut is_crowded = false;
+    let mut refused = 0;
+    let mut free = VecDeque::new();
     let mut trying = FuturesUnordered::new();
     loop {
-        while !(is_crowded && manner == Manner::Politely)
+        while refused < most_refused
             && trying.len() < at_a_time
             && next.jobs.len() + trying.len() < limit
-            && let Some(entry) = entries.pop_front()
         {
+            if manner == Manner::Sharing && free.is_empty() {
+                // A few, so that the look is not old when they are claimed.
+                let some = entries.len().min(AT_A_TIME_SHARING);
+                let seen = glance::<S>(table, step, entries.drain(..some)).await;
+                let seen = seen.into_iter().filter(|(_, look)| *look == Look::Free);
+                free.extend(seen.map(|(entry, _)| entry));
+                if free.is_empty() && !entries.is_empty() {
+                    continue;
+                }
+            }
+            let entry = if manner == Manner::Sharing {
+                free.pop_front()
+            } else {
+                entries.pop_front()
+            };
+            let Some(entry) = entry else { break };
             trying.push(claim_one::<S>(table, step, entry));
         }
         match trying.next().await {
             Some(Candidate::Claimed(job)) => {
                 next.jobs.push(*job);
-                at_a_time = AT_A_TIME;
+                at_a_time = (2 * at_a_time).min(most_at_a_time);
             }
-            Some(Candidate::Held) => is_crowded = true,
+            Some(Candidate::Held) => refused += 1,
             Some(Candidate::Not) => {}
-            Some(Candidate::Beaten) => (next.was_beaten, is_crowded) = (true, true),
+            Some(Candidate::Beaten) => {
+                next.was_beaten = true;
+                refused += 1;
+            }
             Some(Candidate::PassedOver(key, error)) => next.passed_over.push((key, error)),
-            None => return is_crowded,
+            None => return refused > 0,
         }
     }
 }
 
-/// Looks at all these items at once, watches the locks, and leaves those that may be
-/// claimed, and those that were watched for long enough.
+/// What a look at the job of an entry has shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// It may be claimed, its attempt may be ended, or this cannot be told.
+    Free,
+    /// Another attempt holds it.
+    Held,
+    /// It has ended, and the index lags behind; or its time has not come.
+    Ended,
+}
+
+/// Looks at all these jobs at once, and watches the locks.
 async fn glance<S: StatusTracked>(
     table: &Table,
     step: &Step<StatusOf<S>>,
-    entries: VecDeque<Entry>,
-) -> VecDeque<Entry> {
+    entries: impl IntoIterator<Item = Entry>,
+) -> Vec<(Entry, Look)> {
+    let entries: Vec<_> = entries.into_iter().collect();
     let keys: Vec<_> = entries.iter().map(|entry| entry.key.clone()).collect();
     let items = match read::glance(table, &keys).await {
         Ok(items) => items,
-        // Then each claim is tried.
-        Err(_) => return entries,
+        Err(fault) => {
+            // Then each claim is tried.
+            tracing::debug!(error = %fault.source, "not looked at");
+            Vec::new()
+        }
     };
     let read_at = Instant::now();
-    let mut locked = std::collections::HashSet::new();
+    let mut looks = HashMap::new();
     for item in &items {
-        let Some(key) = ItemKey::of_item(table, &S::Job::KEY, item) else {
+        let Some(key) = ItemKey::of_item(table.name(), &S::Job::KEY, item) else {
             continue;
         };
-        if let Ok(stored) = stored::read::<S>(item) {
+        if let Ok(stored) = stored::read(&S::Job::ATTRIBUTES, item) {
             let row = state(table, &key, &stored, step.lock_expire, read_at);
-            if row.lock.is_some() && step.may_start(&row) != Start::Expired {
-                locked.insert(key.name);
-            }
+            let look = match step.may_start(&row) {
+                Start::Ready | Start::Expired => Look::Free,
+                Start::Refused(_) if row.lock.is_some() => Look::Held,
+                Start::Refused(_) => Look::Ended,
+            };
+            looks.insert(key.name, look);
         }
     }
-    let mut free = VecDeque::new();
-    for entry in entries {
-        if locked.contains(&entry.key.name) {
+    let look = |entry: Entry| {
+        let look = looks.get(&entry.key.name).copied().unwrap_or(Look::Free);
+        if look == Look::Held {
             table.sightings().stands_at(&entry.key, &entry.due);
-        } else {
-            free.push_back(entry);
         }
-    }
-    free
+        (entry, look)
+    };
+    entries.into_iter().map(look).collect()
 }
 
 async fn claim_one<S: StatusTracked>(
@@ -389,7 +495,7 @@ async fn try_one<S: StatusTracked>(
             }
         };
         let read_at = Instant::now();
-        let stored = match stored::read::<S>(&item) {
+        let stored = match stored::read(&S::Job::ATTRIBUTES, &item) {
             Ok(stored) => stored,
             Err(source) => return passed_over(source),
         };

@@ -11,11 +11,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use status_protocol::RowState;
-
 use crate::item::key::ItemKey;
-use crate::item::stored::{Lock, Stored};
-use crate::table::Table;
+use crate::item::stored::Lock;
 
 /// A lock that was not seen again for this many times `LOCK_EXPIRE` is forgotten.
 const FORGOTTEN_AFTER: u32 = 2;
@@ -117,33 +114,6 @@ impl Sightings {
     fn seen(&self) -> MutexGuard<'_, Seen> {
         // The map is valid at any moment, so poison is ignored.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The item as the rules see it: the time of its lock is the time since which it is
-/// watched here without a renewal. `read_at`: when it had been read.
-pub(crate) fn state<S: Copy>(
-    table: &Table,
-    key: &ItemKey,
-    stored: &Stored<S>,
-    lock_expire: Duration,
-    read_at: Instant,
-) -> RowState<S> {
-    let clock = table.clock();
-    let lock_at = match &stored.lock {
-        Some(lock) => Some(clock.at(table.sightings().see(key, lock, lock_expire, read_at))),
-        None => {
-            table.sightings().forget(key);
-            None
-        }
-    };
-    RowState {
-        status: stored.status,
-        lock: stored.token().map(str::to_owned),
-        lock_at,
-        retry: stored.retry,
-        run_at: stored.run_at,
-        now: clock.at(read_at),
     }
 }
 
