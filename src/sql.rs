@@ -27,6 +27,7 @@ pub mod template;
 pub mod texts;
 pub mod tracked_table;
 pub mod typed;
+mod unused;
 mod written;
 
 #[cfg(test)]

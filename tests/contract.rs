@@ -63,8 +63,8 @@
 //! | A batch is claimed at once; batches share no job | `batch` | `concurrent_batches_share_no_job` |
 //! | A claim with a condition takes the jobs that match | `filter` | `only_jobs_that_match_are_claimed` |
 //! | A condition means what it means in Diesel's `filter` | `filter` | `a_condition_means_what_it_means_in_diesels_filter` |
-//! | A job that stops matching is not started | `filter` | `a_job_that_stops_matching_before_it_is_claimed_is_left_alone` |
-//! | A condition that fails costs other workers nothing | `filter` | `a_condition_that_fails_for_a_later_row_costs_the_other_workers_nothing` |
+//! | A job that stops matching is not started | `filter_changing` | `a_job_that_stops_matching_before_it_is_claimed_is_left_alone` |
+//! | A condition that fails costs other workers nothing | `filter_changing` | `a_condition_that_fails_for_a_later_row_costs_the_other_workers_nothing` |
 //! | A failed job waits longer each time | `retry` | `however_a_job_fails_it_waits_longer_each_time` |
 //! | `Retry::after`, `never` and `release` are honoured | `retry` | `a_released_job_is_as_if_it_had_not_been_claimed` |
 //! | `reset` makes a job new, and never a held one | `reset` | `a_held_job_is_not_reset_until_its_lock_expires` |

@@ -17,8 +17,12 @@ mod database;
 mod described;
 #[path = "described/keys.rs"]
 mod described_keys;
+#[path = "described/pages.rs"]
+mod described_pages;
 mod expire;
 mod filter;
+#[path = "filter/changing.rs"]
+mod filter_changing;
 mod generated;
 mod guard;
 mod jobs;
@@ -29,6 +33,8 @@ mod messages;
 mod neighbours;
 mod next;
 mod observers;
+#[path = "observers/guests.rs"]
+mod observers_guests;
 mod panics;
 #[path = "panics/values.rs"]
 mod panics_of_values;
