@@ -175,7 +175,7 @@ fn measure<C: TrackerConnection>(
             let chance = uuid::Uuid::new_v4().as_bytes()[0];
             thread::sleep(Duration::from_millis(5) + Duration::from_micros(140) * chance.into());
             let id = format!("{run} {n}");
-            Made::create_and_save(&mut *creator, &*id, Default::default()).expect("a job");
+            Made::create_and_save(&mut *creator, &*id, ()).expect("a job");
             created.insert(id, Instant::now());
         }
         for (id, at) in begins.iter().take(options.jobs) {

@@ -276,7 +276,7 @@ impl<Job, Completion> Scheduler<Job, Completion> {
         match found {
             Found::Enough | Found::Few => {}
             Found::Later(_) | Found::Nothing if quiet && !undisturbed => self.claim_from = now,
-            Found::Later(at) => self.claim_from = at.min(after(now, self.settings.poll_every)),
+            Found::Later(at) => self.claim_from = at.min(after(now, self.poll_pause(now))),
             Found::Nothing => {
                 self.claim_from = after(now, self.poll_pause(now));
                 if !quiet {

@@ -876,6 +876,11 @@ fn the_pause_between_two_looks_follows_the_time_without_a_job() {
     assert_eq!(worker_thread(&mut scheduler, now), QUIET);
     scheduler.end_claim(Found::Few, true, now);
     assert_eq!(pause_after_nothing(&mut scheduler, now), 5 * MS);
+    // Also where something else is due later.
+    let now = now + 5 * MS;
+    assert_eq!(worker_thread(&mut scheduler, now), QUIET);
+    scheduler.end_claim(Found::Later(now + 900 * MS), true, now);
+    assert_eq!(worker_thread(&mut scheduler, now), Task::Wait(Some(5 * MS)));
 }
 
 #[test]
