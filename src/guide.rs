@@ -8,8 +8,8 @@
 //! - [`indexes`]: which ones a table needs, and why
 //! - [`performance`]: how fast it is, and what stays prepared
 //!
-//! How all of this is tried, with the figures of runs, is in `docs/reliability.md` of
-//! the repository.
+//! In the repository are two more: `docs/reliability.md`, how all of this is tried, with
+//! the figures of runs; and `docs/scale.md`, what to do when one server is not enough.
 
 /// A page of `docs/`. In the repository its links lead to files; the definitions that
 /// stand first here lead them to the pages of this documentation.

@@ -7,6 +7,7 @@
 //! [indexes]: crate::guide::indexes
 //! [performance]: crate::guide::performance
 //! [reliability]: crate::guide
+//! [scale]: crate::guide
 //! [worker]: crate::guide::worker
 //!
 #![doc = include_str!("../README.md")]

@@ -109,7 +109,7 @@ fn spread() -> (PgPool, PgPool) {
     let whole = format!(
         "CREATE EXTENSION postgres_fdw;
         CREATE SERVER south FOREIGN DATA WRAPPER postgres_fdw
-            OPTIONS (host '127.0.0.1', port '{}', dbname '{}');
+            OPTIONS (host '127.0.0.1', port '{}', dbname '{}', options '-c lock_timeout=60s');
         CREATE USER MAPPING FOR CURRENT_USER SERVER south OPTIONS (user 'postgres');
         CREATE TABLE parcels ({COLUMNS}) PARTITION BY RANGE (bucket);
         CREATE TABLE parcels_north PARTITION OF parcels FOR VALUES FROM (0) TO (512);
