@@ -15,6 +15,11 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+#[cfg(not(any(feature = "sqlite", feature = "postgres", feature = "mysql")))]
+compile_error!(
+    "`diesel_status_tracker` needs a database: enable one or more of its features `sqlite` (the default), `postgres` and `mysql`"
+);
+
 // Imports point one way: tracked and described, worker, attempt, rows, macros, sql, db, and then
 // the rest. `tests/imports.rs` holds that.
 mod attempt;
