@@ -118,6 +118,9 @@ impl<S: StatusTracked> Pump<S> {
             if self.state().is_empty {
                 return None;
             }
+            // A job that ends while the search is under way may be ready again, and the
+            // search has passed it: so the last search is one that began at rest.
+            let was_at_rest = self.has_nothing_to_do();
             let was_beaten = match self.claim(&mut claimed).await {
                 Ok(was_beaten) => was_beaten,
                 Err(error) => {
@@ -136,7 +139,7 @@ impl<S: StatusTracked> Pump<S> {
             if !claimed.is_empty() {
                 continue;
             }
-            if self.settings.until_empty && !was_beaten && self.has_nothing_to_do() {
+            if self.settings.until_empty && was_at_rest && !was_beaten && self.has_nothing_to_do() {
                 self.state().is_empty = true;
                 return None;
             }
