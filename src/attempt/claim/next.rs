@@ -218,13 +218,28 @@ pub(crate) fn claim_several<C: TrackerConnection, J: JobStore<C>>(
     step: &Step<J::Status>,
     search: &Search<J::Key>,
 ) -> QueryResult<Batch<J>> {
-    match J::dialect(conn).several {
-        Several::AtOnce => match J::claim_next(conn, limit, token, step, search) {
+    let several = J::dialect(conn).several;
+    // The ways that are not this connection's are not even compiled.
+    if const { may_be::<C>(Several::AtOnce) } && several == Several::AtOnce {
+        return match J::claim_next(conn, limit, token, step, search) {
             Err(Undecodable(_)) => held_by(conn, token, step),
             other => other,
-        },
-        Several::ByKeys => claim_by_keys::<C, J>(conn, limit, token, step, search),
-        Several::OneByOne => claim_by_key::<C, J>(conn, limit, token, step, search),
+        };
+    }
+    if const { may_be::<C>(Several::ByKeys) } && several == Several::ByKeys {
+        return claim_by_keys::<C, J>(conn, limit, token, step, search);
+    }
+    // This serves every database.
+    claim_by_key::<C, J>(conn, limit, token, step, search)
+}
+
+/// Whether a connection of this type may claim rows in this way.
+const fn may_be<C: TrackerConnection>(several: Several) -> bool {
+    match (several, C::FACTS) {
+        (_, None) => true,
+        (Several::AtOnce, Some(facts)) => facts.writers > 1 && !facts.reads_old_rows,
+        (Several::ByKeys, Some(facts)) => facts.reads_old_rows,
+        (Several::OneByOne, Some(facts)) => facts.writers == 1,
     }
 }
 
