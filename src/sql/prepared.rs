@@ -110,11 +110,12 @@ fn codes<DB: Binds>(query: &Query<'_, DB>) -> impl Iterator<Item = Option<i64>> 
 
 impl<DB: Binds> Query<'_, DB> {
     fn wait(&self) -> [&'static str; 2] {
-        if !self.statement.waits() {
+        let wait = (self.dialect.wait)(self.plain.wait);
+        let wait = [wait.before, wait.condition];
+        if wait == [""; 2] || !self.statement.waits() {
             return [""; 2];
         }
-        let wait = (self.dialect.wait)(self.plain.wait);
-        [wait.before, wait.condition]
+        wait
     }
 
     /// Whether something else than the statement, the table and the step decides on
