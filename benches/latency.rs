@@ -219,6 +219,28 @@ macro_rules! migrated {
     }};
 }
 
+/// A worker that looks each second, and one that listens.
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+fn polled_and_heard<C: TrackerConnection>(
+    options: &Options,
+    database: &str,
+    url: &str,
+    settings: &'static str,
+) where
+    Job: JobStore<C>,
+    Made: JobStore<C>,
+{
+    let polled = format!("{database}, poll each second");
+    measure::<C>(options, &polled, url, settings, None, |worker| {
+        worker.poll_every(SECOND)
+    });
+    let listener = Listener::<C>::at(url);
+    let heard = format!("{database}, listen");
+    measure(options, &heard, url, settings, Some(&listener), |worker| {
+        worker.listen(&listener)
+    });
+}
+
 #[cfg(feature = "sqlite")]
 fn sqlite(options: &Options) {
     const WAL: &str =
@@ -229,23 +251,11 @@ fn sqlite(options: &Options) {
         let file = folder.path().join("latency.db");
         let url = file.to_string_lossy();
         migrated!(SqliteConnection, &url, "migrations/sqlite");
-        let way = |how: &str| format!("SQLite, {journal}, {how}");
-        measure::<SqliteConnection>(
+        polled_and_heard::<SqliteConnection>(
             options,
-            &way("poll each second"),
+            &format!("SQLite, {journal}"),
             &url,
             settings,
-            None,
-            |worker| worker.poll_every(SECOND),
-        );
-        let listener = Listener::<SqliteConnection>::at(&*url);
-        measure(
-            options,
-            &way("listen"),
-            &url,
-            settings,
-            Some(&listener),
-            |worker| worker.listen(&listener),
         );
     }
 }
@@ -260,23 +270,11 @@ fn postgres(options: &Options) {
         ("synchronous_commit = on", "SET synchronous_commit = on"),
         ("synchronous_commit = off", "SET synchronous_commit = off"),
     ] {
-        let way = |how: &str| format!("PostgreSQL, {commits}, {how}");
-        measure::<PgConnection>(
+        polled_and_heard::<PgConnection>(
             options,
-            &way("poll each second"),
+            &format!("PostgreSQL, {commits}"),
             &url,
             settings,
-            None,
-            |worker| worker.poll_every(SECOND),
-        );
-        let listener = Listener::<PgConnection>::at(&*url);
-        measure(
-            options,
-            &way("listen"),
-            &url,
-            settings,
-            Some(&listener),
-            |worker| worker.listen(&listener),
         );
     }
 }

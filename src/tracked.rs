@@ -28,7 +28,7 @@ use crate::sql::results::{Obstacle, Order, Search};
 use crate::sql::store::JobStore;
 use crate::sql::table_rows::RowName;
 use crate::sql::table_rows::Typed;
-use crate::sql::tracked_table::{JobName, ShowsStatus, Tracked};
+use crate::sql::tracked_table::{ShowsStatus, Tracked};
 use crate::worker::Worker;
 use status_protocol::Failure;
 
@@ -277,7 +277,7 @@ pub trait StatusTracked: Sized + 'static {
             },
         )?
         .ok_or_else(|| Error::AlreadyExists {
-            job: JobName::<Self::Job>(&key).to_string(),
+            job: RowName::of::<Self::Job>(&key).to_string(),
         })?;
         pending::<Self>(Transition::Created, 1, Some(&key));
         Ok(job)
@@ -554,7 +554,7 @@ pub trait StatusTracked: Sized + 'static {
         Self::Job: JobStore<D::Connection>,
     {
         let key = key.into();
-        db.run(&JobName::<Self::Job>(&key), |conn, _| {
+        db.run(&RowName::of::<Self::Job>(&key), |conn, _| {
             Ok(Self::Job::row(conn, &key)?)
         })
     }
@@ -750,7 +750,7 @@ pub trait StatusTracked: Sized + 'static {
         Self::Job: JobStore<D::Connection>,
     {
         let (key, step) = (key.into(), step::<Self>()?);
-        let name = JobName::<Self::Job>(&key);
+        let name = RowName::of::<Self::Job>(&key);
         match db.run(&name, |conn, _| Ok(Self::Job::row_state(conn, &key)?))? {
             Some(row) => Ok(step.is_locked(&row)),
             None => Err(name.not_found()),

@@ -49,7 +49,7 @@ pub(crate) fn by_key<S: 'static, J: JobStore<C>, C: TrackerConnection>(
     key: &J::Key,
     step: Step<J::Status>,
 ) -> Result<RunningJob<J, C>> {
-    let name = RowName::new(J::table_name(), key);
+    let name = RowName::of::<J>(key);
     // A claim whose answer was lost may be applied at any time, even after the job
     // was expired. So each try has its own token: with the same one, a late claim
     // would give the lock back to an attempt that has lost it.
@@ -151,7 +151,7 @@ fn own_token<'a>(
     tokens.find(|token| ***token == *lock)
 }
 
-// Logs stand apart from what is generic over the table: they are long when compiled.
+// A log macro expands to much code. Here it is compiled once, and not for each table.
 
 fn log_refused(name: &RowName<'_>, error: &Error) {
     tracing::debug!(job = %name, %error, "refused");
@@ -185,7 +185,7 @@ fn claim_or_release<C: TrackerConnection, J: JobStore<C>>(
         && let Err(error) = release_unread::<C, J>(conn, key, token, step)
     {
         // The first error is the one to report. The lock will expire.
-        log_not_released(&RowName::new(J::table_name(), key), &error);
+        log_not_released(&RowName::of::<J>(key), &error);
     }
     claimed
 }

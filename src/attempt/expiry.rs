@@ -330,7 +330,7 @@ pub(crate) fn log<T: TableRows>(
     );
 }
 
-// Apart from what is generic over the table: logs are long when compiled.
+// A log macro expands to much code. Here it is compiled once, and not for each table.
 fn log_expired(job: &RowName<'_>, retry: i32, is_ignored: bool) {
     if is_ignored {
         tracing::error!(%job, retry, "lock expired, ignored");

@@ -6,7 +6,8 @@ use crate::db::retry::Fault;
 use crate::error::{Error, Result};
 use crate::sql::record::KeyIsNull;
 use crate::sql::store::JobStore;
-use crate::sql::tracked_table::{JobName, Tracked};
+use crate::sql::table_rows::RowName;
+use crate::sql::tracked_table::Tracked;
 use diesel::result::{DatabaseErrorInformation, DatabaseErrorKind, Error as DieselError};
 use status_protocol::Step;
 
@@ -26,7 +27,7 @@ pub(crate) fn one<D: Database, J: JobStore<D::Connection>>(
     step: &Step<J::Status>,
     on_conflict: impl Fn(bool) -> Result<(), Fault>,
 ) -> Result<Option<J>> {
-    let name = JobName::<J>(key);
+    let name = RowName::of::<J>(key);
     let created = db.run(&name, |conn, maybe_applied| {
         let row = J::insert_row(conn, key, updates, step)?;
         if row.is_none() {
@@ -79,7 +80,7 @@ pub(crate) fn without_key<D: Database, J: JobStore<D::Connection>>(
     });
     match created.map_err(not_created::<J>) {
         Ok(Some((key, row))) => {
-            tracing::debug!(job = %JobName::<J>(&key), "created");
+            tracing::debug!(job = %RowName::of::<J>(&key), "created");
             Ok(row)
         }
         Ok(None) if tells_key => Err(refused(

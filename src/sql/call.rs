@@ -14,7 +14,7 @@ use super::filter::Filter;
 use super::typed::TableOn;
 use crate::sql::tracked_table::Tracked;
 use crate::table_info::{self, Role, TableInfo};
-use status_protocol::Step;
+use status_protocol::{FailureOutcome, Step};
 
 /// Longer durations are cut to this: 100 years keep every result inside the
 /// range of each database's timestamps.
@@ -23,6 +23,11 @@ const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 /// A duration as the database gets it.
 pub(crate) fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.min(LONGEST).as_micros()).unwrap_or(i64::MAX)
+}
+
+/// A number of rows as the database gets it.
+pub(super) fn rows(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
 /// The values of one call, none of them by default.
@@ -69,6 +74,24 @@ pub(crate) struct Plain<'a> {
     pub page: Option<Page<'a>>,
     /// The `lock_at` that was seen, as the database shows it.
     pub seen_lock_at: Option<&'a str>,
+}
+
+impl<'a> Plain<'a> {
+    /// On rows with these tokens.
+    pub fn held(tokens: &'a [&'a str], wait: LockWait) -> Self {
+        Self {
+            tokens,
+            wait,
+            ..Self::default()
+        }
+    }
+
+    /// Adds what a failure writes beside the status.
+    pub fn fail<S>(&mut self, outcome: &FailureOutcome<S>, errors: Value, info: &TableInfo) {
+        self.count = Some(info.retry().cut(outcome.retry));
+        self.document = Some(Document::of(errors, info));
+        self.later = outcome.delay.map(micros);
+    }
 }
 
 /// Which rows of a sorted list are read.

@@ -4,7 +4,7 @@ use std::slice::from_ref;
 
 use serde_json::Value;
 
-use crate::sql::call::{Call, Document, Plain, micros};
+use crate::sql::call::{Call, Plain, rows};
 use crate::sql::dialect::LockWait;
 use crate::sql::record::Record;
 use crate::sql::results::{Batch, Claimed, Search};
@@ -14,10 +14,6 @@ use status_protocol::{FailureOutcome, Step};
 
 /// What a statement returns.
 pub(super) type Query<T> = diesel::QueryResult<T>;
-
-pub(super) fn rows(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
-}
 
 pub(super) fn of<J: Tracked>(key: &J::Key) -> Call<'_, J> {
     held(from_ref(key), &[], LockWait::Never)
@@ -67,11 +63,7 @@ pub(super) fn held<'a, J: Tracked>(
 ) -> Call<'a, J> {
     Call {
         keys,
-        plain: Plain {
-            tokens,
-            wait,
-            ..Plain::default()
-        },
+        plain: Plain::held(tokens, wait),
         ..Call::default()
     }
 }
@@ -82,9 +74,7 @@ pub(super) fn failed<J: Tracked>(
     errors: Value,
 ) -> Call<'_, J> {
     call.new_status = Some(outcome.status);
-    call.plain.count = Some(J::info().retry().cut(outcome.retry));
-    call.plain.document = Some(Document::of(errors, J::info()));
-    call.plain.later = outcome.delay.map(micros);
+    call.plain.fail(&outcome, errors, J::info());
     call
 }
 

@@ -6,8 +6,8 @@ use std::slice::from_ref;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use crate::sql::call::{Call, Plain};
-use crate::sql::calls::{Query, all, batch, claimed, failed, first, held, key, next, of, rows};
+use crate::sql::call::{Call, Plain, rows};
+use crate::sql::calls::{Query, all, batch, claimed, failed, first, held, key, next, of};
 use crate::sql::dialect::{Dialect, LockWait};
 use crate::sql::filter::Filter;
 use crate::sql::insert;

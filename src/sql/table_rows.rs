@@ -10,7 +10,7 @@ use std::time::Duration;
 use diesel::result::Error::QueryBuilderError;
 use serde_json::Value;
 
-use super::call::{Call, Document, Plain, micros};
+use super::call::{Call, Plain, micros, rows};
 use super::dialect::LockWait;
 use super::record::{self, Record};
 use super::results::DeadAttempt;
@@ -56,6 +56,11 @@ impl Display for RowName<'_> {
 impl<'a> RowName<'a> {
     pub fn new(table: &'a str, key: &'a dyn Debug) -> Self {
         Self { table, key }
+    }
+
+    /// A job of a typed table.
+    pub fn of<J: Tracked>(key: &'a J::Key) -> Self {
+        Self::new(J::table_name(), key)
     }
 
     pub fn not_found(&self) -> Error {
@@ -273,10 +278,6 @@ fn shown<S: Debug>(row: RowState<S>) -> (RowState<S>, String) {
     (row, status)
 }
 
-fn rows(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
-}
-
 pub(crate) fn held<'a, T: TableRows + ?Sized>(
     keys: &'a [T::Key],
     tokens: &'a [&'a str],
@@ -284,11 +285,7 @@ pub(crate) fn held<'a, T: TableRows + ?Sized>(
 ) -> RowCall<'a, T> {
     RowCall {
         keys,
-        plain: Plain {
-            tokens,
-            wait,
-            ..Plain::default()
-        },
+        plain: Plain::held(tokens, wait),
         ..RowCall::default()
     }
 }
@@ -309,9 +306,7 @@ pub(crate) fn failed<'a, T: TableRows + ?Sized>(
     errors: Value,
 ) -> RowCall<'a, T> {
     call.new_status = Some(outcome.status);
-    call.plain.count = Some(info.retry().cut(outcome.retry));
-    call.plain.document = Some(Document::of(errors, info));
-    call.plain.later = outcome.delay.map(micros);
+    call.plain.fail(&outcome, errors, info);
     call
 }
 

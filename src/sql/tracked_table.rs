@@ -1,8 +1,7 @@
 //! What `job_table!` says of a row type, and how messages name its jobs.
 
-use std::fmt::{self, Debug, Display};
+use std::fmt::Debug;
 
-use crate::error::Error;
 use crate::table_info::TableInfo;
 
 /// A row type whose table is tracked; implemented by `job_table!` alone.
@@ -45,21 +44,4 @@ pub trait Tracked: Sized {
 pub trait ShowsStatus: Tracked {
     /// The status of this row when it was read.
     fn status(&self) -> Self::Status;
-}
-
-/// A job as messages name it: table and key.
-pub(crate) struct JobName<'a, J: Tracked>(pub(crate) &'a J::Key);
-
-impl<J: Tracked> Display for JobName<'_, J> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {:?}", J::table_name(), self.0)
-    }
-}
-
-impl<J: Tracked> JobName<'_, J> {
-    pub(crate) fn not_found(&self) -> Error {
-        Error::NotFound {
-            job: self.to_string(),
-        }
-    }
 }

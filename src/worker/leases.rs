@@ -18,7 +18,7 @@ use crate::rows::bulk;
 use crate::sql::dialect::LockWait;
 use crate::sql::results::{Obstacle, Renewed};
 use crate::sql::store::JobStore;
-use crate::sql::tracked_table::JobName;
+use crate::sql::table_rows::RowName;
 
 /// The leases of all claimed jobs, claim by claim.
 pub(super) struct Leases<K>(Mutex<Vec<Vec<Weak<Lease<K>>>>>);
@@ -104,15 +104,15 @@ pub(super) fn renew<J: JobStore<C>, C: TrackerConnection>(
                 Ok(None) if lease.is_completing() => {}
                 Ok(None) => {
                     lease.lose();
-                    tracing::warn!(job = %JobName::<J>(&lease.key), "lock lost");
+                    tracing::warn!(job = %RowName::of::<J>(&lease.key), "lock lost");
                 }
                 Err(Obstacle::Held) => {
-                    let job = JobName::<J>(&lease.key);
+                    let job = RowName::of::<J>(&lease.key);
                     tracing::debug!(%job, "lock not renewed yet: another transaction holds the row");
                     held.push(Arc::clone(lease));
                 }
                 Err(obstacle) => {
-                    let error = obstacle.into_error(JobName::<J>(&lease.key).to_string());
+                    let error = obstacle.into_error(RowName::of::<J>(&lease.key).to_string());
                     tracing::warn!(
                         %error,
                         "a lock cannot be renewed: when it expires, the job runs again; correct what refuses the update, such as a trigger"

@@ -103,7 +103,7 @@ pub(crate) fn next<S: 'static, J: JobStore<C>, C: TrackerConnection>(
     Ok(next)
 }
 
-// Logs stand apart from what is generic over the table: they are long when compiled.
+// A log macro expands to much code. Here it is compiled once, and not for each table.
 
 fn log_fewer(table: &str, error: &Error) {
     tracing::warn!(table, %error, "fewer jobs are claimed than were asked for");

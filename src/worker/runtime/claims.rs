@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::keys::KeySet;
 use crate::sql::results::{Obstacle, Search};
 use crate::sql::store::JobStore;
-use crate::sql::tracked_table::JobName;
+use crate::sql::table_rows::RowName;
 use crate::worker::paused::{PauseReason, PausedJobs};
 use crate::worker::scheduler::{Found, Role, Task};
 use status_protocol::backoff;
@@ -196,7 +196,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
             }
         };
         let (_, times) = lock(paused).pause(key, reason, Instant::now());
-        let error = obstacle.into_error(JobName::<J>(key).to_string());
+        let error = obstacle.into_error(RowName::of::<J>(key).to_string());
         if times == 1 {
             tracing::error!(%error, "set aside, to be tried again later");
         } else {
