@@ -120,6 +120,9 @@ pub(super) struct Scheduler<Job, Completion> {
     announced: bool,
     running: usize,
     claiming: usize,
+    /// So many of these claims began before jobs were last found or became ready. That
+    /// one of them finds nothing says nothing about what is ready now.
+    outdated: usize,
     flushing: usize,
     /// Worker threads that wait for a task.
     pub idle: usize,
@@ -167,6 +170,7 @@ impl<Job, Completion> Scheduler<Job, Completion> {
             announced: false,
             running: 0,
             claiming: 0,
+            outdated: 0,
             flushing: 0,
             idle: 0,
             job_takes: f64::INFINITY,
@@ -273,12 +277,16 @@ impl<Job, Completion> Scheduler<Job, Completion> {
         self.sparse = found != Found::Enough;
         let undisturbed = quiet && std::mem::take(&mut self.looking);
         self.dry = found == Found::Nothing && undisturbed;
+        let is_outdated = self.outdated > 0;
+        self.outdated = self.outdated.saturating_sub(1);
         match found {
-            Found::Enough | Found::Few => {}
-            Found::Later(_) | Found::Nothing if quiet && !undisturbed => self.claim_from = now,
-            Found::Later(at) => self.claim_from = at.min(after(now, self.poll_pause(now))),
+            Found::Enough | Found::Few => self.look_again(now),
+            Found::Later(_) | Found::Nothing if (quiet && !undisturbed) || is_outdated => {
+                self.claim_from = now;
+            }
+            Found::Later(at) => self.pause_claims(at, now),
             Found::Nothing => {
-                self.claim_from = after(now, self.poll_pause(now));
+                self.pause_claims(after(now, self.poll_pause(now)), now);
                 if !quiet {
                     self.recheck(now);
                 }
@@ -299,6 +307,21 @@ impl<Job, Completion> Scheduler<Job, Completion> {
             }
             self.false_alarms = self.false_alarms.saturating_add(1);
         }
+    }
+
+    /// There may be more jobs, which the claims in progress need not find.
+    fn look_again(&mut self, now: Instant) {
+        self.claim_from = self.claim_from.min(now);
+        self.outdated = self.claiming;
+    }
+
+    /// Waits for this time, unless something else is to be awaited that comes first.
+    fn pause_claims(&mut self, until: Instant, now: Instant) {
+        let until = until.min(after(now, self.poll_pause(now)));
+        self.claim_from = match self.claim_from > now {
+            true => self.claim_from.min(until),
+            false => until,
+        };
     }
 
     /// How long to wait before the next look: the longer, the longer no job was found.
@@ -386,7 +409,7 @@ impl<Job, Completion> Scheduler<Job, Completion> {
 
     /// There may be something to claim.
     pub fn poll(&mut self, now: Instant) {
-        self.claim_from = now;
+        self.look_again(now);
         self.dry = false;
         self.looking = false;
     }

@@ -302,14 +302,7 @@ fn dead_attempts_of_others_are_expired_at_the_start() {
         done.unwrap(),
         summary(|s| (s.succeeded, s.expired) = (2, 1))
     );
-    use Transition::{Expired, Started, Succeeded};
-    let expired = Expired {
-        retry: 1,
-        ignored: false,
-    };
-    // The expiry is of another attempt, and another thread tells of it.
-    let (own, others): (Vec<_>, Vec<_>) = told.of("1").into_iter().partition(|t| *t != expired);
-    assert_eq!((own, others), (vec![Started, Succeeded], vec![expired]));
+    told.assert_expired_and_succeeded("1");
     assert_eq!(history(&row(&db, "1")).len(), 1);
 }
 
@@ -365,12 +358,7 @@ fn dead_attempts_of_others_are_expired_while_jobs_run() {
         done.unwrap(),
         summary(|s| (s.succeeded, s.expired) = (2, 1))
     );
-    use Transition::{Expired, Started, Succeeded};
-    let expired = Expired {
-        retry: 1,
-        ignored: false,
-    };
-    assert_eq!(told.of("1"), [expired, Started, Succeeded]);
+    told.assert_expired_and_succeeded("1");
 }
 
 #[test]

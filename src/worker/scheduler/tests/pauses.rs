@@ -20,7 +20,8 @@ fn a_job_that_is_ready_later_is_claimed_then() {
     assert_eq!(worker_thread(&mut scheduler, now), QUIET);
     scheduler.end_claim(Found::Later(now + at), true, now);
     assert_eq!(worker_thread(&mut scheduler, now), Task::Wait(Some(at)));
-    assert_eq!(worker_thread(&mut scheduler, now + at), QUIET);
+    let now = now + at;
+    assert_eq!(worker_thread(&mut scheduler, now), QUIET);
 
     // New jobs of others are still found after the usual pause.
     scheduler.end_claim(Found::Later(now + 5000 * MS), true, now);

@@ -180,3 +180,57 @@ fn the_first_look_that_finds_nothing_delays_no_other() {
         matches!(worker_thread(&mut scheduler, now), Task::Wait(Some(pause)) if pause <= 10 * MS)
     );
 }
+
+/// Two claims at a time: the first began before the job was there.
+fn with_two_claims() -> (TestScheduler, Instant) {
+    let (mut scheduler, now) = with_jobs(settings(), &["a", "b"], Found::Few);
+    run(&mut scheduler, MS / 10, now);
+    assert_eq!(worker_thread(&mut scheduler, now), Task::Run("b"));
+    assert_eq!(worker_thread(&mut scheduler, now), Task::Flush(vec!["a"]));
+    scheduler.end_flush(now);
+    assert_eq!(worker_thread(&mut scheduler, now), BUSY);
+    assert_eq!(worker_thread(&mut scheduler, now), BUSY);
+    (scheduler, now)
+}
+
+/// It has left more jobs, or rows that were held for a moment.
+#[test]
+fn after_a_claim_that_found_jobs_comes_another_whatever_an_older_claim_finds() {
+    for found in [Found::Few, Found::Enough] {
+        for order in [[found, Found::Nothing], [Found::Nothing, found]] {
+            let (mut scheduler, now) = with_two_claims();
+            for found in order {
+                scheduler.end_claim(found, false, now);
+            }
+            assert_eq!(worker_thread(&mut scheduler, now), BUSY, "{order:?}");
+            scheduler.end_claim(Found::Nothing, false, now);
+            assert_eq!(
+                worker_thread(&mut scheduler, now),
+                Task::Wait(Some(1000 * MS)),
+                "{order:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_earliest_of_two_pauses_counts() {
+    for order in [
+        [Found::Nothing, Found::Later(Instant::now())],
+        [Found::Later(Instant::now()), Found::Nothing],
+    ] {
+        let (mut scheduler, now) = with_two_claims();
+        for found in order {
+            let found = match found {
+                Found::Later(_) => Found::Later(now + 100 * MS),
+                other => other,
+            };
+            scheduler.end_claim(found, false, now);
+        }
+        assert_eq!(
+            worker_thread(&mut scheduler, now),
+            Task::Wait(Some(100 * MS)),
+            "{order:?}"
+        );
+    }
+}
