@@ -2,8 +2,17 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+mod catalog;
 mod database;
 mod error;
+mod migration;
+mod roles;
+mod scaffold;
+mod sql;
 
+pub use catalog::{Catalog, Column, ColumnKind, DatabaseKind, Index, IndexTerm};
 pub use database::{ConsoleConnection, Pool};
 pub use error::{Error, Result};
+pub use migration::{Migration, migration};
+pub use roles::tracking;
+pub use scaffold::scaffold;

@@ -1,0 +1,3 @@
+//! All SQL of the console: the texts, and what reads their rows.
+
+pub(crate) mod catalog;
