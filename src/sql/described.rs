@@ -18,6 +18,7 @@ use super::table_rows::{RowCall, RowRecord, RowStore, SeenRow, TableRows, read};
 use super::texts::TableTexts;
 use super::typed::Fragments;
 use crate::db::connection::TrackerConnection;
+use crate::db::connection_enum::InnerConnection;
 use crate::table_info::{Phase, StatusCode, StepInfo, TableInfo, quoted};
 use status_protocol::RowState;
 
@@ -129,6 +130,20 @@ impl Described {
 /// [`ConnectionEnum`](crate::ConnectionEnum)): the calls on a
 /// [`DescribedTable`](crate::DescribedTable) take any of them.
 pub trait DescribedConnection: TrackerConnection {
+    /// Diesel's connection: this one, or the one that the enum holds. For a program
+    /// that has SQL of its own for any of the three databases.
+    ///
+    /// ```
+    /// # #[cfg(not(feature = "sqlite"))] fn main() {}
+    /// # #[cfg(feature = "sqlite")] fn main() -> Result<(), diesel::ConnectionError> {
+    /// use diesel::prelude::*;
+    /// use diesel_status_tracker::{DescribedConnection, InnerConnection};
+    ///
+    /// let mut conn = SqliteConnection::establish(":memory:")?;
+    /// assert!(matches!(conn.inner_connection(), InnerConnection::Sqlite(_)));
+    /// # Ok(()) }
+    /// ```
+    fn inner_connection(&mut self) -> InnerConnection<'_>;
     /// What it speaks.
     #[doc(hidden)]
     fn dialect(&mut self) -> &'static Dialect;

@@ -156,8 +156,12 @@ fn load_described<C: Sends>(
 }
 
 macro_rules! described_connection {
-    ($Connection:ty) => {
+    ($Connection:ty, $Inner:ident) => {
         impl DescribedConnection for $Connection {
+            fn inner_connection(&mut self) -> InnerConnection<'_> {
+                InnerConnection::$Inner(self)
+            }
+
             fn dialect(&mut self) -> &'static Dialect {
                 Sends::dialect(self)
             }
@@ -198,13 +202,17 @@ macro_rules! described_connection {
 }
 
 #[cfg(feature = "sqlite")]
-described_connection!(diesel::SqliteConnection);
+described_connection!(diesel::SqliteConnection, Sqlite);
 #[cfg(feature = "postgres")]
-described_connection!(diesel::PgConnection);
+described_connection!(diesel::PgConnection, Postgres);
 #[cfg(feature = "mysql")]
-described_connection!(diesel::MysqlConnection);
+described_connection!(diesel::MysqlConnection, Mysql);
 
 impl<C: ConnectionEnum> DescribedConnection for C {
+    fn inner_connection(&mut self) -> InnerConnection<'_> {
+        self.inner()
+    }
+
     fn dialect(&mut self) -> &'static Dialect {
         dialect_of(self)
     }
