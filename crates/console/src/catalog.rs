@@ -4,11 +4,10 @@ mod kind;
 
 use std::fmt::{self, Display};
 
-use diesel_status_tracker::{ConnectionEnum, InnerConnection};
+use diesel_status_tracker::{DescribedConnection, InnerConnection};
 
 pub use kind::ColumnKind;
 
-use crate::database::ConsoleConnection;
 use crate::error::{Error, Result};
 use crate::sql::catalog::{self, Answers, ColumnRow, IndexRow};
 
@@ -26,8 +25,8 @@ pub enum DatabaseKind {
 
 impl DatabaseKind {
     /// The database behind a connection.
-    pub(crate) fn of(conn: &mut ConsoleConnection) -> Self {
-        match conn.inner() {
+    pub(crate) fn of(conn: &InnerConnection<'_>) -> Self {
+        match conn {
             InnerConnection::Mysql(_) => Self::Mysql,
             InnerConnection::Sqlite(_) => Self::Sqlite,
             _ => Self::Postgres,
@@ -251,12 +250,31 @@ impl Catalog {
     ///
     /// [`Error::NoTable`] where there is none of the name; [`Error::Catalog`] where the
     /// database does not tell.
-    pub fn read(conn: &mut ConsoleConnection, table: &str) -> Result<Self> {
-        let mut answers = ask(conn, None, table)?;
-        if let (None, Some((schema, name))) = (&answers, table.split_once('.')) {
-            answers = ask(conn, Some(schema), name)?;
+    pub fn read<C: DescribedConnection>(conn: &mut C, table: &str) -> Result<Self> {
+        let mut conn = conn.inner_connection();
+        match Self::found(&mut conn, None, table) {
+            Err(error @ Error::NoTable(_)) => match table.split_once('.') {
+                Some((schema, name)) => Self::found(&mut conn, Some(schema), name),
+                None => Err(error),
+            },
+            other => other,
         }
-        let answers = answers.ok_or_else(|| Error::NoTable(table.into()))?;
+    }
+
+    /// The same of a table in this schema, or in the usual one.
+    pub(crate) fn found(
+        conn: &mut InnerConnection<'_>,
+        schema: Option<&str>,
+        table: &str,
+    ) -> Result<Self> {
+        let answers = catalog::table(conn, schema, table).map_err(|source| Error::Catalog {
+            table: table.into(),
+            source,
+        })?;
+        let answers = answers.ok_or_else(|| {
+            let schema = schema.map(|schema| format!("{schema}."));
+            Error::NoTable(schema.unwrap_or_default() + table)
+        })?;
         Ok(Self::of(DatabaseKind::of(conn), answers))
     }
 
@@ -311,13 +329,6 @@ impl Display for Catalog {
         }
         f.write_str(&self.name)
     }
-}
-
-fn ask(conn: &mut ConsoleConnection, schema: Option<&str>, table: &str) -> Result<Option<Answers>> {
-    catalog::table(conn, schema, table).map_err(|source| Error::Catalog {
-        table: table.into(),
-        source,
-    })
 }
 
 impl Column {

@@ -4,6 +4,7 @@
 
 mod catalog;
 mod database;
+mod describe;
 mod error;
 mod migration;
 mod roles;
@@ -12,6 +13,7 @@ mod sql;
 
 pub use catalog::{Catalog, Column, ColumnKind, DatabaseKind, Index, IndexTerm};
 pub use database::{ConsoleConnection, Pool};
+pub use describe::describe;
 pub use error::{Error, Result};
 pub use migration::{Migration, migration};
 pub use roles::tracking;

@@ -2,9 +2,7 @@
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Nullable, Text};
-use diesel_status_tracker::{ConnectionEnum, InnerConnection};
-
-use crate::database::ConsoleConnection;
+use diesel_status_tracker::InnerConnection;
 
 /// The table that a name stands for.
 #[derive(Debug, QueryableByName)]
@@ -168,18 +166,18 @@ macro_rules! ask {
         let table = diesel::sql_query($texts.table)
             .bind::<Nullable<Text>, _>($schema)
             .bind::<Text, _>($table)
-            .get_result::<TableRow>($conn)
+            .get_result::<TableRow>(&mut **$conn)
             .optional()?;
         let Some(table) = table else { return Ok(None) };
         let columns = diesel::sql_query($texts.columns)
             .bind::<Text, _>(&table.schema)
             .bind::<Text, _>(&table.name)
-            .load::<ColumnRow>($conn)?;
+            .load::<ColumnRow>(&mut **$conn)?;
         let quoted = format!("\"{}\"", table.schema.replace('"', "\"\""));
         let indexes = diesel::sql_query($texts.indexes.replace(":schema", &quoted))
             .bind::<Text, _>(&table.schema)
             .bind::<Text, _>(&table.name)
-            .load::<IndexRow>($conn)?;
+            .load::<IndexRow>(&mut **$conn)?;
         Answers {
             table,
             columns,
@@ -190,11 +188,11 @@ macro_rules! ask {
 
 /// What the database says of this table; `None` where it has none of the name.
 pub(crate) fn table(
-    conn: &mut ConsoleConnection,
+    conn: &mut InnerConnection<'_>,
     schema: Option<&str>,
     table: &str,
 ) -> QueryResult<Option<Answers>> {
-    let answers = match conn.inner() {
+    let answers = match conn {
         InnerConnection::Postgres(conn) => ask!(conn, POSTGRES, schema, table),
         InnerConnection::Sqlite(conn) => ask!(conn, SQLITE, schema, table),
         InnerConnection::Mysql(conn) => {
@@ -203,7 +201,7 @@ pub(crate) fn table(
                 let json = diesel::sql_query(MARIADB_JSON)
                     .bind::<Text, _>(&answers.table.schema)
                     .bind::<Text, _>(&answers.table.name)
-                    .load::<Named>(conn)?;
+                    .load::<Named>(&mut **conn)?;
                 for column in &mut answers.columns {
                     column.is_json = json.iter().any(|json| json.name == column.name);
                 }

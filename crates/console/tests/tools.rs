@@ -1,0 +1,10 @@
+//! The tools for the schema of a table, on each database: see `tools/`.
+
+#[path = "tools/database.rs"]
+mod database;
+#[path = "tools/describe.rs"]
+mod describe;
+#[path = "tools/migration.rs"]
+mod migration;
+#[path = "tools/scaffold.rs"]
+mod scaffold;
