@@ -3,7 +3,11 @@
 #![forbid(unsafe_code)]
 
 mod database;
+mod description;
 mod error;
+mod table;
 
 pub use database::{ConsoleConnection, Pool};
+pub use description::{DatabaseUrl, DescribedEntry, Description};
 pub use error::{Error, Result};
+pub use table::Source;
