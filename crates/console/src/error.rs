@@ -1,5 +1,7 @@
 //! What can go wrong, for people.
 
+use std::time::Duration;
+
 /// Why the console cannot do what it is to do. Each is one sentence that names the way
 /// out.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +66,72 @@ pub enum Error {
         column: String,
         /// Its type.
         found: String,
+    },
+    /// SQLite would make an empty database of a wrong path.
+    #[error("there is no SQLite database at {0}: correct the path in its URL")]
+    NoFile(String),
+    /// The file of names cannot be read.
+    #[error("the description {path} cannot be read: {source}")]
+    Unreadable {
+        /// Its path.
+        path: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The file of names is not as it has to be.
+    #[error("line {line} of the description: {problem}")]
+    Description {
+        /// The line of the file, from 1.
+        line: usize,
+        /// What is wrong, and how to correct it.
+        problem: String,
+    },
+    /// The environment has no URL for a table.
+    #[error(
+        "the environment variable {variable}, which is to hold the URL of the database of `{table}`, is not set"
+    )]
+    NoVariable {
+        /// Its name.
+        variable: String,
+        /// The table's name in the console.
+        table: String,
+    },
+    /// Two tables of one console have one name.
+    #[error("two tables are called `{0}`; give one of them another name with `Source::named`")]
+    TwoNames(String),
+    /// The pool gave no connection in time.
+    #[error(
+        "no connection to the database of `{table}` was free in time: try again, or give its pool more connections"
+    )]
+    NoConnection {
+        /// The table's name in the console.
+        table: String,
+        /// The pool's answer.
+        source: diesel::r2d2::PoolError,
+    },
+    /// The database has not answered within the limit.
+    #[error(
+        "the database did not answer the query {query} on `{table}` within {limit:?}: {way_out}"
+    )]
+    TimeLimit {
+        /// The table's name in the console.
+        table: String,
+        /// The name of the query.
+        query: &'static str,
+        /// The limit.
+        limit: Duration,
+        /// Which index would help, or how to ask for less.
+        way_out: String,
+    },
+    /// The database has refused a query.
+    #[error("the database refused the query {query} on `{table}`: {source}")]
+    Query {
+        /// The table's name in the console.
+        table: String,
+        /// The name of the query.
+        query: &'static str,
+        /// The database's answer.
+        source: diesel::result::Error,
     },
 }
 

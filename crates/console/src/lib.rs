@@ -5,16 +5,20 @@
 mod catalog;
 mod database;
 mod describe;
+mod description;
 mod error;
 mod migration;
 mod roles;
 mod scaffold;
 mod sql;
+mod table;
 
 pub use catalog::{Catalog, Column, ColumnKind, DatabaseKind, Index, IndexTerm};
 pub use database::{ConsoleConnection, Pool};
 pub use describe::describe;
+pub use description::{DatabaseUrl, DescribedEntry, Description};
 pub use error::{Error, Result};
 pub use migration::{Migration, migration};
 pub use roles::tracking;
 pub use scaffold::scaffold;
+pub use table::Source;

@@ -1,0 +1,213 @@
+//! A tracked table and the database that it is in.
+
+use std::fmt::{self, Debug};
+use std::sync::Arc;
+use std::time::Duration;
+
+use diesel::r2d2::{ManageConnection, Pool};
+use diesel_status_tracker::{
+    ColumnText, DescribedConnection, DescribedTable, InnerConnection, JobState, ResetMany, RowKey,
+    SeenLock, StatusCode, TableInfo,
+};
+
+use crate::error::{Error, Result};
+
+/// A tracked table and the database that it is in. A clone is the same table.
+///
+/// The pool is any whose connections are Diesel's, or an enum of them.
+///
+/// ```
+/// use diesel::prelude::*;
+/// use diesel::r2d2::{ConnectionManager, Pool};
+/// use diesel_status_console::Source;
+/// use diesel_status_tracker::{DescribedTable, StepCodes, StepInfo, TableInfo};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let codes = StepCodes {
+///     pending: 10.into(), in_progress: 20.into(), failed: 30.into(), succeeded: 40.into(), ignored: 50.into(),
+/// };
+/// let info = TableInfo::named("jobs").key(["id"]).usual_columns().step(StepInfo::new("job", codes)).build()?;
+/// let pool = Pool::builder().max_size(1).build(ConnectionManager::<SqliteConnection>::new(":memory:"))?;
+///
+/// let source = Source::new(DescribedTable::new(info), pool).named("night jobs");
+/// assert_eq!(source.name(), "night jobs");
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Source {
+    name: Arc<str>,
+    table: DescribedTable,
+    database: Arc<dyn AnyDatabase>,
+}
+
+impl Source {
+    /// This table, over this pool. Its name is that of the table.
+    #[must_use]
+    pub fn new<M>(table: DescribedTable, pool: Pool<M>) -> Self
+    where
+        M: ManageConnection<Connection: DescribedConnection>,
+    {
+        Self {
+            name: table.info().to_string().into(),
+            table,
+            database: Arc::new(pool),
+        }
+    }
+
+    /// The same table with another name.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// The table.
+    #[must_use]
+    pub fn table(&self) -> &DescribedTable {
+        &self.table
+    }
+
+    /// Its description.
+    #[must_use]
+    pub fn info(&self) -> &TableInfo {
+        self.table.info()
+    }
+
+    /// Its name, which no other table of a console has.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Runs `work` on one of Diesel's three connections.
+    pub(crate) fn with<T>(&self, work: impl FnOnce(InnerConnection<'_>) -> Result<T>) -> Result<T> {
+        let mut work = Some(work);
+        let mut done = None;
+        self.database
+            .with(&mut |conn| done = work.take().map(|work| work(conn)))
+            .map_err(|source| Error::NoConnection {
+                table: self.name().into(),
+                source,
+            })?;
+        done.expect("`with` has called what it was given")
+    }
+
+    /// What is tracked of one row.
+    pub(crate) fn find(&self, key: &RowKey) -> Result<Option<JobState>> {
+        Ok(self.database.find(&self.table, key)?)
+    }
+
+    /// Every column of one row, as the database shows it.
+    pub(crate) fn row(&self, key: &RowKey, most_bytes: usize) -> Result<Option<Vec<ColumnText>>> {
+        Ok(self.database.row(&self.table, key, most_bytes)?)
+    }
+
+    pub(crate) fn reset(&self, step: &str, keys: Vec<RowKey>) -> Result<ResetMany> {
+        Ok(self.database.reset(&self.table, step, keys)?)
+    }
+
+    pub(crate) fn ignore(&self, step: &str, key: &RowKey, reason: &str) -> Result<()> {
+        Ok(self.database.ignore(&self.table, step, key, reason)?)
+    }
+
+    pub(crate) fn expire(&self, step: &str, key: &RowKey, seen: &SeenLock) -> Result<()> {
+        Ok(self.database.expire(&self.table, step, key, seen)?)
+    }
+
+    pub(crate) fn prune(&self, statuses: &[StatusCode], unchanged_for: Duration) -> Result<usize> {
+        Ok(self.database.prune(&self.table, statuses, unchanged_for)?)
+    }
+}
+
+impl Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source")
+            .field("name", &self.name)
+            .field("table", &self.table)
+            .finish_non_exhaustive()
+    }
+}
+
+type Called<T> = diesel_status_tracker::Result<T>;
+
+/// A pool, whatever its connections are. The calls are those of [`DescribedTable`],
+/// which repeats what a transient error has broken.
+trait AnyDatabase: Send + Sync {
+    fn with(
+        &self,
+        work: &mut dyn FnMut(InnerConnection<'_>),
+    ) -> Result<(), diesel::r2d2::PoolError>;
+    fn find(&self, table: &DescribedTable, key: &RowKey) -> Called<Option<JobState>>;
+    fn row(
+        &self,
+        table: &DescribedTable,
+        key: &RowKey,
+        most_bytes: usize,
+    ) -> Called<Option<Vec<ColumnText>>>;
+    fn reset(&self, table: &DescribedTable, step: &str, keys: Vec<RowKey>) -> Called<ResetMany>;
+    fn ignore(&self, table: &DescribedTable, step: &str, key: &RowKey, reason: &str) -> Called<()>;
+    fn expire(
+        &self,
+        table: &DescribedTable,
+        step: &str,
+        key: &RowKey,
+        seen: &SeenLock,
+    ) -> Called<()>;
+    fn prune(
+        &self,
+        table: &DescribedTable,
+        statuses: &[StatusCode],
+        unchanged_for: Duration,
+    ) -> Called<usize>;
+}
+
+impl<M: ManageConnection<Connection: DescribedConnection>> AnyDatabase for Pool<M> {
+    fn with(
+        &self,
+        work: &mut dyn FnMut(InnerConnection<'_>),
+    ) -> Result<(), diesel::r2d2::PoolError> {
+        let mut conn = self.get()?;
+        work(conn.inner_connection());
+        Ok(())
+    }
+
+    fn find(&self, table: &DescribedTable, key: &RowKey) -> Called<Option<JobState>> {
+        table.find(self, key)
+    }
+
+    fn row(
+        &self,
+        table: &DescribedTable,
+        key: &RowKey,
+        most_bytes: usize,
+    ) -> Called<Option<Vec<ColumnText>>> {
+        table.row(self, key, most_bytes)
+    }
+
+    fn reset(&self, table: &DescribedTable, step: &str, keys: Vec<RowKey>) -> Called<ResetMany> {
+        table.step(step)?.reset_many(self, keys)
+    }
+
+    fn ignore(&self, table: &DescribedTable, step: &str, key: &RowKey, reason: &str) -> Called<()> {
+        table.step(step)?.ignore(self, key, reason)
+    }
+
+    fn expire(
+        &self,
+        table: &DescribedTable,
+        step: &str,
+        key: &RowKey,
+        seen: &SeenLock,
+    ) -> Called<()> {
+        table.step(step)?.expire(self, key, seen)
+    }
+
+    fn prune(
+        &self,
+        table: &DescribedTable,
+        statuses: &[StatusCode],
+        unchanged_for: Duration,
+    ) -> Called<usize> {
+        table.prune(self, statuses, unchanged_for)
+    }
+}
