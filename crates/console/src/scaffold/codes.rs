@@ -144,7 +144,7 @@ impl Codes {
         // PostgreSQL sends an enum as its text.
         format!(
             "/// How far a row of `{table}` is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, diesel::AsExpression, diesel::FromSqlRow)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, diesel::expression::AsExpression, diesel::deserialize::FromSqlRow)]
 #[diesel(sql_type = {sql})]
 pub enum {name} {{
 {variants}}}

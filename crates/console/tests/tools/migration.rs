@@ -91,7 +91,7 @@ macro_rules! work {
         let manager = ConnectionManager::<$Connection>::new($url);
         let pool = Pool::builder().max_size(2).build(manager).unwrap();
         $Invoice::create_and_save(&pool, (7, "new"), $Updates::default()).unwrap();
-        let failed = $Invoice::run_job::<(), _>(&pool, (7, "a"), |_, _| Err("no paper".into()));
+        let failed = $Invoice::run_job::<_, ()>(&pool, (7, "a"), |_, _| Err("no paper".into()));
         assert!(failed.is_err());
         let summary = $Invoice::worker(&pool)
             .run_until_empty(|invoice, updates| {
@@ -161,13 +161,8 @@ fn what_a_table_has_is_kept_and_the_rest_is_added() {
         let again = migration(&whole, &info, None).unwrap();
         assert!(!again.up.contains("ADD COLUMN"), "{}", again.up);
         assert_eq!(again.down, "-- Nothing was added.\n");
-        database.sql(
-            &again
-                .up
-                .replace('\n', " \n")
-                .replace("-- ", "/* ")
-                .replace(" \n", " */\n"),
-        );
+        let is_comment = |line: &str| line.starts_with("-- ");
+        assert!(again.up.lines().all(is_comment), "{}", again.up);
 
         database.sql(database.pick(
             "DROP INDEX invoices_locked",
@@ -250,14 +245,11 @@ fn unusual_tables_get_sql_that_their_database_takes() {
         database.sql(&words.up);
         let after = database.catalog("My Orders");
         assert_eq!(after.columns.len(), 9);
-        assert_eq!(
-            after
-                .indexes
-                .iter()
-                .filter(|index| index.name.starts_with("My Orders_"))
-                .count(),
-            2
-        );
+        let names = after.indexes.iter().map(|index| &*index.name);
+        let names: Vec<_> = names.filter(|name| !name.ends_with("_pkey")).collect();
+        for name in ["My Orders_ready", "My Orders_locked"] {
+            assert!(names.contains(&name), "{names:?}");
+        }
         database.sql(&words.down);
         assert_eq!(shape(&database.catalog("My Orders")), shape(&before));
     }
