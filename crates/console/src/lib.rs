@@ -3,6 +3,9 @@
 #![forbid(unsafe_code)]
 
 mod catalog;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod cli;
 mod database;
 mod describe;
 mod description;
