@@ -309,8 +309,6 @@ pub(crate) struct NeededIndex {
     pub name: String,
     /// What creates it.
     pub text: String,
-    /// The columns, in order.
-    pub columns: Vec<String>,
     /// Whether it finds the ready rows; otherwise it finds dead workers.
     pub is_ready: bool,
 }
@@ -352,7 +350,6 @@ pub(crate) fn indexes(catalog: &Catalog, info: &TableInfo) -> Vec<NeededIndex> {
         needed.push(NeededIndex {
             name,
             text,
-            columns,
             is_ready,
         });
     };

@@ -4,6 +4,8 @@
 mod database;
 #[path = "tools/describe.rs"]
 mod describe;
+#[path = "tools/doctor.rs"]
+mod doctor;
 #[path = "tools/migration.rs"]
 mod migration;
 #[path = "tools/scaffold.rs"]
