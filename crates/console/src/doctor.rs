@@ -11,12 +11,12 @@ use std::fmt::{self, Display};
 use std::time::Duration;
 
 use chrono::Utc;
-use diesel::result::Error as DieselError;
+use diesel::QueryResult;
 use diesel_status_tracker::InnerConnection;
 use serde::Serialize;
 
 use crate::catalog::Catalog;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::sql::doctor as sql;
 use crate::table::Source;
 
@@ -131,42 +131,46 @@ impl Limits {
 ///
 /// # Errors
 ///
-/// [`Error::NoTable`]; [`Error::Query`] where the database refuses a query.
+/// [`Error::NoTable`](crate::Error::NoTable), [`Error::NoConnection`](crate::Error::NoConnection). What
+/// the database refuses, or does not answer in time, is a finding (`unchecked`).
 pub fn doctor(source: &Source, limits: Limits) -> Result<Vec<Finding>> {
     source.with(|mut conn| {
         let info = source.info();
         let catalog = Catalog::found(&mut conn, info.schema(), info.name())?;
         let mut findings = columns::check(&catalog, info)?;
-        let asked = |query: &'static str| {
-            move |error: DieselError| Error::Query {
-                table: source.name().into(),
-                query,
-                source: error,
-            }
-        };
         // What the table does not have cannot be asked for.
         if findings
             .iter()
             .all(|finding| finding.check != columns::MISSING)
         {
-            findings.extend(plans::check(&mut conn, &catalog, info).map_err(asked("explain"))?);
-            findings.extend(rows::check(&mut conn, &catalog, info, limits).map_err(asked("rows"))?);
+            let plans = plans::check(&mut conn, &catalog, info);
+            findings.extend(or_unchecked("how claims are planned", plans));
+            let rows = rows::check(&mut conn, &catalog, info, limits);
+            findings.extend(or_unchecked("the rows", rows));
         }
-        findings.extend(clock(&mut conn, limits).map_err(asked("clock"))?);
+        findings.extend(or_unchecked("the clock", clock(&mut conn, limits)));
         let of_database = match conn {
             InnerConnection::Postgres(conn) => postgres::check(conn, &catalog, info, limits),
             InnerConnection::Mysql(conn) => mysql::check(conn, &catalog),
             InnerConnection::Sqlite(conn) => sqlite::check(conn, &catalog),
             _ => Ok(Vec::new()),
         };
-        findings.extend(of_database.map_err(asked("settings"))?);
+        findings.extend(or_unchecked("the settings", of_database));
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
         Ok(findings)
     })
 }
 
+/// What was found, or that this could not be looked at: the rest of the report stands.
+fn or_unchecked(what: &str, found: QueryResult<Vec<Finding>>) -> Vec<Finding> {
+    found.unwrap_or_else(|error| {
+        let sentence = format!("{what} could not be looked at: {error}");
+        vec![Finding::new("unchecked", Severity::Warning, sentence)]
+    })
+}
+
 /// The clock of the database against that of this host.
-fn clock(conn: &mut InnerConnection<'_>, limits: Limits) -> Result<Option<Finding>, DieselError> {
+fn clock(conn: &mut InnerConnection<'_>, limits: Limits) -> QueryResult<Vec<Finding>> {
     let before = Utc::now();
     let there = sql::clock(conn)?;
     let took = Utc::now() - before;
@@ -177,15 +181,15 @@ fn clock(conn: &mut InnerConnection<'_>, limits: Limits) -> Result<Option<Findin
     )]
     let ahead = there - here.timestamp_micros() as f64 / 1e6;
     if ahead.abs() <= limits.clock.as_secs_f64() {
-        return Ok(None);
+        return Ok(Vec::new());
     }
     let direction = if ahead > 0.0 { "ahead of" } else { "behind" };
-    Ok(Some(Finding::new(
+    Ok(vec![Finding::new(
         "clock",
         Severity::Warning,
         format!(
             "the database's clock is {:.0} s {direction} that of this host: the tracker takes all times from the database, but a program that computes a time itself is off by so much; set the clocks by NTP",
             ahead.abs()
         ),
-    )))
+    )])
 }

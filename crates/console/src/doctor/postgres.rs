@@ -74,7 +74,7 @@ pub(super) fn check(
             "time_zone",
             Severity::Note,
             format!(
-                "the session's time zone is {}, and the table has times without a zone, which are UTC: SQL of your own writes (now() AT TIME ZONE 'UTC'), for now() alone is local time there",
+                "sessions begin with the time zone {}, and the table has times without a zone, which are UTC: SQL of your own is to write (now() AT TIME ZONE 'UTC'), for now() alone is local time there",
                 facts.time_zone
             ),
         ));

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use diesel::QueryResult;
-use diesel_status_tracker::{ErrorsType, InnerConnection, Role, StatusCode, StepInfo, TableInfo};
+use diesel_status_tracker::{InnerConnection, Role, StatusCode, StepInfo, TableInfo};
 
 use super::{Finding, Limits, Severity};
-use crate::catalog::{Catalog, DatabaseKind};
+use crate::catalog::{Catalog, ColumnKind, DatabaseKind};
 use crate::migration::{literal, ready_codes};
 use crate::roles::usual_name;
 use crate::sql::doctor::{self as sql, Asked, CAP, SAMPLE};
@@ -87,7 +87,7 @@ pub(super) fn check(
         checks.extend(of_step(&names, info, step, limits));
     }
     checks.extend(nulls(&names, catalog));
-    checks.extend(errors(&names, info));
+    checks.extend(errors(&names, catalog));
     if catalog.database == DatabaseKind::Sqlite {
         checks.extend(times(&names, info));
     }
@@ -313,33 +313,35 @@ fn nulls(names: &Sql<'_>, catalog: &Catalog) -> Vec<RowCheck> {
         .collect()
 }
 
-fn errors(names: &Sql<'_>, info: &TableInfo) -> Option<RowCheck> {
-    let column = names.database.written(info.column(Role::Errors)?);
-    let is_no_object = match (names.database, info.errors()) {
-        (DatabaseKind::Postgres, ErrorsType::Jsonb) => {
-            format!("jsonb_typeof({column}) <> 'object'")
-        }
-        (DatabaseKind::Postgres, ErrorsType::Json) => format!("json_typeof({column}) <> 'object'"),
-        (DatabaseKind::Postgres, ErrorsType::Text) => format!("{column} NOT LIKE '{{%}}'"),
-        (DatabaseKind::Mysql, _) => {
+fn errors(names: &Sql<'_>, catalog: &Catalog) -> Option<RowCheck> {
+    let name = names.info.column(Role::Errors)?;
+    let column = names.database.written(name);
+    let is_binary = catalog.column(name)?.kind == ColumnKind::Jsonb;
+    let is_text = matches!(catalog.column(name)?.kind, ColumnKind::Text { .. });
+    let is_no_object = match names.database {
+        DatabaseKind::Postgres if is_binary => format!("jsonb_typeof({column}) <> 'object'"),
+        DatabaseKind::Postgres if is_text => format!("{column} NOT LIKE '{{%}}'"),
+        DatabaseKind::Postgres => format!("json_typeof({column}) <> 'object'"),
+        DatabaseKind::Sqlite if is_binary => format!("json_type({column}) <> 'object'"),
+        DatabaseKind::Mysql | DatabaseKind::Sqlite => {
+            let object = if names.database == DatabaseKind::Mysql {
+                "OBJECT"
+            } else {
+                "object"
+            };
             format!(
-                "CASE WHEN json_valid({column}) THEN json_type({column}) <> 'OBJECT' ELSE {column} IS NOT NULL END"
-            )
-        }
-        (DatabaseKind::Sqlite, ErrorsType::Jsonb) => format!("json_type({column}) <> 'object'"),
-        (DatabaseKind::Sqlite, _) => {
-            format!(
-                "CASE WHEN json_valid({column}) THEN json_type({column}) <> 'object' ELSE {column} IS NOT NULL END"
+                "CASE WHEN json_valid({column}) THEN json_type({column}) <> '{object}' ELSE {column} IS NOT NULL END"
             )
         }
     };
-    let sql = match names.database {
-        DatabaseKind::Sqlite if info.errors() == ErrorsType::Jsonb => None,
-        _ => Some(format!(
-            "UPDATE {} SET {column} = '{{}}' WHERE {is_no_object};",
-            names.table
-        )),
+    let empty = match names.database {
+        DatabaseKind::Sqlite if is_binary => "jsonb('{}')",
+        _ => "'{}'",
     };
+    let sql = format!(
+        "UPDATE {} SET {column} = {empty} WHERE {is_no_object};",
+        names.table
+    );
     Some(RowCheck {
         check: "errors_no_object",
         severity: Severity::Warning,
@@ -348,7 +350,7 @@ fn errors(names: &Sql<'_>, info: &TableInfo) -> Option<RowCheck> {
         sentence: format!(
             "{column} holds something else than an object, which is shown as one entry, without a time"
         ),
-        sql,
+        sql: Some(sql),
     })
 }
 

@@ -158,6 +158,7 @@ pub(crate) struct PostgresFacts {
     pub vacuums_table: bool,
     #[diesel(sql_type = Text)]
     pub isolation: String,
+    /// That of sessions that set none; Diesel's sessions set UTC.
     #[diesel(sql_type = Text)]
     pub time_zone: String,
 }
@@ -166,7 +167,8 @@ const POSTGRES_FACTS: &str = "SELECT coalesce(s.n_live_tup, 0) AS live, coalesce
     current_setting('autovacuum') = 'on' AS vacuums_server, \
     NOT coalesce(c.reloptions::text LIKE '%autovacuum_enabled=false%' OR c.reloptions::text LIKE '%autovacuum_enabled=off%', false) \
         AS vacuums_table, \
-    current_setting('default_transaction_isolation') AS isolation, current_setting('TimeZone') AS time_zone \
+    current_setting('default_transaction_isolation') AS isolation, \
+    (SELECT reset_val FROM pg_settings WHERE name = 'TimeZone') AS time_zone \
     FROM pg_class c LEFT JOIN pg_stat_all_tables s ON s.relid = c.oid WHERE c.oid = CAST($1 AS regclass)";
 
 pub(crate) fn postgres(conn: &mut PgConnection, table: &str) -> QueryResult<PostgresFacts> {
