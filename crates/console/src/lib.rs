@@ -5,7 +5,14 @@
 mod database;
 mod description;
 mod error;
+mod fingerprint;
+mod jobs;
+mod overview;
+mod sql;
+mod status;
 mod table;
+#[cfg(test)]
+mod testing;
 
 pub use database::{ConsoleConnection, Pool};
 pub use description::{DatabaseUrl, DescribedEntry, Description};
