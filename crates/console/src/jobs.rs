@@ -15,7 +15,7 @@ use crate::table::Source;
 use filter::{Filter, From};
 
 /// Where rows are sorted out here, so many are read at once, and so many at most.
-const READ_AT_ONCE: usize = 500;
+pub(crate) const READ_AT_ONCE: usize = 500;
 pub(crate) const READ_AT_MOST: usize = 5_000;
 
 /// One row of a list.
@@ -135,7 +135,7 @@ fn page_in(
     Ok(page)
 }
 
-fn is_of_group(job: &JobRow, group: &str) -> bool {
+pub(crate) fn is_of_group(job: &JobRow, group: &str) -> bool {
     job.error
         .as_ref()
         .is_some_and(|error| fingerprint(error) == group)

@@ -2,10 +2,12 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+mod actions;
 mod database;
 mod description;
 mod error;
 mod fingerprint;
+mod job;
 mod jobs;
 mod overview;
 mod sql;

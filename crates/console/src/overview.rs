@@ -205,7 +205,7 @@ fn of_step(session: &mut Session<'_>, step: &StepInfo, now: Option<DateTime<Utc>
 /// The rows with a status, whoever holds them.
 fn count(session: &mut Session<'_>, step: &StepInfo, status: Status) -> Result<Option<Count>> {
     let conditions = session.names().with_codes(step, &status.codes(step), None);
-    sum(session, &conditions).map(Some)
+    sum(session, parts(conditions)).map(Some)
 }
 
 /// The rows that are running, of which those whose lock is older than this.
@@ -227,14 +227,18 @@ fn count_locked(
             .iter_mut()
             .for_each(|condition| condition.push_str(&old));
     }
-    sum(session, &conditions).map(Some)
+    sum(session, parts(conditions)).map(Some)
+}
+
+fn parts(conditions: Vec<String>) -> Vec<Part> {
+    conditions.into_iter().map(Part::from).collect()
 }
 
 /// The rows with any of these conditions, no two of which hold for one row.
-pub(crate) fn sum(session: &mut Session<'_>, conditions: &[String]) -> Result<Count> {
+pub(crate) fn sum(session: &mut Session<'_>, conditions: Vec<Part>) -> Result<Count> {
     let mut all = Count::Exactly(0);
     for condition in conditions {
-        let one = counted(session, condition)?;
+        let one = counted(session, &condition)?;
         let number = all.number() + one.number();
         all = match (all, one) {
             (Count::About(_), _) | (_, Count::About(_)) => Count::About(number),
@@ -245,10 +249,10 @@ pub(crate) fn sum(session: &mut Session<'_>, conditions: &[String]) -> Result<Co
     Ok(all)
 }
 
-fn counted(session: &mut Session<'_>, condition: &str) -> Result<Count> {
+fn counted(session: &mut Session<'_>, condition: &Part) -> Result<Count> {
     let cap = (CAP + 1).to_string();
     let given = [
-        ("condition", condition.into()),
+        ("condition", condition.clone()),
         ("cap", cap.as_str().into()),
     ];
     let limit = if session.can_estimate() {
@@ -275,11 +279,11 @@ fn counted(session: &mut Session<'_>, condition: &str) -> Result<Count> {
         .unwrap_or(Count::MoreThan(CAP)))
 }
 
-fn estimate(session: &mut Session<'_>, condition: &str) -> Result<Option<Count>> {
+fn estimate(session: &mut Session<'_>, condition: &Part) -> Result<Option<Count>> {
     if !session.can_estimate() {
         return Ok(None);
     }
-    let given = [("condition", condition.into())];
+    let given = [("condition", condition.clone())];
     let rows = session.ask(&statements::ESTIMATE, QUERY_LIMIT, &given)?;
     let plan = rows.first().and_then(|row| row.text(0));
     let plan = plan.and_then(|plan| serde_json::from_str(plan).ok());

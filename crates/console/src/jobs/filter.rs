@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use diesel_status_tracker::{PagePlace, Role, SortBy, StatusCode, StepInfo, TableInfo};
 
 use crate::overview::span;
@@ -31,6 +32,8 @@ pub(crate) struct Filter {
     pub later: bool,
     pub by: SortBy,
     pub oldest_first: bool,
+    /// Not changed after this time; no link has it.
+    pub until: Option<DateTime<Utc>>,
 }
 
 /// A link has a place in the list beside the filter.
@@ -208,6 +211,10 @@ impl Filter {
         if let Some(age) = self.newer {
             conditions.push(format!("{update_at} > {}", names.ago(Role::UpdateAt, age)).into());
         }
+        if let Some(until) = self.until {
+            let until = names.at(Role::UpdateAt, until);
+            conditions.push(format!("{update_at} <= {until}").into());
+        }
         if self.later {
             let condition = match names.info.column(Role::RunAt) {
                 None => "1 = 0".into(),
@@ -278,6 +285,7 @@ mod tests {
             later: true,
             by: SortBy::CreateAt,
             oldest_first: true,
+            until: None,
         };
         for filter in [filter, Filter::default()] {
             let pairs = filter

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use diesel_status_tracker::{PagePlace, Role, StatusCode, StepInfo, TableInfo};
 
 use super::dialect::Dialect;
@@ -100,6 +101,11 @@ impl Names<'_> {
     /// The time so long ago, as the column with this role holds it.
     pub fn ago(&self, role: Role, ago: Duration) -> String {
         self.dialect.ago(self.info.is_zoned(role), ago)
+    }
+
+    /// This time, as the column with this role holds it.
+    pub fn at(&self, role: Role, at: DateTime<Utc>) -> String {
+        self.dialect.at(self.info.is_zoned(role), at)
     }
 
     fn codes<'b>(&self, codes: impl IntoIterator<Item = &'b StatusCode>) -> String {

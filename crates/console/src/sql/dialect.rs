@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use diesel_status_tracker::{ErrorsType, InnerConnection, StatusCode};
 
 use super::part::Part;
@@ -124,6 +125,26 @@ impl Dialect {
                 let zone = if is_zoned { "+00:00" } else { "" };
                 let seconds = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
                 format!("strftime('%Y-%m-%d %H:%M:%f{zone}', 'now', '-{seconds} seconds')")
+            }
+        }
+    }
+
+    /// A time, as the column holds times.
+    pub fn at(self, is_zoned: bool, at: DateTime<Utc>) -> String {
+        let micros = at.timestamp_micros();
+        match (self, is_zoned) {
+            (Self::Postgres, true) => {
+                format!("(timestamptz 'epoch' + interval '{micros} microseconds')")
+            }
+            (Self::Postgres, false) => {
+                format!("(timestamp 'epoch' + interval '{micros} microseconds')")
+            }
+            (Self::Mysql, _) => {
+                format!("TIMESTAMPADD(MICROSECOND, {micros}, '1970-01-01 00:00:00.000000')")
+            }
+            (Self::Sqlite, _) => {
+                let zone = if is_zoned { "+00:00" } else { "" };
+                format!("'{}{zone}'", at.format("%Y-%m-%d %H:%M:%S%.3f"))
             }
         }
     }
