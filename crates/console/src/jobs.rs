@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::error::Result;
 use crate::fingerprint::{fingerprint, newest_error};
-use crate::overview::{PAGE_LIMIT, QUERY_LIMIT};
+use crate::overview::{PAGE_LIMIT, QUERY_LIMIT, now};
 use crate::sql::{Part, Session, TextRow, statements};
 use crate::status;
 use crate::table::Source;
@@ -38,7 +38,10 @@ pub(crate) struct JobRow {
     pub time: Option<String>,
 }
 
-fn as_parts<S: serde::Serializer>(key: &RowKey, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn as_parts<S: serde::Serializer>(
+    key: &RowKey,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     key.parts().serialize(serializer)
 }
 
@@ -78,6 +81,8 @@ impl JobRow {
 /// A page of a list.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct JobsPage {
+    /// The database's time, before the rows were read.
+    pub now: Option<DateTime<Utc>>,
     pub jobs: Vec<JobRow>,
     /// Whether there are more after and before these.
     pub has_next: bool,
@@ -104,10 +109,14 @@ fn page_in(
     from: &From,
     limit: usize,
 ) -> Result<JobsPage> {
+    let now = now(session)?;
     let Some(group) = &filter.group else {
         // A row more tells whether there are more.
         let jobs = rows(session, filter, from, limit + 1)?;
-        return Ok(cut(jobs, from, limit));
+        return Ok(JobsPage {
+            now,
+            ..cut(jobs, from, limit)
+        });
     };
     let mut found = Vec::new();
     let mut at = from.clone();
@@ -131,7 +140,7 @@ fn page_in(
         }
     }
     let mut page = cut(found, from, limit);
-    page.searched_to = searched_to;
+    (page.now, page.searched_to) = (now, searched_to);
     Ok(page)
 }
 
@@ -157,7 +166,7 @@ fn cut(mut jobs: Vec<JobRow>, from: &From, limit: usize) -> JobsPage {
             From::After(_) => true,
             From::Before(_) => has_more,
         },
-        searched_to: None,
+        ..JobsPage::default()
     }
 }
 

@@ -5,7 +5,9 @@
 mod actions;
 mod database;
 mod description;
+mod durations;
 mod error;
+mod failures;
 mod fingerprint;
 mod job;
 mod jobs;

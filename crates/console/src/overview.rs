@@ -148,8 +148,7 @@ pub(crate) struct Minute {
 /// Looks at a table.
 pub(crate) fn of(source: &Source) -> Result<Overview> {
     source.session(PAGE_LIMIT, |session| {
-        let now = session.ask(&statements::NOW, QUERY_LIMIT, &[])?;
-        let now = now.first().and_then(|row| row.time(0));
+        let now = now(session)?;
         let steps = source.info().steps().iter();
         Ok(Overview {
             table: source.name().into(),
@@ -157,6 +156,12 @@ pub(crate) fn of(source: &Source) -> Result<Overview> {
             steps: steps.map(|step| of_step(session, step, now)).collect(),
         })
     })
+}
+
+/// The database's time.
+pub(crate) fn now(session: &mut Session<'_>) -> Result<Option<DateTime<Utc>>> {
+    let rows = session.ask(&statements::NOW, QUERY_LIMIT, &[])?;
+    Ok(rows.first().and_then(|row| row.time(0)))
 }
 
 fn of_step(session: &mut Session<'_>, step: &StepInfo, now: Option<DateTime<Utc>>) -> StepOverview {

@@ -132,6 +132,14 @@ impl TestTable {
         &self.name
     }
 
+    /// The column of the token.
+    pub fn lock(&self) -> &'static str {
+        match &*self.pool.get().unwrap() {
+            ConsoleConnection::Postgres(_) => "\"lock\"",
+            _ => "`lock`",
+        }
+    }
+
     pub fn is_sqlite(&self) -> bool {
         matches!(&*self.pool.get().unwrap(), ConsoleConnection::Sqlite(_))
     }
@@ -164,11 +172,7 @@ impl TestTable {
 
     pub fn insert(&self, row: &TestRow) {
         let time = |at: Option<f64>| at.map_or("NULL".into(), |at| self.time(at));
-        let lock = if matches!(&*self.pool.get().unwrap(), ConsoleConnection::Postgres(_)) {
-            "\"lock\""
-        } else {
-            "`lock`"
-        };
+        let lock = self.lock();
         self.sql(&format!(
             "INSERT INTO {} (tenant, id, status, create_at, update_at, {lock}, lock_at, run_at, errors) VALUES ({}, {}, {}, {}, {}, {}, {}, {}, {})",
             self.name,
