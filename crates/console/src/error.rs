@@ -109,6 +109,12 @@ pub enum Error {
         /// The pool's answer.
         source: diesel::r2d2::PoolError,
     },
+    /// The pool's connections are to a database that this version does not know.
+    #[error("the database of `{table}` is none that this version of the console knows")]
+    UnknownDatabase {
+        /// The table's name in the console.
+        table: String,
+    },
     /// The database has not answered within the limit.
     #[error(
         "the database did not answer the query {query} on `{table}` within {limit:?}: {way_out}"

@@ -2,6 +2,7 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+mod actions;
 mod catalog;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
@@ -10,12 +11,21 @@ mod database;
 mod describe;
 mod description;
 mod doctor;
+mod durations;
 mod error;
+mod failures;
+mod fingerprint;
+mod job;
+mod jobs;
 mod migration;
+mod overview;
 mod roles;
 mod scaffold;
 mod sql;
+mod status;
 mod table;
+#[cfg(test)]
+mod testing;
 
 pub use catalog::{Catalog, Column, ColumnKind, DatabaseKind, Index, IndexTerm};
 pub use database::{ConsoleConnection, Pool};

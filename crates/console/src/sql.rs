@@ -1,4 +1,13 @@
-//! All SQL of the console: the texts, and what reads their rows.
+//! All SQL of the console: the texts by name, how they are filled, and how they run.
 
 pub(crate) mod catalog;
+mod condition;
+mod dialect;
 pub(crate) mod doctor;
+mod part;
+mod run;
+pub(crate) mod statements;
+
+pub(crate) use condition::{Names, PageEnd};
+pub(crate) use part::Part;
+pub(crate) use run::{Session, TextRow};

@@ -1,0 +1,39 @@
+// Times in the viewer's zone, and pages that refresh themselves. Without this script all
+// pages, links and forms work all the same.
+"use strict";
+(() => {
+  const REFRESH_EVERY = 5000;
+
+  const local = (root) => {
+    for (const time of root.querySelectorAll("time[datetime]")) {
+      const at = new Date(time.dateTime);
+      if (!time.title && !Number.isNaN(at.getTime())) {
+        time.title = time.textContent;
+        time.textContent = at.toLocaleString();
+      }
+    }
+    for (const head of root.querySelectorAll("th.mark")) {
+      if (head.querySelector("input")) continue;
+      const all = document.createElement("input");
+      all.type = "checkbox";
+      all.ariaLabel = "mark all jobs of this page";
+      all.addEventListener("change", () => {
+        for (const one of head.closest("table").querySelectorAll("td input")) one.checked = all.checked;
+      });
+      head.append(all);
+    }
+  };
+
+  // What somebody has marked or is typing would be lost.
+  const isInUse = (live) =>
+    live.querySelector("input:checked") || (live.contains(document.activeElement) && document.activeElement !== live);
+
+  document.addEventListener("DOMContentLoaded", () => {
+    local(document);
+    document.body.addEventListener("htmx:afterSettle", () => local(document));
+    setInterval(() => {
+      const live = document.getElementById("live");
+      if (live && !document.hidden && !isInUse(live)) document.body.dispatchEvent(new Event("refresh"));
+    }, REFRESH_EVERY);
+  });
+})();

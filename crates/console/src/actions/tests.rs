@@ -1,0 +1,144 @@
+use super::*;
+use crate::testing::{TestRow, TestTable, on_each_database};
+
+fn order(action: Action) -> Order {
+    Order {
+        action,
+        reason: "the customer is gone".into(),
+        step: None,
+        seen_at: Utc::now(),
+        who: "ada".into(),
+    }
+}
+
+fn key(id: &str) -> RowKey {
+    ["1", id].into()
+}
+
+fn status(table: &TestTable, id: &str) -> i64 {
+    let state = table.source.find(&key(id)).unwrap().unwrap();
+    state.status.to_string().parse().unwrap()
+}
+
+#[test]
+fn each_job_is_changed_or_passed_over_with_a_reason() {
+    on_each_database(|table| {
+        table.insert_all(&[
+            TestRow::new("failed", 30),
+            TestRow::new("ignored", 150),
+            TestRow::new("done", 40),
+            TestRow::new("held", 20).locked(5.0),
+            TestRow::new("dead", 120).locked(5000.0),
+            TestRow::new("unknown", 77),
+        ]);
+        let all = [
+            "failed", "ignored", "done", "held", "dead", "unknown", "missing",
+        ];
+        let done = on_keys(&table.source, &order(Action::Reset), all.map(key).into()).unwrap();
+        assert_eq!(done.count, 4, "{done:?}");
+        let why_not = |id: &str| {
+            let shown = format!("{:?}", key(id));
+            let found = done.passed_over.iter().find(|(key, _)| *key == shown);
+            found.map(|(_, why)| &**why).unwrap_or_default()
+        };
+        assert!(why_not("held").contains("locked"), "{done:?}");
+        assert!(why_not("unknown").contains("no step knows"), "{done:?}");
+        assert!(why_not("missing").contains("no such job"), "{done:?}");
+        // Each is pending in its own step.
+        for (id, code) in [
+            ("failed", 10),
+            ("ignored", 110),
+            ("done", 10),
+            ("held", 20),
+            ("dead", 110),
+            ("unknown", 77),
+        ] {
+            assert_eq!(status(table, id), code, "{id}");
+        }
+    });
+}
+
+#[test]
+fn ignoring_keeps_the_reason_and_expiring_spares_what_was_renewed() {
+    on_each_database(|table| {
+        table.insert_all(&[
+            TestRow::new("failed", 30),
+            TestRow::new("done", 140),
+            TestRow::new("held", 20).locked(5.0),
+            TestRow::new("renewed", 20).locked(-60.0),
+        ]);
+        let done = on_keys(
+            &table.source,
+            &order(Action::Ignore),
+            ["failed", "done", "held"].map(key).into(),
+        )
+        .unwrap();
+        assert_eq!((done.count, done.passed_over.len()), (1, 2), "{done:?}");
+        let job = crate::job::with_key(&table.source, &key("failed"))
+            .unwrap()
+            .unwrap();
+        assert!(
+            job.errors[0].error.contains("the customer is gone"),
+            "{:?}",
+            job.errors
+        );
+        assert_eq!(status(table, "failed"), 50);
+
+        let done = on_keys(
+            &table.source,
+            &order(Action::Expire),
+            ["held", "renewed", "done"].map(key).into(),
+        )
+        .unwrap();
+        assert_eq!((done.count, done.passed_over.len()), (1, 2), "{done:?}");
+        assert_eq!(status(table, "held"), 30);
+        assert_eq!(status(table, "renewed"), 20);
+    });
+}
+
+#[test]
+fn a_filter_is_worked_off_in_pieces_each_job_once() {
+    on_each_database(|table| {
+        for n in 0..250 {
+            let row = match n % 5 {
+                // These stay as they are, and are met once all the same.
+                0 => TestRow::new(&format!("{n:03}"), 20).locked(5.0),
+                1 => TestRow::new(&format!("{n:03}"), 30).failed_with("other"),
+                _ => TestRow::new(&format!("{n:03}"), 30).failed_with(&format!("timeout {n}")),
+            };
+            table.insert(&row);
+        }
+        let filter = Filter {
+            step: Some("send".into()),
+            statuses: vec![Status::Failed, Status::InProgress],
+            ..Filter::default()
+        };
+        assert_eq!(count(&table.source, &filter).unwrap(), Count::Exactly(250));
+        let group = Filter {
+            group: Some("timeout #".into()),
+            ..filter.clone()
+        };
+        assert_eq!(count(&table.source, &group).unwrap(), Count::Exactly(150));
+
+        let run = |filter: &Filter| {
+            let order = order(Action::Reset);
+            let (mut after, mut pieces, mut all) = (None, 0, Done::default());
+            loop {
+                let chunk = on_filter(&table.source, &order, filter, after).unwrap();
+                pieces += 1;
+                all.count += chunk.done.count;
+                all.passed_over.extend(chunk.done.passed_over);
+                match chunk.next {
+                    Some(next) => after = Some(next),
+                    None => return (pieces, all),
+                }
+            }
+        };
+        let (_, done) = run(&group);
+        assert_eq!((done.count, done.passed_over.len()), (150, 0));
+        let (pieces, done) = run(&filter);
+        assert_eq!((pieces, done.count, done.passed_over.len()), (2, 50, 50));
+        assert_eq!(status(table, "002"), 10);
+        assert_eq!(status(table, "000"), 20);
+    });
+}

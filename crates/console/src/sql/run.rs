@@ -1,0 +1,189 @@
+//! How a statement is filled for one table, and run within its time.
+
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use diesel::connection::SimpleConnection;
+use diesel::deserialize::{self, FromSql, QueryableByName};
+use diesel::prelude::*;
+use diesel::query_builder::{BoxedSqlQuery, SqlQuery};
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use diesel::row::{Field as _, NamedRow, Row};
+use diesel::sql_types::{Binary, Text};
+use diesel_status_tracker::{InnerConnection, TableInfo};
+
+use super::condition::Names;
+use super::dialect::Dialect;
+use super::part::{Part, fill};
+use super::statements::Statement;
+use crate::error::{Error, Result};
+use crate::table::Source;
+
+/// One row, every column as text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TextRow(Vec<Option<String>>);
+
+impl TextRow {
+    pub fn text(&self, column: usize) -> Option<&str> {
+        self.0.get(column)?.as_deref()
+    }
+
+    pub fn number(&self, column: usize) -> Option<i64> {
+        self.text(column)?.parse().ok()
+    }
+
+    /// A time that was read as microseconds since 1970.
+    pub fn time(&self, column: usize) -> Option<DateTime<Utc>> {
+        DateTime::from_timestamp_micros(self.number(column)?)
+    }
+}
+
+impl<DB> QueryableByName<DB> for TextRow
+where
+    DB: diesel::backend::Backend,
+    Vec<u8>: FromSql<Binary, DB>,
+{
+    fn build<'a>(row: &impl NamedRow<'a, DB>) -> deserialize::Result<Self> {
+        let columns = (0..row.field_count()).map(|n| {
+            let field = Row::get(row, n).ok_or("a column is missing")?;
+            // SQLite may hold text that is no UTF-8, and one such row is not to hide
+            // the others.
+            let bytes = Option::<Vec<u8>>::from_nullable_sql(field.value())?;
+            Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+        });
+        Ok(Self(columns.collect::<deserialize::Result<_>>()?))
+    }
+}
+
+/// A connection on which a page asks what it shows.
+pub(crate) struct Session<'a> {
+    source: &'a Source,
+    conn: InnerConnection<'a>,
+    dialect: Dialect,
+    ends: Instant,
+}
+
+impl Source {
+    /// Runs `work`, whose queries take no longer than `limit` in all.
+    pub(crate) fn session<T>(
+        &self,
+        limit: Duration,
+        work: impl FnOnce(&mut Session<'_>) -> Result<T>,
+    ) -> Result<T> {
+        self.with(|conn| {
+            let dialect = Dialect::of(&conn).ok_or_else(|| Error::UnknownDatabase {
+                table: self.name().into(),
+            })?;
+            work(&mut Session {
+                source: self,
+                conn,
+                dialect,
+                ends: Instant::now() + limit,
+            })
+        })
+    }
+}
+
+/// Below this a query is not even begun.
+const SHORTEST: Duration = Duration::from_millis(5);
+
+impl Session<'_> {
+    /// The names of the table, as its database writes them.
+    pub fn names(&self) -> Names<'_> {
+        Names {
+            info: self.source.info(),
+            dialect: self.dialect,
+        }
+    }
+
+    pub fn info(&self) -> &TableInfo {
+        self.source.info()
+    }
+
+    /// Whether the planner tells how many rows it expects.
+    pub fn can_estimate(&self) -> bool {
+        self.dialect.as_json().is_some()
+    }
+
+    /// Runs a statement, for at most `limit`.
+    pub fn ask(
+        &mut self,
+        statement: &'static Statement,
+        limit: Duration,
+        given: &[(&str, Part)],
+    ) -> Result<Vec<TextRow>> {
+        let left = self.ends.saturating_duration_since(Instant::now());
+        let limit = limit.min(left);
+        if limit < SHORTEST {
+            return Err(self.too_slow(statement, limit));
+        }
+        let part = self.part(statement, given)?;
+        let (text, binds) = part.finish(|number| self.dialect.place(number));
+        let text = self.dialect.limited(text, limit);
+        let begun = Instant::now();
+        let read = match &mut self.conn {
+            InnerConnection::Postgres(conn) => conn.build_transaction().read_only().run(|conn| {
+                conn.batch_execute(&format!(
+                    "SET LOCAL statement_timeout = {}",
+                    limit.as_millis()
+                ))?;
+                bound(text, binds).load(conn)
+            }),
+            InnerConnection::Mysql(conn) => bound(text, binds).load(*conn),
+            InnerConnection::Sqlite(conn) => bound(text, binds).load(*conn),
+            _ => unreachable!("a session has one of the three"),
+        };
+        read.map_err(|error| match error {
+            // The messages are in the server's language, and the codes are not told.
+            DieselError::DatabaseError(DatabaseErrorKind::Unknown, _)
+                if begun.elapsed() >= limit.mul_f32(0.95) =>
+            {
+                self.too_slow(statement, limit)
+            }
+            error => self.refused(statement, error),
+        })
+    }
+
+    /// The statement for this table.
+    pub fn part(&self, statement: &'static Statement, given: &[(&str, Part)]) -> Result<Part> {
+        let names = self.names();
+        let part = |word: &str| {
+            let given = given.iter().find(|(name, _)| *name == word);
+            given.map_or_else(|| names.part(word), |(_, part)| Some(part.clone()))
+        };
+        fill(statement.text, part).map_err(|word| {
+            let problem = format!("a mistake of the console: `{word}` has no value");
+            self.refused(statement, DieselError::QueryBuilderError(problem.into()))
+        })
+    }
+
+    fn too_slow(&self, statement: &'static Statement, limit: Duration) -> Error {
+        Error::TimeLimit {
+            table: self.source.name().into(),
+            query: statement.name,
+            limit,
+            way_out: statement.way_out.into(),
+        }
+    }
+
+    fn refused(&self, statement: &'static Statement, source: DieselError) -> Error {
+        Error::Query {
+            table: self.source.name().into(),
+            query: statement.name,
+            source,
+        }
+    }
+}
+
+/// A query that is not kept prepared: there is no end of different ones, and a pooler
+/// may stand in between.
+fn bound<DB>(text: String, binds: Vec<String>) -> BoxedSqlQuery<'static, DB, SqlQuery>
+where
+    DB: diesel::backend::Backend + diesel::sql_types::HasSqlType<Text> + 'static,
+    String: diesel::serialize::ToSql<Text, DB>,
+{
+    let query = diesel::sql_query(text).into_boxed::<DB>();
+    binds
+        .into_iter()
+        .fold(query, |query, value| query.bind::<Text, _>(value))
+}
