@@ -1,6 +1,9 @@
 //! The program `status-console`. Not part of the library's API.
 
 mod actions;
+mod filter;
+mod health;
+mod jobs;
 mod output;
 mod schema;
 mod tables;
@@ -23,7 +26,8 @@ const FAILED: u8 = 3;
 const EXAMPLES: &str = "\
 Examples:
   status-console --url postgres://me@host/billing describe invoices > status-console.toml
-  status-console show invoices 2026-117
+  status-console overview
+  status-console list invoices --status failed --newer 1h
   status-console --allow-actions reset invoices 2026-117
 
 Without --config, the tables are those of ./status-console.toml, if there is one. Without a
@@ -76,6 +80,10 @@ enum Command {
     #[command(flatten)]
     Schema(schema::Command),
     #[command(flatten)]
+    Health(health::Command),
+    #[command(flatten)]
+    Jobs(jobs::Command),
+    #[command(flatten)]
     Action(actions::Command),
     /// Print the completions of a shell.
     ///
@@ -117,6 +125,8 @@ fn run(arguments: &Arguments) -> Done {
     let common = &arguments.common;
     match &arguments.command {
         Command::Schema(command) => schema::run(common, command),
+        Command::Health(command) => health::run(common, command),
+        Command::Jobs(command) => jobs::run(common, command),
         Command::Action(command) => actions::run(common, command),
         Command::Completions { shell } => {
             let mut text = Vec::new();

@@ -13,10 +13,14 @@ mod description;
 mod doctor;
 mod durations;
 mod error;
+#[cfg(feature = "cli")]
+mod export;
 mod failures;
 mod fingerprint;
 mod job;
 mod jobs;
+#[cfg(feature = "cli")]
+mod metrics;
 mod migration;
 mod overview;
 mod roles;

@@ -8,5 +8,8 @@ mod describe;
 mod doctor;
 #[path = "tools/migration.rs"]
 mod migration;
+#[cfg(feature = "cli")]
+#[path = "tools/program.rs"]
+mod program;
 #[path = "tools/scaffold.rs"]
 mod scaffold;

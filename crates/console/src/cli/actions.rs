@@ -1,39 +1,32 @@
-//! `show`, and what changes jobs that are named by their keys: `reset`, `ignore`, `expire`.
+//! `reset`, `ignore`, `expire`, `prune`: what changes jobs.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::error::Error as StdError;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::process::ExitCode;
 
+use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
-use diesel_status_tracker::{JobState, RowKey};
 use serde::Serialize;
 
-use super::output::Output;
+use super::filter::Chosen;
+use super::jobs::Progress;
 use super::tables::{keys, source};
 use super::{Common, Done};
+use crate::actions::{self, Action, Done as Outcome, Order};
 use crate::error::Result;
+use crate::jobs::filter::Filter;
+use crate::overview::{PAGE_LIMIT, now};
 use crate::table::Source;
 
-/// The longest value of a column that `show` prints.
-const MOST_BYTES: usize = 100_000;
+/// So many reasons why jobs were passed over are kept.
+const MOST_REASONS: usize = 1000;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Show every column of one job, as the database shows it.
-    #[command(
-        after_help = "Examples:\n  status-console show jobs job-1\n  status-console show invoices 7 2026-117   (a key of two columns)"
-    )]
-    Show {
-        /// The table.
-        table: String,
-        /// The key, an argument for each of its columns.
-        #[arg(required = true, allow_hyphen_values = true)]
-        key: Vec<String>,
-    },
     /// Make jobs pending again, with all their tries; not while somebody holds them.
     #[command(
-        after_help = "Examples:\n  status-console --allow-actions reset jobs job-1 job-2 --dry-run\n  status-console --allow-actions reset jobs job-1 job-2 --yes"
+        after_help = "Examples:\n  status-console --allow-actions reset jobs job-1 job-2\n  status-console --allow-actions reset jobs --status ignored --error 'connection refused' --dry-run"
     )]
     Reset {
         #[command(flatten)]
@@ -58,20 +51,37 @@ pub(super) enum Command {
         #[command(flatten)]
         jobs: Jobs,
     },
+    /// Delete old rows that nobody holds, in chunks.
+    #[command(
+        after_help = "Example:\n  status-console --allow-actions prune jobs --status succeeded,ignored --older 30d --dry-run"
+    )]
+    Prune {
+        /// The table.
+        table: String,
+        #[command(flatten)]
+        chosen: Chosen,
+        #[command(flatten)]
+        consent: Consent,
+    },
 }
 
-/// Which jobs, and how.
+/// Which jobs: by their keys, or by a filter.
 #[derive(Debug, Args)]
 pub(super) struct Jobs {
     /// The table.
     table: String,
-    /// The keys, an argument for each column of each key.
-    #[arg(required = true, allow_hyphen_values = true)]
+    /// The keys, an argument for each column of each key; without them, a filter.
+    #[arg(allow_hyphen_values = true)]
     keys: Vec<String>,
-    /// The step, where the table has several.
-    #[arg(long)]
-    step: Option<String>,
-    /// Say what would be done, and do nothing.
+    #[command(flatten)]
+    chosen: Chosen,
+    #[command(flatten)]
+    consent: Consent,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Consent {
+    /// Count the jobs that are meant, and change nothing.
     #[arg(long)]
     dry_run: bool,
     /// Do not ask.
@@ -79,168 +89,214 @@ pub(super) struct Jobs {
     yes: bool,
 }
 
-/// What came of one job.
-#[derive(Debug, Serialize)]
-struct Outcome {
-    key: Vec<String>,
-    done: bool,
+/// What came of it, or would be tried.
+#[derive(Serialize, Default)]
+struct Told {
     #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
+    would_be_tried: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    done: Option<usize>,
+    passed_over: Vec<(String, String)>,
 }
 
 pub(super) fn run(common: &Common, command: &Command) -> Done {
     match command {
-        Command::Show { table, key } => show(common, table, key),
-        Command::Reset { jobs } => change(common, jobs, "reset", |source, step, key, _| {
-            let outcome = source.reset(step, vec![key.clone()])?;
-            match outcome.passed_over.into_iter().next() {
-                Some(passed) => Err(passed.error.into()),
-                None => Ok(()),
-            }
-        }),
-        Command::Ignore { jobs, reason } => {
-            change(common, jobs, "ignore", |source, step, key, _| {
-                source.ignore(step, key, reason)
-            })
-        }
-        Command::Expire { jobs } => change(common, jobs, "expire", |source, step, key, seen| {
-            // `change` passes over a job that nobody holds.
-            match seen.and_then(JobState::seen_lock) {
-                Some(lock) => source.expire(step, key, &lock),
-                None => Ok(()),
-            }
-        }),
+        Command::Reset { jobs } => change(common, jobs, Action::Reset, ""),
+        Command::Ignore { jobs, reason } => change(common, jobs, Action::Ignore, reason),
+        Command::Expire { jobs } => change(common, jobs, Action::Expire, ""),
+        Command::Prune {
+            table,
+            chosen,
+            consent,
+        } => prune(common, table, chosen, consent),
     }
 }
 
-fn show(common: &Common, table: &str, key: &[String]) -> Done {
-    let source = source(common, table)?;
-    let keys = keys(&source, key)?;
-    let [key] = &*keys else {
-        return Err(format!("{} keys are given; name one job", keys.len()).into());
-    };
-    let found = source.row(key, MOST_BYTES)?;
-    let columns = found.ok_or_else(|| format!("no row of `{table}` has the key {key:?}"))?;
-    let out = common.output();
-    if out.is_json() {
-        let columns: BTreeMap<_, _> = columns
-            .iter()
-            .map(|column| (&*column.name, column.text.as_deref()))
-            .collect();
-        out.json(&columns)?;
-    } else {
-        let rows = columns.iter().map(|column| {
-            let mut text = column.text.clone().unwrap_or_else(|| "NULL".into());
-            if column.is_cut {
-                text.push_str(" …");
-            }
-            vec![column.name.clone(), text]
-        });
-        out.rows(&["column", "value"], &rows.collect::<Vec<_>>())?;
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Does the same with each of the jobs, and says what came of it. Each job is changed by a
-/// statement of its own, so that the others stay as they are where one cannot be changed.
-fn change(
-    common: &Common,
-    jobs: &Jobs,
-    verb: &str,
-    act: impl Fn(&Source, &str, &RowKey, Option<&JobState>) -> Result<()>,
-) -> Done {
+fn change(common: &Common, jobs: &Jobs, action: Action, reason: &str) -> Done {
     let source = source(common, &jobs.table)?;
-    let step = step_of(&source, jobs.step.as_deref())?;
-    let keys = keys(&source, &jobs.keys)?;
-    let out = common.output();
-    if !jobs.dry_run {
-        if !common.allow_actions {
-            return Err(format!("nothing was changed: {verb} needs --allow-actions").into());
-        }
-        if !jobs.yes && !confirmed(verb, keys.len(), source.name())? {
-            return Err("nothing was changed".into());
-        }
-    }
-    let mut is_complete = true;
-    let mut outcomes = Vec::new();
-    for key in &keys {
-        let seen = source.find(key)?;
-        let reason = match (&seen, verb) {
-            (None, _) => Some("no row has the key".into()),
-            (Some(seen), "expire") if seen.seen_lock().is_none() => Some("nobody holds it".into()),
-            (Some(seen), _) if jobs.dry_run => held(seen, verb),
-            (Some(_), _) => act(&source, &step, key, seen.as_ref())
-                .err()
-                .map(|error| error.to_string()),
-        };
-        if !jobs.dry_run {
-            let outcome = reason.as_deref().unwrap_or("done");
-            tracing::info!(
-                table = source.name(),
-                ?key,
-                verb,
-                outcome,
-                "an action of the console"
-            );
-        }
-        is_complete &= reason.is_none();
-        outcomes.push(Outcome {
-            key: key.parts().to_vec(),
-            done: reason.is_none() && !jobs.dry_run,
-            reason,
-        });
-    }
-    print(&out, verb, jobs.dry_run, &outcomes)?;
-    Ok(ExitCode::from(u8::from(!is_complete)))
-}
-
-/// Why the action would pass over the job, as far as its lock tells.
-fn held(seen: &JobState, verb: &str) -> Option<String> {
-    let lock = seen.lock.as_ref().filter(|_| verb != "expire")?;
-    Some(format!(
-        "it has the lock {lock}, and is passed over unless that has expired"
-    ))
-}
-
-fn print(out: &Output, verb: &str, is_dry: bool, outcomes: &[Outcome]) -> io::Result<()> {
-    if out.is_json() {
-        return outcomes.iter().try_for_each(|outcome| out.json(outcome));
-    }
-    let rows = outcomes.iter().map(|outcome| {
-        let said = match (&outcome.reason, is_dry) {
-            (Some(reason), _) => reason.clone(),
-            (None, true) => format!("{verb} would be tried"),
-            (None, false) => "done".into(),
-        };
-        vec![outcome.key.join(" "), said]
-    });
-    out.rows(&["key", verb], &rows.collect::<Vec<_>>())
-}
-
-fn step_of(source: &Source, named: Option<&str>) -> Result<String, Box<dyn StdError>> {
-    match (named, source.info().steps()) {
-        (Some(name), _) => Ok(source.table().step(name)?.info().name().into()),
-        (None, [step]) => Ok(step.name().into()),
-        (None, steps) => {
-            let names: Vec<_> = steps.iter().map(|step| step.name()).collect();
-            Err(format!(
-                "`{}` has several steps: name one by --step: {}",
-                source.name(),
-                names.join(", ")
+    let filter = jobs.chosen.filter(source.info(), "changed-asc")?;
+    let is_bare = filter == bare(&filter);
+    let keys = match (&*jobs.keys, is_bare) {
+        ([], true) => {
+            return Err(format!(
+                "which jobs? Give {action} keys, or a filter such as --status failed"
             )
-            .into())
+            .into());
+        }
+        ([], false) => None,
+        (parts, true) => Some(keys(&source, parts)?),
+        (_, false) => return Err("give either keys or a filter, and not both".into()),
+    };
+    let order = Order {
+        action,
+        reason: reason.into(),
+        step: jobs.chosen.step.clone(),
+        // What changes from now on is not what was asked for.
+        seen_at: database_time(&source)?,
+        who: std::env::var("USER").unwrap_or_default(),
+    };
+    let count = match &keys {
+        Some(keys) => keys.len().to_string(),
+        None => actions::count(&source, &filter)?.to_string(),
+    };
+    let what = match &keys {
+        Some(_) => format!("{action} {count} of {}, by key", source.name()),
+        None => format!("{action} {count} of {}: {}", source.name(), filter.words()),
+    };
+    if jobs.consent.dry_run {
+        return tell(
+            common,
+            &Told {
+                would_be_tried: Some(what),
+                ..Told::default()
+            },
+        );
+    }
+    consent(common, &jobs.consent, &what)?;
+    let done = match keys {
+        Some(keys) => actions::on_keys(&source, &order, keys)?,
+        None => on_filter(&source, &order, &filter)?,
+    };
+    tell(
+        common,
+        &Told {
+            done: Some(done.count),
+            passed_over: done.passed_over,
+            ..Told::default()
+        },
+    )
+}
+
+/// The filter without what says which jobs; a step alone says it not.
+fn bare(filter: &Filter) -> Filter {
+    Filter {
+        step: filter.step.clone(),
+        oldest_first: filter.oldest_first,
+        by: filter.by,
+        ..Filter::default()
+    }
+}
+
+/// One piece after the other; each is committed by itself.
+fn on_filter(source: &Source, order: &Order, filter: &Filter) -> Result<Outcome> {
+    let mut all = Outcome::default();
+    let mut after = None;
+    let mut progress = Progress::new("done");
+    loop {
+        let chunk = actions::on_filter(source, order, filter, after)?;
+        progress.add(chunk.done.count);
+        all.count += chunk.done.count;
+        // Each reason is printed, as far as somebody would read them.
+        let room = MOST_REASONS.saturating_sub(all.passed_over.len());
+        all.passed_over
+            .extend(chunk.done.passed_over.into_iter().take(room));
+        match chunk.next {
+            Some(place) => after = Some(place),
+            None => return Ok(all),
         }
     }
 }
 
-fn confirmed(verb: &str, count: usize, table: &str) -> Result<bool, Box<dyn StdError>> {
-    if !io::stdin().is_terminal() {
-        return Err("nobody can be asked here: look with --dry-run, then say --yes".into());
+fn database_time(source: &Source) -> Result<DateTime<Utc>, Box<dyn StdError>> {
+    let now = source.session(PAGE_LIMIT, now)?;
+    now.ok_or_else(|| "the database does not tell the time".into())
+}
+
+fn prune(common: &Common, table: &str, chosen: &Chosen, given: &Consent) -> Done {
+    let source = source(common, table)?;
+    let filter = chosen.filter(source.info(), "changed-asc")?;
+    let Some(age) = filter.older.filter(|_| !filter.statuses.is_empty()) else {
+        return Err("prune needs --status, and --older with the age of the rows".into());
+    };
+    let only = Filter {
+        step: filter.step.clone(),
+        statuses: filter.statuses.clone(),
+        older: filter.older,
+        oldest_first: true,
+        ..Filter::default()
+    };
+    if filter != only {
+        return Err("prune goes by --step, --status and --older alone".into());
     }
-    let jobs = if count == 1 { "job" } else { "jobs" };
-    eprint!("{verb} {count} {jobs} of {table}? [y/N] ");
+    let steps = filter.steps(source.info());
+    let codes = steps
+        .iter()
+        .flat_map(|step| filter.statuses.iter().flat_map(|status| status.codes(step)));
+    let codes: BTreeSet<_> = codes.map(|code| code.to_string()).collect();
+    let codes: Vec<_> = codes
+        .iter()
+        .map(|code| crate::status::code(source.info(), code))
+        .collect();
+    let count = actions::count(&source, &filter)?;
+    let what = format!("delete {count} of {}: {}", source.name(), filter.words());
+    if given.dry_run {
+        return tell(
+            common,
+            &Told {
+                would_be_tried: Some(what),
+                ..Told::default()
+            },
+        );
+    }
+    consent(common, given, &what)?;
+    let count = source.prune(&codes, age)?;
+    tracing::info!(
+        table = source.name(),
+        filter = filter.words(),
+        count,
+        "console: rows were deleted"
+    );
+    tell(
+        common,
+        &Told {
+            done: Some(count),
+            ..Told::default()
+        },
+    )
+}
+
+fn tell(common: &Common, told: &Told) -> Done {
+    let out = common.output();
+    let code = ExitCode::from(u8::from(!told.passed_over.is_empty()));
+    if out.is_json() {
+        out.json(told)?;
+        return Ok(code);
+    }
+    if let Some(what) = &told.would_be_tried {
+        out.text(&format!("would {what}\n"))?;
+    }
+    if let Some(count) = told.done {
+        out.text(&format!(
+            "{count} done, {} passed over\n",
+            told.passed_over.len()
+        ))?;
+    }
+    let rows: Vec<_> = told
+        .passed_over
+        .iter()
+        .map(|(key, why)| vec![key.clone(), why.clone()])
+        .collect();
+    out.rows(&["key", "passed over, for"], &rows)?;
+    Ok(code)
+}
+
+/// Whether it is allowed and meant.
+fn consent(common: &Common, given: &Consent, what: &str) -> Result<(), Box<dyn StdError>> {
+    if !common.allow_actions {
+        return Err("nothing was changed: what changes rows needs --allow-actions".into());
+    }
+    if given.yes {
+        return Ok(());
+    }
+    if !io::stdin().is_terminal() {
+        return Err("nothing was changed, for nobody can be asked here: look with --dry-run, then say --yes".into());
+    }
+    eprint!("{what}? [y/N] ");
     io::stderr().flush()?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+    match answer.trim() {
+        "y" | "Y" | "yes" => Ok(()),
+        _ => Err("nothing was changed".into()),
+    }
 }

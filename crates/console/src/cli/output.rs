@@ -53,9 +53,18 @@ impl Output {
 
     /// One value, as JSON.
     pub fn json(&self, value: &impl Serialize) -> io::Result<()> {
+        self.json_lines(&[value])
+    }
+
+    /// Values as JSON, one a line.
+    pub fn json_lines(&self, values: &[impl Serialize]) -> io::Result<()> {
+        let mut text = Vec::new();
+        for value in values {
+            serde_json::to_writer(&mut text, value)?;
+            text.push(b'\n');
+        }
         let mut out = io::stdout().lock();
-        serde_json::to_writer(&mut out, value)?;
-        out.write_all(b"\n")?;
+        out.write_all(&text)?;
         out.flush()
     }
 

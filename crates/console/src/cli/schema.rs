@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use diesel_status_tracker::{Role, StatusCode, StepCodes, StepInfo, TableInfo};
 use serde::Serialize;
 
-use super::tables::{VARIABLE, catalog, code};
+use super::tables::{VARIABLE, catalog};
 use super::{Common, Done};
 use crate::catalog::Catalog;
 use crate::describe::describe;
@@ -14,6 +14,7 @@ use crate::error::Result;
 use crate::migration::migration;
 use crate::roles::{role_of, tracking};
 use crate::scaffold::scaffold;
+use crate::status::code;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {

@@ -4,7 +4,7 @@ use std::env;
 use std::error::Error as StdError;
 use std::path::Path;
 
-use diesel_status_tracker::{RowKey, StatusCode, TableInfo};
+use diesel_status_tracker::{RowKey, TableInfo};
 
 use super::Common;
 use crate::catalog::Catalog;
@@ -50,6 +50,17 @@ pub(super) fn source(common: &Common, name: &str) -> Result<Source, Box<dyn StdE
         .pop()
         .ok_or("the table is not described")?
         .named(name))
+}
+
+/// These tables, or else all of the description.
+pub(super) fn sources(common: &Common, names: &[String]) -> Result<Vec<Source>, Box<dyn StdError>> {
+    if !names.is_empty() {
+        return names.iter().map(|name| source(common, name)).collect();
+    }
+    match described(common)? {
+        Some(description) => Ok(description.connect()?),
+        None => Err("which tables? Name them, or describe them in a file: see --config".into()),
+    }
 }
 
 /// The description of one table alone, so that no other database is asked.
@@ -140,13 +151,4 @@ pub(super) fn keys(source: &Source, parts: &[String]) -> Result<Vec<RowKey>, Str
         .chunks(columns.len())
         .map(|key| key.to_vec().into())
         .collect())
-}
-
-/// A code as the column holds it: a number where the steps' codes are numbers.
-pub(super) fn code(info: &TableInfo, text: &str) -> StatusCode {
-    let is_number = crate::roles::has_number_codes(info);
-    match text.parse::<i64>() {
-        Ok(number) if is_number => number.into(),
-        _ => text.into(),
-    }
 }
