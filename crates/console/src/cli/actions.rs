@@ -71,7 +71,6 @@ pub(super) struct Jobs {
     /// The table.
     table: String,
     /// The keys, an argument for each column of each key; without them, a filter.
-    #[arg(allow_hyphen_values = true)]
     keys: Vec<String>,
     #[command(flatten)]
     chosen: Chosen,

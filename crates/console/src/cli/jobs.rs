@@ -45,8 +45,8 @@ pub(super) enum Command {
     Show {
         /// The table.
         table: String,
-        /// The key, an argument for each of its columns.
-        #[arg(required = true, allow_hyphen_values = true)]
+        /// The key, an argument for each of its columns; after `--` where one begins with `-`.
+        #[arg(required = true)]
         key: Vec<String>,
     },
     /// Print all jobs as JSON, one a line, in the order of the keys.

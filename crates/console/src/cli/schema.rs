@@ -71,8 +71,8 @@ pub(super) struct Tracked {
     columns: Vec<(Role, String)>,
     /// The codes for pending, in progress, failed, succeeded and ignored; numbers or words.
     /// By default 10,20,30,40,50.
-    #[arg(long, value_name = "CODES", value_delimiter = ',', num_args = 5)]
-    codes: Option<Vec<String>>,
+    #[arg(long, value_name = "CODES", value_parser = five)]
+    codes: Option<[String; 5]>,
 }
 
 fn column(text: &str) -> Result<(Role, String), String> {
@@ -82,6 +82,13 @@ fn column(text: &str) -> Result<(Role, String), String> {
         format!("`{role}` is no role; the roles are {roles}")
     })?;
     Ok((found, name.into()))
+}
+
+fn five(text: &str) -> Result<[String; 5], String> {
+    let codes: Vec<_> = text.split(',').map(|code| code.trim().to_owned()).collect();
+    codes
+        .try_into()
+        .map_err(|_| "write five codes with commas between: 10,20,30,40,50".into())
 }
 
 impl Tracked {
@@ -94,7 +101,7 @@ impl Tracked {
     }
 
     fn steps(&self) -> Vec<StepInfo> {
-        let Some([pending, in_progress, failed, succeeded, ignored]) = self.codes.as_deref() else {
+        let Some([pending, in_progress, failed, succeeded, ignored]) = &self.codes else {
             return Vec::new();
         };
         let are_numbers = self
