@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod actions;
+mod console;
 mod database;
 mod description;
 mod durations;
@@ -17,7 +18,9 @@ mod status;
 mod table;
 #[cfg(test)]
 mod testing;
+mod web;
 
+pub use console::Console;
 pub use database::{ConsoleConnection, Pool};
 pub use description::{DatabaseUrl, DescribedEntry, Description};
 pub use error::{Error, Result};
