@@ -7,6 +7,7 @@ mod catalog;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
+mod console;
 mod database;
 mod describe;
 mod description;
@@ -30,8 +31,10 @@ mod status;
 mod table;
 #[cfg(test)]
 mod testing;
+mod web;
 
 pub use catalog::{Catalog, Column, ColumnKind, DatabaseKind, Index, IndexTerm};
+pub use console::Console;
 pub use database::{ConsoleConnection, Pool};
 pub use describe::describe;
 pub use description::{DatabaseUrl, DescribedEntry, Description};

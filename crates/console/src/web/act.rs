@@ -1,0 +1,280 @@
+//! What is done with jobs: those that are marked, or all that a filter finds.
+
+use axum::Form;
+use axum::http::StatusCode;
+use chrono::{DateTime, Utc};
+use diesel_status_tracker::{PagePlace, RowKey};
+use maud::{Markup, html};
+
+use super::jobs::{job_link, list_link};
+use super::layout::{Frame, cut, problem};
+use super::request::{Failure, Pairs, Request, value};
+use crate::actions::{Action, Done, Order, count, on_filter, on_keys};
+use crate::jobs::filter::Filter;
+use crate::overview::{self, grouped};
+use crate::table::Source;
+
+/// Of those that were passed over, so many are named.
+const NAMED: usize = 20;
+
+/// What the form asks for, if it may be done at all.
+fn order(request: &Request, pairs: &Pairs) -> Result<Order, Failure> {
+    let wrong = |message: &str| request.failure(StatusCode::BAD_REQUEST, message.into());
+    let action = value(pairs, "action").and_then(Action::named);
+    let action = action.ok_or_else(|| wrong("the form does not say what is to be done"))?;
+    let reason = value(pairs, "reason").unwrap_or_default().trim();
+    if action == Action::Ignore && reason.is_empty() {
+        return Err(wrong(
+            "give a reason: it is kept with the jobs that are ignored",
+        ));
+    }
+    let seen_at = value(pairs, "seen_at")
+        .and_then(|micros| DateTime::from_timestamp_micros(micros.parse().ok()?));
+    Ok(Order {
+        action,
+        reason: cut(reason, 500),
+        step: value(pairs, "step")
+            .filter(|step| !step.is_empty())
+            .map(Into::into),
+        seen_at: seen_at
+            .ok_or_else(|| wrong("the form does not say when it was made; open the page again"))?,
+        who: request.who.clone(),
+    })
+}
+
+fn if_allowed(request: &Request) -> Result<(), Failure> {
+    match request.app.has_actions {
+        true => Ok(()),
+        false => {
+            let message = "the console is read-only: whoever runs it can allow actions";
+            Err(request.failure(StatusCode::FORBIDDEN, message.into()))
+        }
+    }
+}
+
+pub(super) async fn on_marked(
+    request: Request,
+    Form(pairs): Form<Pairs>,
+) -> Result<Markup, Failure> {
+    if_allowed(&request)?;
+    let source = request.source(&pairs)?;
+    let order = order(&request, &pairs)?;
+    let mut keys = Vec::<RowKey>::new();
+    for (_, mark) in pairs.iter().filter(|(name, _)| name == "mark") {
+        match serde_json::from_str::<Vec<String>>(mark) {
+            Ok(parts) if parts.len() == source.info().key().len() => keys.push(parts.into()),
+            _ => {
+                return Err(request.failure(
+                    StatusCode::BAD_REQUEST,
+                    "a marked job has no valid key".into(),
+                ));
+            }
+        }
+    }
+    if keys.is_empty() {
+        return Err(request.failure(StatusCode::BAD_REQUEST, "no job is marked".into()));
+    }
+    let back = match &*keys {
+        [key] => job_link(&request, source.name(), key),
+        _ => request.link("jobs", [("table", source.name())]),
+    };
+    let done = {
+        let (source, order) = (source.clone(), order.clone());
+        request.run(move || on_keys(&source, &order, keys)).await?
+    };
+    let done = done.map_err(|error| request.failed(&error))?;
+    let content = html! {
+        h1 { "Done" }
+        p role="status" { (told(order.action, done.count)) }
+        (passed_over(done.passed_over.len(), &done.passed_over))
+        p { a href=(back) { "Back" } }
+    };
+    Ok(Frame::of(&request, "Done", Some(source.name())).page(&content))
+}
+
+fn told(action: Action, count: usize) -> String {
+    let jobs = if count == 1 { "job was" } else { "jobs were" };
+    let what = match action {
+        Action::Reset => "reset",
+        Action::Ignore => "ignored",
+        Action::Expire => "expired",
+    };
+    format!(
+        "{} {jobs} {what}.",
+        grouped(i64::try_from(count).unwrap_or(i64::MAX))
+    )
+}
+
+fn passed_over(count: usize, some: &[(String, String)]) -> Markup {
+    html! {
+        @if count > 0 {
+            p { (count) " passed over" @if some.len() < count || some.len() > NAMED { ", of which some" } ":" }
+            ul {
+                @for (key, why) in some.iter().take(NAMED) {
+                    li class="foreign" { (cut(key, 200)) ": " (cut(why, 500)) }
+                }
+            }
+        }
+    }
+}
+
+fn filter(request: &Request, pairs: &Pairs) -> Result<Filter, Failure> {
+    let read =
+        Filter::read(pairs).map_err(|problem| request.failure(StatusCode::BAD_REQUEST, problem))?;
+    Ok(read.0)
+}
+
+/// Counts what a filter finds, and asks whether it is to be done.
+pub(super) async fn preview_all(request: Request) -> Result<Markup, Failure> {
+    if_allowed(&request)?;
+    let source = request.source(&request.pairs)?;
+    let filter = filter(&request, &request.pairs)?;
+    let action = value(&request.pairs, "action")
+        .and_then(Action::named)
+        .ok_or_else(|| {
+            request.failure(
+                StatusCode::BAD_REQUEST,
+                "the link does not say what is to be done".into(),
+            )
+        })?;
+    let read = {
+        let (source, filter) = (source.clone(), filter.clone());
+        let work = move || {
+            let now = source.session(overview::QUERY_LIMIT, overview::now)?;
+            Ok((now, count(&source, &filter)))
+        };
+        request.run(work).await?
+    };
+    let (now, count) = read.map_err(|error| request.failed(&error))?;
+    let run = Run {
+        filter,
+        action,
+        reason: String::new(),
+        seen_at: now.unwrap_or_else(Utc::now),
+        count: 0,
+        passed_over: 0,
+    };
+    let back = list_link(&request, source.name(), &run.filter);
+    let content = html! {
+        h1 { (capital(action)) " all?" }
+        p { "This means " span class="foreign" { (run.filter.words()) } "." }
+        @match count {
+            Ok(count) => p { "It finds " strong { (count) } " jobs now. Those that somebody holds, or that have changed since, are passed over." },
+            Err(error) => (problem(&format!("They could not be counted: {error}"))),
+        }
+        form method="post" action=(request.link("act-all", [])) {
+            (run.fields(&source))
+            @if action == Action::Ignore { label { "Reason" input name="reason" required maxlength="500"; } }
+            button type="submit" { (capital(action)) " them" }
+        }
+        p { a href=(back) { "Back, and change nothing" } }
+    };
+    Ok(Frame::of(
+        &request,
+        &format!("{} all", capital(action)),
+        Some(source.name()),
+    )
+    .page(&content))
+}
+
+fn capital(action: Action) -> &'static str {
+    match action {
+        Action::Reset => "Reset",
+        Action::Ignore => "Ignore",
+        Action::Expire => "Expire",
+    }
+}
+
+/// A piece of work on a filter, as its form carries it from one piece to the next.
+struct Run {
+    filter: Filter,
+    action: Action,
+    reason: String,
+    seen_at: DateTime<Utc>,
+    count: usize,
+    passed_over: usize,
+}
+
+impl Run {
+    fn fields(&self, source: &Source) -> Markup {
+        html! {
+            input type="hidden" name="table" value=(source.name());
+            input type="hidden" name="action" value=(self.action.name());
+            input type="hidden" name="seen_at" value=(self.seen_at.timestamp_micros());
+            input type="hidden" name="count" value=(self.count);
+            input type="hidden" name="passed_over" value=(self.passed_over);
+            @for (name, value) in self.filter.pairs() { input type="hidden" name=(name) value=(value); }
+        }
+    }
+
+    fn read(request: &Request, pairs: &Pairs, order: &Order) -> Result<Self, Failure> {
+        let number = |name| {
+            value(pairs, name)
+                .and_then(|number| number.parse().ok())
+                .unwrap_or_default()
+        };
+        Ok(Self {
+            filter: filter(request, pairs)?,
+            action: order.action,
+            reason: order.reason.clone(),
+            seen_at: order.seen_at,
+            count: number("count"),
+            passed_over: number("passed_over"),
+        })
+    }
+
+    fn with(mut self, done: &Done) -> Self {
+        self.count = self.count.saturating_add(done.count);
+        self.passed_over = self.passed_over.saturating_add(done.passed_over.len());
+        self
+    }
+}
+
+/// Does the next piece, and offers the one after it. To stop is not to go on.
+pub(super) async fn on_all(request: Request, Form(pairs): Form<Pairs>) -> Result<Markup, Failure> {
+    if_allowed(&request)?;
+    let source = request.source(&pairs)?;
+    let order = order(&request, &pairs)?;
+    let run = Run::read(&request, &pairs, &order)?;
+    let after = place(&pairs);
+    let chunk = {
+        let (source, order, filter) = (source.clone(), order.clone(), run.filter.clone());
+        request
+            .run(move || on_filter(&source, &order, &filter, after))
+            .await?
+    };
+    let chunk = chunk.map_err(|error| request.failed(&error))?;
+    let run = run.with(&chunk.done);
+    let back = list_link(&request, source.name(), &run.filter);
+    let content = html! {
+        h1 { @if chunk.next.is_some() { "At work" } @else { "Done" } }
+        p { "This means " span class="foreign" { (run.filter.words()) } "." }
+        p role="status" { (told(run.action, run.count)) }
+        (passed_over(run.passed_over, &chunk.done.passed_over))
+        @if let Some(next) = &chunk.next {
+            progress aria-label="the work goes on" {}
+            // With the script it goes on by itself.
+            form method="post" action=(request.link("act-all", [])) hx-post=(request.link("act-all", []))
+                hx-trigger="load delay:200ms, submit" hx-target="main" hx-select="main" hx-swap="outerHTML" {
+                (run.fields(&source))
+                input type="hidden" name="reason" value=(run.reason);
+                @if let Some(time) = &next.time { input type="hidden" name="time" value=(time); }
+                @for part in next.key.parts() { input type="hidden" name="place" value=(part); }
+                button type="submit" { "Go on" }
+            }
+            p { a href=(back) role="button" { "Stop" } }
+        }
+        @else { p { a href=(back) { "Back" } } }
+    };
+    Ok(Frame::of(&request, "Actions", Some(source.name())).page(&content))
+}
+
+/// Where the next piece begins.
+fn place(pairs: &Pairs) -> Option<PagePlace> {
+    let parts = pairs.iter().filter(|(name, _)| name == "place");
+    let parts: Vec<_> = parts.map(|(_, part)| part.clone()).collect();
+    (!parts.is_empty()).then(|| PagePlace {
+        time: value(pairs, "time").map(Into::into),
+        key: parts.into(),
+    })
+}

@@ -1,0 +1,162 @@
+//! What a request says, and how its work is done.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{FromRequestParts, OriginalUri, State};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::response::{IntoResponse, Response};
+use maud::html;
+
+use super::App;
+use super::layout::{self, Frame};
+use crate::error::Error;
+use crate::table::Source;
+
+/// A request waits no longer than this for others to end.
+const TURN_LIMIT: Duration = Duration::from_secs(5);
+
+pub(super) type Pairs = Vec<(String, String)>;
+
+/// A request.
+#[derive(Clone)]
+pub(super) struct Request {
+    pub app: Arc<App>,
+    /// The path under which the console is mounted.
+    pub base: String,
+    /// The path and the query, as the browser knows them.
+    pub url: String,
+    /// The query.
+    pub pairs: Pairs,
+    pub who: String,
+}
+
+impl FromRequestParts<Arc<App>> for Request {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Infallible> {
+        let inner = parts.uri.path();
+        let uri = parts
+            .extensions
+            .get::<OriginalUri>()
+            .map_or(&parts.uri, |original| &original.0);
+        let path = uri.path();
+        let base = path
+            .strip_suffix(inner)
+            .unwrap_or(path)
+            .trim_end_matches('/');
+        let query = parts.uri.query().unwrap_or_default();
+        let header = app.who.as_ref().and_then(|name| parts.headers.get(name));
+        let who = header.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        Ok(Self {
+            app: Arc::clone(app),
+            base: base.into(),
+            url: uri
+                .path_and_query()
+                .map_or_else(|| path.into(), ToString::to_string),
+            pairs: form_urlencoded::parse(query.as_bytes())
+                .into_owned()
+                .collect(),
+            who: who.unwrap_or_else(|| "unknown".into()),
+        })
+    }
+}
+
+/// The first value with this name.
+pub(super) fn value<'a>(pairs: &'a Pairs, name: &str) -> Option<&'a str> {
+    let found = pairs.iter().find(|(other, _)| other == name);
+    found.map(|(_, value)| &**value)
+}
+
+impl Request {
+    /// A link to a page of the console.
+    pub fn link<'a>(
+        &self,
+        page: &str,
+        pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.extend_pairs(pairs);
+        let query = query.finish();
+        let mark = if query.is_empty() { "" } else { "?" };
+        format!("{}/{page}{mark}{query}", self.base)
+    }
+
+    /// The table that these pairs name.
+    pub fn source(&self, pairs: &Pairs) -> Result<Source, Failure> {
+        let name = value(pairs, "table").unwrap_or_default();
+        let found = self.app.sources.iter().find(|source| source.name() == name);
+        found.cloned().ok_or_else(|| {
+            self.failure(
+                StatusCode::NOT_FOUND,
+                format!("the console has no table `{name}`"),
+            )
+        })
+    }
+
+    pub fn failure(&self, status: StatusCode, message: String) -> Failure {
+        Failure {
+            frame: Frame::of(self, "Error", None),
+            status,
+            message,
+        }
+    }
+
+    /// An error that leaves nothing to show.
+    pub fn failed(&self, error: &Error) -> Failure {
+        self.failure(status(error), error.to_string())
+    }
+
+    /// Runs what waits for a database on a thread of its own.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Failure> {
+        let permits = Arc::clone(&self.app.permits);
+        let Ok(Ok(permit)) = tokio::time::timeout(TURN_LIMIT, permits.acquire_owned()).await else {
+            let message = "other requests keep the console busy; try again in a moment";
+            return Err(self.failure(StatusCode::SERVICE_UNAVAILABLE, message.into()));
+        };
+        // The permit goes along: the work goes on where the browser has left.
+        let done = tokio::task::spawn_blocking(move || {
+            let done = work();
+            drop(permit);
+            done
+        });
+        done.await.map_err(|panic| {
+            tracing::error!(%panic, "console: a page panicked");
+            let message = "a mistake of the console stopped this page; its log says more";
+            self.failure(StatusCode::INTERNAL_SERVER_ERROR, message.into())
+        })
+    }
+}
+
+fn status(error: &Error) -> StatusCode {
+    match error {
+        Error::TimeLimit { .. } | Error::NoConnection { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// An answer that says what went wrong.
+pub(super) struct Failure {
+    frame: Frame,
+    status: StatusCode,
+    message: String,
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let page = self.frame.page(&html! {
+            h1 { "This did not work" }
+            (layout::problem(&self.message))
+        });
+        (self.status, page).into_response()
+    }
+}
+
+pub(super) async fn no_page(State(_): State<Arc<App>>, request: Request) -> Failure {
+    request.failure(StatusCode::NOT_FOUND, "the console has no such page".into())
+}
