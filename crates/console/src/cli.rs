@@ -6,6 +6,8 @@ mod health;
 mod jobs;
 mod output;
 mod schema;
+mod serve;
+mod server;
 mod tables;
 
 use std::error::Error as StdError;
@@ -85,6 +87,8 @@ enum Command {
     Jobs(jobs::Command),
     #[command(flatten)]
     Action(actions::Command),
+    #[command(flatten)]
+    Serve(serve::Command),
     /// Print the completions of a shell.
     ///
     /// For bash: status-console completions bash > ~/.local/share/bash-completion/completions/status-console
@@ -128,6 +132,7 @@ fn run(arguments: &Arguments) -> Done {
         Command::Health(command) => health::run(common, command),
         Command::Jobs(command) => jobs::run(common, command),
         Command::Action(command) => actions::run(common, command),
+        Command::Serve(command) => serve::run(common, command),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(

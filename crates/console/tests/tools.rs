@@ -13,3 +13,6 @@ mod migration;
 mod program;
 #[path = "tools/scaffold.rs"]
 mod scaffold;
+#[cfg(all(feature = "cli", unix))]
+#[path = "tools/served.rs"]
+mod served;

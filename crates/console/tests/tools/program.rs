@@ -490,15 +490,14 @@ fn help_has_examples_and_shells_get_completions() {
         help.contains("Examples:") && help.contains("Exit codes:"),
         "{help}"
     );
-    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1);
-    let commands: Vec<_> = commands
-        .map_while(|line| {
-            line.trim()
-                .split(' ')
-                .next()
-                .filter(|word| !word.is_empty())
-        })
-        .collect();
+    let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let lines = lines.take_while(|line| !line.is_empty());
+    // What goes on in another line stands further in.
+    let commands = lines.filter_map(|line| {
+        let name = line.strip_prefix("  ")?.split(' ').next()?;
+        (!name.is_empty() && name != "help").then_some(name)
+    });
+    let commands: Vec<_> = commands.collect();
     assert!(commands.len() > 10, "{commands:?}");
     for command in commands {
         console.run(&[command, "--help"]).ok();
