@@ -170,7 +170,9 @@ impl<DB: Binds> Query<'_, DB> {
                 }
                 Part::Optional(_) => {}
                 Part::Slot(slot) => {
-                    let part = self.code_text(*slot).map_or_else(|| part.clone(), Part::Text);
+                    let part = self
+                        .code_text(*slot)
+                        .map_or_else(|| part.clone(), Part::Text);
                     push(&mut settled, part);
                 }
                 other => push(&mut settled, other.clone()),
