@@ -173,7 +173,7 @@ macro_rules! statements {
                 $(.or_else_by(&$again))?;
         )*
 
-        #[cfg(test)]
+        #[cfg(all(test, feature = "sqlite", feature = "postgres", feature = "mysql"))]
         pub static ALL: &[&Statement] = &[$(&$NAME),*];
     };
 }

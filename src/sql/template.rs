@@ -63,7 +63,7 @@ impl Statement {
     }
 
     /// Whether it has the part with this name.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "sqlite", feature = "postgres", feature = "mysql"))]
     pub(super) fn takes(&self, name: &str) -> bool {
         let slot = named(SLOTS, name).map(Piece::Slot);
         let pieces = self.pieces(Dialect::ALL[0]);
