@@ -94,99 +94,27 @@
 //! | PgBouncer works without prepared statements | `pgbouncer` | `without_prepared_statements_every_call_works` |
 //! | Any sequence of calls does what the model says | `random` | `each_call_does_to_the_rows_what_the_model_says` |
 //! | Every extreme of time and number works or is refused | `limits` | `a_lock_that_expires_at_once_is_refused` |
-#![allow(
-    clippy::duplicate_mod,
-    reason = "each family is compiled once for each database"
-)]
+#![cfg(feature = "sqlite")]
 #![allow(
     clippy::type_complexity,
     clippy::unit_arg,
     reason = "a handler, and a table of handlers, in one line"
 )]
 
-/// A step with the codes of `Status`, and what else it sets.
-macro_rules! step {
-    ($Step:ident on $Job:ident { $($more:tt)* }) => {
-        impl diesel_status_tracker::StatusTracked for $Step {
-            type Job = $Job;
-            const PENDING: Status = Status::Pending;
-            const IN_PROGRESS: Status = Status::InProgress;
-            const FAILED: Status = Status::Failed;
-            const SUCCEEDED: Status = Status::Succeeded;
-            const IGNORED: Status = Status::Ignored;
-            $($more)*
-        }
-    };
-}
+#[path = "contract/macros.rs"]
+#[macro_use]
+mod macros;
 
-/// Holds that an error is of a kind: `assert_err!(error, Locked)`, or with what it
-/// says, `assert_err!(error, Ignored { retry: 3, .. })`.
-macro_rules! assert_err {
-    ($error:expr, $Kind:ident) => {
-        assert_err!($error, $Kind { .. })
-    };
-    ($error:expr, $Kind:ident { $($field:tt)* }) => {{
-        let error = &$error;
-        let is_so = matches!(error, diesel_status_tracker::Error::$Kind { $($field)* });
-        assert!(is_so, "{error:?}");
-    }};
-}
+// The families, `contract/families.rs`. `only!` keeps those that name the database.
 
-/// `job_table!` over these connections. Each module has a `tracked!` of this, since
-/// `job_table!` knows connections by their names and sees through no alias.
-macro_rules! tracked_over {
-    ([$($Connection:ident),+] $Job:ident in $table:ident {
-        key: $key:tt, status: $Status:ty, updates: $Updates:ty $(, $($more:tt)*)?
-    }) => {
-        diesel_status_tracker::job_table! {
-            $Job in $table { key: $key, status: $Status, updates: $Updates, connections: [$($Connection),+] $(, $($more)*)? }
-        }
-    };
-    ([$($Connection:ident),+] $Job:ident in $table:ident { key: $key:tt, status: $Status:ty $(, $($more:tt)*)? }) => {
-        diesel_status_tracker::job_table! {
-            $Job in $table { key: $key, status: $Status, connections: [$($Connection),+] $(, $($more)*)? }
-        }
-    };
-}
-
-// The families, `contract/families.rs`, once for each database. `only!` keeps those
-// that name the database.
-
-#[cfg(feature = "sqlite")]
 macro_rules! tracked { ($($table:tt)+) => { tracked_over! { [SqliteConnection] $($table)+ } } }
-#[cfg(feature = "sqlite")]
 macro_rules! only {
     ([sqlite $($more:ident)*] $($family:item)+) => { $($family)+ };
     ([$other:ident $($more:ident)*] $($family:item)+) => { only! { [$($more)*] $($family)+ } };
     ([] $($family:item)+) => {};
 }
-#[cfg(feature = "sqlite")]
 #[path = "contract/families.rs"]
 mod sqlite;
-
-#[cfg(feature = "postgres")]
-macro_rules! tracked { ($($table:tt)+) => { tracked_over! { [PgConnection] $($table)+ } } }
-#[cfg(feature = "postgres")]
-macro_rules! only {
-    ([postgres $($more:ident)*] $($family:item)+) => { $($family)+ };
-    ([$other:ident $($more:ident)*] $($family:item)+) => { only! { [$($more)*] $($family)+ } };
-    ([] $($family:item)+) => {};
-}
-#[cfg(feature = "postgres")]
-#[path = "contract/families.rs"]
-mod postgres;
-
-#[cfg(feature = "mysql")]
-macro_rules! tracked { ($($table:tt)+) => { tracked_over! { [MysqlConnection] $($table)+ } } }
-#[cfg(feature = "mysql")]
-macro_rules! only {
-    ([mysql $($more:ident)*] $($family:item)+) => { $($family)+ };
-    ([$other:ident $($more:ident)*] $($family:item)+) => { only! { [$($more)*] $($family)+ } };
-    ([] $($family:item)+) => {};
-}
-#[cfg(feature = "mysql")]
-#[path = "contract/families.rs"]
-mod mysql;
 
 /// The table of promises above is true as long as its tests exist.
 #[test]
@@ -211,106 +139,4 @@ fn each_promise_names_a_test() {
             "no test is called {name}"
         );
     }
-}
-
-#[path = "contract/any.rs"]
-mod any;
-
-/// Families over an enum of connections.
-#[cfg(feature = "sqlite")]
-#[path = "contract"]
-#[allow(dead_code, unused_imports, reason = "the other families use them")]
-mod any_sqlite {
-    macro_rules! tracked { ($($table:tt)+) => {
-        const _: () = {
-            use crate::any::DbConnection;
-            tracked_over! { [SqliteConnection, DbConnection] $($table)+ }
-        };
-    } }
-    #[cfg(all(feature = "sqlite", feature = "postgres"))]
-    macro_rules! tracked_elsewhere { ($($table:tt)+) => {
-        const _: () = {
-            use crate::any::DbConnection;
-            tracked_over! { [PgConnection, DbConnection] $($table)+ }
-        };
-    } }
-
-    #[path = "backend/sqlite.rs"]
-    mod backend;
-    #[path = "any/database.rs"]
-    mod database;
-    mod described;
-    mod jobs;
-    #[path = "any/own.rs"]
-    mod own;
-    #[path = "database.rs"]
-    mod plain;
-    mod run;
-    mod worker;
-}
-
-/// Families over an enum of connections.
-#[cfg(feature = "postgres")]
-#[path = "contract"]
-#[allow(dead_code, unused_imports, reason = "the other families use them")]
-mod any_postgres {
-    macro_rules! tracked { ($($table:tt)+) => {
-        const _: () = {
-            use crate::any::DbConnection;
-            tracked_over! { [PgConnection, DbConnection] $($table)+ }
-        };
-    } }
-    #[cfg(all(feature = "sqlite", feature = "postgres"))]
-    macro_rules! tracked_elsewhere { ($($table:tt)+) => {
-        const _: () = {
-            use crate::any::DbConnection;
-            tracked_over! { [SqliteConnection, DbConnection] $($table)+ }
-        };
-    } }
-
-    #[path = "backend/postgres.rs"]
-    mod backend;
-    #[path = "any/database.rs"]
-    mod database;
-    mod described;
-    mod jobs;
-    #[path = "any/own.rs"]
-    mod own;
-    #[path = "database.rs"]
-    mod plain;
-    mod run;
-    mod worker;
-}
-
-/// Families over an enum of connections.
-#[cfg(feature = "mysql")]
-#[path = "contract"]
-#[allow(dead_code, unused_imports, reason = "the other families use them")]
-mod any_mysql {
-    macro_rules! tracked { ($($table:tt)+) => {
-        const _: () = {
-            use crate::any::DbConnection;
-            tracked_over! { [MysqlConnection, DbConnection] $($table)+ }
-        };
-    } }
-    #[cfg(all(feature = "sqlite", feature = "postgres"))]
-    macro_rules! tracked_elsewhere { ($($table:tt)+) => {
-        const _: () = {
-            use crate::any::DbConnection;
-            tracked_over! { [SqliteConnection, DbConnection] $($table)+ }
-        };
-    } }
-
-    #[path = "backend/mysql.rs"]
-    mod backend;
-    #[path = "any/database.rs"]
-    mod database;
-    mod described;
-    mod jobs;
-    #[path = "any/own.rs"]
-    mod own;
-    #[path = "database.rs"]
-    mod plain;
-    mod run;
-    mod worker;
 }

@@ -477,19 +477,11 @@ pub mod several {
 /// Inside a function; and the key of several columns is made of a tuple.
 #[test]
 fn in_a_function_with_a_composite_key() {
-    use diesel_status_tracker::{KeyOf, StatusTracked};
+    use diesel_status_tracker::KeyOf;
 
     row!(Job, JobUpdates of crate::schema::names::update { key, updates });
 
-    impl StatusTracked for Job {
-        type Job = Job;
-        const PENDING: i32 = 10;
-        const IN_PROGRESS: i32 = 20;
-        const FAILED: i32 = 30;
-        const SUCCEEDED: i32 = 40;
-        const IGNORED: i32 = 50;
-    }
-
+    codes!(Job);
     track! {
         Job in crate::schema::names::update { key: (key: String, conn: i64), status: i32, updates: JobUpdates, }
         columns: { create_at: now, update_at: ago, lock: token, lock_at: guard, retry: step },

@@ -214,7 +214,9 @@ fn release_unread<C, J: JobStore<C>>(
 
 /// A new fencing token: 32 random hexadecimal digits.
 fn new_token() -> Arc<str> {
-    uuid::Uuid::new_v4().simple().to_string().into()
+    let mut digits = uuid::Uuid::encode_buffer();
+    let token: &str = uuid::Uuid::new_v4().simple().encode_lower(&mut digits);
+    token.into()
 }
 
 /// Calls `read`, in which the user's code decodes a row. A panic counts as a row

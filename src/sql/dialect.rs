@@ -40,6 +40,9 @@ pub struct Dialect {
     /// A time in a column with or without a time zone: what stands before and
     /// after the microseconds, or the first alone where there are none.
     pub(crate) time: fn(Reading, bool) -> [&'static str; 2],
+    /// What stands before and after a time that is given to two columns, where one time
+    /// costs less than two. Elsewhere it is written twice.
+    pub(super) one_time: Option<[&'static str; 2]>,
     /// A time long ago, for a `lock_at` that may not be NULL: a day after the
     /// epoch, which is a valid time in every time zone of a session.
     pub(super) long_ago: fn(bool) -> &'static str,

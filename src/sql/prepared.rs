@@ -1,10 +1,13 @@
-//! Finds a prepared statement without writing its text.
+//! Finds a prepared statement without writing its text, and writes it in few pieces.
 //!
 //! Diesel keeps prepared statements by a type, or else by their text, which then is
-//! written at each call: a tenth of what a job costs on SQLite. The one query of this
-//! crate has one type for all statements. So each text that does not vary from call to
-//! call gets a type of its own as its name, and the query answers with that type when
-//! Diesel asks.
+//! written at each call. The one query of this crate has one type for all statements. So
+//! each text that does not vary from call to call gets a type of its own as its name,
+//! and the query answers with that type when Diesel asks. It asks where rows are read;
+//! where they are only changed, it asks a reference to the query, which has no answer
+//! of its own. Diesel also walks through a query up to three times. So such a text is
+//! kept with its codes filled in, and little more than the bound values is left to walk
+//! through.
 
 use std::any::TypeId;
 use std::cell::Cell;
@@ -14,6 +17,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::backend::Binds;
 use super::call::{Code, Keys};
 use super::query::{OWN_CODES, Query};
+use super::template::Slot;
+use super::written::Part;
 
 /// Texts of one table that get a name: a few for each of its steps. Others are found by
 /// their text.
@@ -58,6 +63,8 @@ struct Fixed {
     /// The codes that are numbers in the text.
     codes: Vec<Option<i64>>,
     name: Option<TypeId>,
+    /// The text, in as few pieces as possible.
+    parts: Vec<Part>,
     /// For the check that it does not vary.
     text: OnceLock<String>,
 }
@@ -71,31 +78,40 @@ impl FixedTexts {
         Self([const { OnceLock::new() }; MOST])
     }
 
-    /// The name of the query's text. `None` where the text varies from call to call.
-    pub fn name<DB: Binds>(&self, query: &Query<'_, DB>) -> Option<TypeId> {
+    /// Gives the query the name of its text, and the text in few pieces; unless the text
+    /// varies from call to call.
+    pub fn settle<'a, DB: Binds>(&'a self, query: &mut Query<'a, DB>) {
         if query.varies() {
-            return None;
+            return;
         }
         let of = (query.statement.number, query.dialect.number);
         let wait = query.wait();
-        let fixed = self.0.iter().find_map(|place| {
+        let found = self.0.iter().find_map(|place| {
             let fixed = place.get_or_init(|| Fixed {
                 of,
                 wait,
                 codes: codes(query).collect(),
                 name: new_name(),
+                parts: query.settled(query.parts),
                 text: OnceLock::new(),
             });
             let is_this = fixed.of == of && fixed.wait == wait;
             (is_this && fixed.codes.iter().copied().eq(codes(query))).then_some(fixed)
-        })?;
+        });
+        let Some(fixed) = found else {
+            return;
+        };
+        // As it would be written anew for this call.
+        let anew = cfg!(debug_assertions).then(|| query.text().unwrap_or_default());
+        query.parts = &fixed.parts;
+        let kept = || fixed.text.get_or_init(|| query.text().unwrap_or_default());
         debug_assert_eq!(
-            Some(fixed.text.get_or_init(|| query.text().unwrap_or_default())),
-            query.text().ok().as_ref(),
+            Some(kept()),
+            anew.as_ref(),
             "the text of `{}` varies",
             query.statement.name
         );
-        fixed.name
+        query.name = fixed.name;
     }
 }
 
@@ -138,6 +154,59 @@ impl<DB: Binds> Query<'_, DB> {
         !is_of_one_row
             || has_options
             || changes.is_some_and(|changes| !matches!(changes.is_noop(&DB::default()), Ok(true)))
+    }
+}
+
+// What a text that does not vary consists of.
+impl<DB: Binds> Query<'_, DB> {
+    /// These parts with the codes of the step as text, and without what the call leaves out.
+    fn settled(&self, parts: &[Part]) -> Vec<Part> {
+        let mut settled = Vec::new();
+        for part in parts {
+            match part {
+                Part::Optional(inner) if inner.iter().all(|part| self.is_given(part)) => {
+                    let inner = self.settled(inner);
+                    inner.into_iter().for_each(|part| push(&mut settled, part));
+                }
+                Part::Optional(_) => {}
+                Part::Slot(slot) => {
+                    let part = self
+                        .code_text(*slot)
+                        .map_or_else(|| part.clone(), Part::Text);
+                    push(&mut settled, part);
+                }
+                other => push(&mut settled, other.clone()),
+            }
+        }
+        settled
+    }
+
+    fn is_given(&self, part: &Part) -> bool {
+        matches!(self.exists(part), Ok(true))
+    }
+
+    /// The codes that are numbers in the text at this place.
+    fn code_text(&self, slot: Slot) -> Option<String> {
+        let codes: Vec<Code> = match slot {
+            Slot::Pending => vec![Code::Pending],
+            Slot::InProgress => vec![Code::InProgress],
+            Slot::Succeeded => vec![Code::Succeeded],
+            Slot::Ignored => vec![Code::Ignored],
+            Slot::ReadyCodes => self.ready().collect(),
+            Slot::OwnCodes => OWN_CODES.into(),
+            _ => return None,
+        };
+        let numbers = codes.into_iter().map(|code| self.values.number(code));
+        let numbers: Option<Vec<_>> = numbers.map(|number| Some(number?.to_string())).collect();
+        Some(numbers?.join(", "))
+    }
+}
+
+/// Adds a part, text to the text before it.
+fn push(parts: &mut Vec<Part>, part: Part) {
+    match (parts.last_mut(), part) {
+        (Some(Part::Text(before)), Part::Text(text)) => before.push_str(&text),
+        (_, part) => parts.push(part),
     }
 }
 

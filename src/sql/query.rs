@@ -84,7 +84,7 @@ impl<DB: Binds> Query<'_, DB> {
     }
 
     /// Whether the call gives a value for a part that may be missing.
-    fn exists(&self, part: &Part) -> QueryResult<bool> {
+    pub(super) fn exists(&self, part: &Part) -> QueryResult<bool> {
         Ok(match part {
             Part::Micros(reading) => self.micros(*reading).is_some(),
             Part::Slot(Slot::Changes) => match self.fragments.changes {
@@ -274,7 +274,7 @@ impl<DB: Binds> Query<'_, DB> {
     }
 
     /// The statuses from which the step starts.
-    fn ready(&self) -> impl Iterator<Item = Code> + use<DB> {
+    pub(super) fn ready(&self) -> impl Iterator<Item = Code> + use<DB> {
         let more = (0..self.values.count_more()).map(Code::More);
         [Code::Pending, Code::Failed].into_iter().chain(more)
     }

@@ -260,7 +260,7 @@ pub(super) fn with_query<J: TableOn<DB>, DB: Binds>(
                 name: None,
             };
             debug_assert_eq!(query.unused(), None, "in {}", statement.name);
-            query.name = texts.fixed.name(&query);
+            texts.fixed.settle(&mut query);
             run(query)
         };
         if call.new_rows.is_empty() {

@@ -16,7 +16,8 @@
 //!   in a repeated text, and what a call gives: `:statuses`, `:new_status`;
 //! - **a time of the database's clock**, which has the type of the column named
 //!   before it: `:now` at the start of the statement, `:stamp` when the row is
-//!   changed, `:ago` and `:later` so much before and after now;
+//!   changed, `:ago` and `:later` so much before and after now; and `:stamped`, which
+//!   gives `lock_at` and `update_at` the same `:stamp`;
 //! - **a new row**: `:new_key`, `:new_create_at` (left out where it is part of
 //!   the key), `:created`, `:create_now` and `:update_now` (the time of both
 //!   columns), `:never`, `:no_retry`, `:empty_document`, and the columns that the user sets, `:set_columns` and
@@ -114,7 +115,7 @@ pub(super) const PARTS: &[(&str, &str)] = &[
     // What is written.
     (
         "claim",
-        ":status = :in_progress, :lock = :token, :lock_at = :stamp, :update_at = :stamp[, :started_at = :stamp]",
+        ":status = :in_progress, :lock = :token, :stamped[, :started_at = :stamp]",
     ),
     (
         "success",
@@ -172,7 +173,7 @@ macro_rules! statements {
                 $(.or_else_by(&$again))?;
         )*
 
-        #[cfg(test)]
+        #[cfg(all(test, feature = "sqlite", feature = "postgres", feature = "mysql"))]
         pub static ALL: &[&Statement] = &[$(&$NAME),*];
     };
 }
@@ -292,7 +293,7 @@ statements! {
         reads &[Key];
 
     /// Writes the user's columns in mid-run, and renews the lock.
-    SAVE_ROW = "UPDATE :table SET :lock_at = :stamp, :update_at = :stamp[, :changes] WHERE :held[ AND :wait]",
+    SAVE_ROW = "UPDATE :table SET :stamped[, :changes] WHERE :held[ AND :wait]",
         reads &[LockAt], or again by LOCK_TIME;
 
     LOCK_TIME = "SELECT :fields FROM :table WHERE :held",

@@ -63,7 +63,7 @@ impl Statement {
     }
 
     /// Whether it has the part with this name.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "sqlite", feature = "postgres", feature = "mysql"))]
     pub(super) fn takes(&self, name: &str) -> bool {
         let slot = named(SLOTS, name).map(Piece::Slot);
         let pieces = self.pieces(Dialect::ALL[0]);
@@ -142,6 +142,7 @@ pub(super) enum Slot {
     Code,
     Statuses,
     NewStatus,
+    Stamped,
     Token,
     WrittenToken,
     Tokens,
@@ -196,6 +197,7 @@ const SLOTS: &[(&str, Slot)] = &[
     ("code", Slot::Code),
     ("statuses", Slot::Statuses),
     ("new_status", Slot::NewStatus),
+    ("stamped", Slot::Stamped),
     ("token", Slot::Token),
     ("written_token", Slot::WrittenToken),
     ("tokens", Slot::Tokens),

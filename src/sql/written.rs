@@ -181,6 +181,7 @@ impl<'a> Writer<'a> {
                 self.parts.push(Part::Slot(Slot::Since));
                 self.text(if is_nullable { ")" } else { "" });
             }
+            Slot::Stamped => self.stamped(),
             Slot::OldestFirst => self.by_last_change(0),
             Slot::NewestFirst => self.by_last_change(1),
             Slot::NewKey => self.list(0..key.len(), |to, column| {
@@ -207,6 +208,24 @@ impl<'a> Writer<'a> {
                 self.text(&after);
             }
             other => self.parts.push(Part::Slot(other)),
+        }
+    }
+
+    /// Gives `lock_at` and `update_at` the same time.
+    fn stamped(&mut self) {
+        let roles = [Role::LockAt, Role::UpdateAt];
+        let [lock_at, update_at] = roles.map(|role| &*self.name(role).alone);
+        let are_alike = self.info.is_zoned(roles[0]) == self.info.is_zoned(roles[1]);
+        match self.dialect.one_time.filter(|_| are_alike) {
+            Some([before, after]) => {
+                self.text(&format!("({lock_at}, {update_at}) = {before}"));
+                self.time(Reading::Stamp, Role::UpdateAt);
+                self.text(after);
+            }
+            None => self.list(roles, |to, role| {
+                to.text(&format!("{} = ", to.name(role).alone));
+                to.time(Reading::Stamp, role);
+            }),
         }
     }
 

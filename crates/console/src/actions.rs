@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 
 use chrono::{DateTime, Utc};
-use diesel_status_tracker::{JobState, PagePlace, RowKey, SortBy};
+use diesel_status_tracker::{JobState, PagePlace, RowKey, SortBy, StatusCode};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::jobs::filter::{Filter, From};
-use crate::jobs::{READ_AT_ONCE, is_of_group, rows};
-use crate::overview::{Count, PAGE_LIMIT, sum};
+use crate::jobs::{JobRow, READ_AT_ONCE, is_of_group, rows};
+use crate::overview::{Count, PAGE_LIMIT, now, sum};
 use crate::status::{Status, meanings};
 use crate::table::Source;
 
@@ -28,16 +28,19 @@ pub(crate) enum Action {
     Ignore,
     /// Its attempt ends now, and counts as failed.
     Expire,
+    /// Deleted. Only finished jobs that have not changed for a time.
+    Prune,
 }
 
 impl Action {
-    pub const ALL: [Self; 3] = [Self::Reset, Self::Ignore, Self::Expire];
+    pub const ALL: [Self; 4] = [Self::Reset, Self::Ignore, Self::Expire, Self::Prune];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Reset => "reset",
             Self::Ignore => "ignore",
             Self::Expire => "expire",
+            Self::Prune => "prune",
         }
     }
 
@@ -125,6 +128,11 @@ fn carry_out(source: &Source, order: &Order, keys: Vec<RowKey>) -> Result<Done> 
                         .map(|()| done.count += 1)?,
                     None => return Ok(Some("no attempt holds it".into())),
                 },
+                Action::Prune => {
+                    return Ok(Some(
+                        "jobs are pruned by status and age, not one by one".into(),
+                    ));
+                }
             }
             Ok(None)
         });
@@ -162,6 +170,7 @@ fn step_for(source: &Source, order: &Order, state: &JobState) -> Result<String, 
         Action::Reset => status != Status::MorePending,
         Action::Ignore => !matches!(status, Status::Succeeded | Status::Ignored),
         Action::Expire => status == Status::InProgress,
+        Action::Prune => matches!(status, Status::Succeeded | Status::Ignored),
     };
     let meanings = meanings(source.info(), &state.status);
     let asked = |name: &str| order.step.as_ref().is_none_or(|step| step == name);
@@ -234,6 +243,9 @@ pub(crate) fn on_filter(
         until: Some(order.seen_at),
         ..filter.clone()
     };
+    if order.action == Action::Prune {
+        return prune(source, order, &filter);
+    }
     let limit = if filter.group.is_some() {
         READ_AT_ONCE
     } else {
@@ -242,7 +254,7 @@ pub(crate) fn on_filter(
     let from = after.map_or(From::Start, From::After);
     let some = source.session(PAGE_LIMIT, |session| rows(session, &filter, &from, limit))?;
     let next = (some.len() == limit)
-        .then(|| some.last().map(|job| job.place()))
+        .then(|| some.last().map(JobRow::place))
         .flatten();
     let group = filter.group.as_deref();
     let meant = some
@@ -265,6 +277,78 @@ pub(crate) fn on_filter(
         "console: jobs were changed"
     );
     Ok(Chunk { done, next })
+}
+
+/// Jobs that one piece of a prune deletes, a few more where many have one time.
+const PRUNED_AT_ONCE: usize = 1_000;
+
+/// The codes of the jobs that a filter would have deleted, or why it cannot say that:
+/// jobs are deleted by status and age alone, and only where no step works on them.
+pub(crate) fn prunable(source: &Source, filter: &Filter) -> Result<Vec<StatusCode>, String> {
+    let is_finished = |status: &Status| matches!(status, Status::Succeeded | Status::Ignored);
+    let by_age_alone = Filter {
+        step: filter.step.clone(),
+        statuses: filter.statuses.clone(),
+        older: filter.older,
+        ..Filter::default()
+    };
+    let same = Filter {
+        by: SortBy::default(),
+        oldest_first: false,
+        until: None,
+        ..filter.clone()
+    };
+    let is_meant = !filter.statuses.is_empty() && filter.statuses.iter().all(is_finished);
+    if !is_meant || filter.older.is_none() || same != by_age_alone {
+        return Err("choose succeeded or ignored, a time without a change, and nothing else: that is what is pruned".into());
+    }
+    let steps = filter.steps(source.info());
+    let codes = filter
+        .statuses
+        .iter()
+        .flat_map(|status| steps.iter().flat_map(|step| status.codes(step)));
+    let codes: Vec<_> = codes.collect();
+    for step in source.info().steps() {
+        let used =
+            |code: &&StatusCode| Status::of(step, code).is_some_and(|status| !is_finished(&status));
+        if let Some(code) = codes.iter().find(used) {
+            return Err(format!(
+                "step {} still works on jobs with the status {code}, so they are not pruned",
+                step.name()
+            ));
+        }
+    }
+    Ok(codes)
+}
+
+/// Deletes the oldest of the jobs. A piece ends with the time of its last job, since
+/// jobs are deleted by their age.
+fn prune(source: &Source, order: &Order, filter: &Filter) -> Result<Chunk> {
+    let codes = prunable(source, filter).map_err(Error::NotPrunable)?;
+    let (now, some) = source.session(PAGE_LIMIT, |session| {
+        let now = now(session)?;
+        Ok((now, rows(session, filter, &From::Start, PRUNED_AT_ONCE)?))
+    })?;
+    let last = some.last().map(JobRow::place);
+    let age = some
+        .last()
+        .and_then(|job| (now? - job.update_at?).to_std().ok());
+    let mut chunk = Chunk::default();
+    if let Some(age) = age {
+        // Never younger than asked for, whatever the clock did.
+        let age = age.max(filter.older.unwrap_or_default());
+        chunk.done.count = source.prune(&codes, age)?;
+        chunk.next = last.filter(|_| some.len() == PRUNED_AT_ONCE);
+    }
+    tracing::info!(
+        action = order.action.name(),
+        table = source.name(),
+        filter = filter.words(),
+        who = order.who,
+        count = chunk.done.count,
+        "console: jobs were deleted"
+    );
+    Ok(chunk)
 }
 
 #[cfg(test)]

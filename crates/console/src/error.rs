@@ -115,6 +115,9 @@ pub enum Error {
         /// The table's name in the console.
         table: String,
     },
+    /// Jobs of this kind are not deleted.
+    #[error("these jobs cannot be pruned: {0}")]
+    NotPrunable(String),
     /// The database has not answered within the limit.
     #[error(
         "the database did not answer the query {query} on `{table}` within {limit:?}: {way_out}"

@@ -44,12 +44,17 @@ pub(crate) struct Choice {
     pub why_not: Option<String>,
 }
 
+/// Every column of a row, also of one whose tracked columns hold what cannot be read.
+pub(crate) fn columns(source: &Source, key: &RowKey) -> Result<Option<Vec<ColumnText>>> {
+    source.row(key, MOST_BYTES)
+}
+
 /// The job with this key, `None` where there is none.
 pub(crate) fn with_key(source: &Source, key: &RowKey) -> Result<Option<Job>> {
     let Some(state) = source.find(key)? else {
         return Ok(None);
     };
-    let Some(columns) = source.row(key, MOST_BYTES)? else {
+    let Some(columns) = columns(source, key)? else {
         return Ok(None);
     };
     let info = source.info();

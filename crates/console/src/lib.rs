@@ -1,4 +1,4 @@
-//! A console for tables that [`diesel_status_tracker`] tracks.
+#![doc = include_str!("../README.md")]
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 

@@ -128,6 +128,10 @@ impl TestTable {
         self.pool.get().unwrap().batch_execute(sql).unwrap();
     }
 
+    pub fn pool(&self) -> Pool {
+        self.pool.clone()
+    }
+
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -201,7 +205,7 @@ impl Drop for TestTable {
     }
 }
 
-fn described(name: &str) -> DescribedTable {
+pub(crate) fn described(name: &str) -> DescribedTable {
     let info = TableInfo::named(name)
         .key(["tenant", "id"])
         .column(Role::RunAt, "run_at")

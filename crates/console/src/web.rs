@@ -65,3 +65,6 @@ pub(crate) fn router<S: Clone + Send + Sync + 'static>(app: Arc<App>) -> Router<
         .layer(from_fn(guard::guard))
         .with_state(app)
 }
+
+#[cfg(test)]
+mod tests;

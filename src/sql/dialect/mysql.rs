@@ -12,6 +12,7 @@ pub(crate) static MYSQL: Dialect = Dialect {
     bears_token: ":lock = :token",
     lock_rows: "FOR UPDATE",
     time,
+    one_time: None,
     long_ago: |_| "'1970-01-02 00:00:00'",
     null_before_all: [" ASC", " DESC"],
     empty_document: |_| "'{}'",

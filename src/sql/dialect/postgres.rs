@@ -20,6 +20,7 @@ pub(super) const DIALECT: Dialect = Dialect {
     // transaction refers to.
     lock_rows: "FOR NO KEY UPDATE",
     time,
+    one_time: None,
     long_ago: |is_zoned| match is_zoned {
         true => "'1970-01-02 00:00:00+00'",
         false => "'1970-01-02 00:00:00'",

@@ -1,5 +1,6 @@
 use serde_json::json;
 
+use super::count::{CAP, expected_rows};
 use super::*;
 
 #[test]

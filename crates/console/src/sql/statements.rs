@@ -19,9 +19,6 @@ macro_rules! statements {
         $($(#[$doc])* pub(crate) static $NAME: Statement = Statement {
             name: stringify!($NAME), text: $text, way_out: $way_out,
         };)*
-
-        #[cfg(test)]
-        pub(crate) static ALL: &[&Statement] = &[$(&$NAME),*];
     };
 }
 

@@ -9,7 +9,7 @@ use maud::{Markup, html};
 use super::jobs::{job_link, list_link};
 use super::layout::{Frame, cut, problem};
 use super::request::{Failure, Pairs, Request, value};
-use crate::actions::{Action, Done, Order, count, on_filter, on_keys};
+use crate::actions::{Action, Done, Order, count, on_filter, on_keys, prunable};
 use crate::jobs::filter::Filter;
 use crate::overview::{self, grouped};
 use crate::table::Source;
@@ -71,6 +71,10 @@ pub(super) async fn on_marked(
             }
         }
     }
+    if order.action == Action::Prune {
+        let message = "marked jobs cannot be pruned: choose a status and an age in place of that";
+        return Err(request.failure(StatusCode::BAD_REQUEST, message.into()));
+    }
     if keys.is_empty() {
         return Err(request.failure(StatusCode::BAD_REQUEST, "no job is marked".into()));
     }
@@ -98,6 +102,7 @@ fn told(action: Action, count: usize) -> String {
         Action::Reset => "reset",
         Action::Ignore => "ignored",
         Action::Expire => "expired",
+        Action::Prune => "deleted",
     };
     format!(
         "{} {jobs} {what}.",
@@ -137,6 +142,10 @@ pub(super) async fn preview_all(request: Request) -> Result<Markup, Failure> {
                 "the link does not say what is to be done".into(),
             )
         })?;
+    if action == Action::Prune {
+        prunable(&source, &filter)
+            .map_err(|problem| request.failure(StatusCode::BAD_REQUEST, problem))?;
+    }
     let read = {
         let (source, filter) = (source.clone(), filter.clone());
         let work = move || {
@@ -182,6 +191,7 @@ fn capital(action: Action) -> &'static str {
         Action::Reset => "Reset",
         Action::Ignore => "Ignore",
         Action::Expire => "Expire",
+        Action::Prune => "Prune",
     }
 }
 

@@ -1,12 +1,13 @@
 //! One job.
 
 use axum::http::StatusCode;
+use diesel_status_tracker::ColumnText;
 use maud::{Markup, html};
 
-use super::layout::{Frame, ago, cut, key_text, live, time};
+use super::layout::{Frame, ago, cut, key_text, live, problem, time};
 use super::request::{Failure, Pairs, Request};
 use crate::actions::Action;
-use crate::job::{Choice, Job, with_key};
+use crate::job::{Choice, Job, columns, with_key};
 use crate::table::Source;
 
 /// Letters of a column, and of an error, that are shown.
@@ -35,19 +36,30 @@ pub(super) async fn page(request: Request) -> Result<Markup, Failure> {
     let shown = key_text(&key);
     let read = {
         let source = source.clone();
-        request.run(move || with_key(&source, &key)).await?
+        request
+            .run(move || {
+                let read = with_key(&source, &key);
+                // What the row holds may tell why it cannot be read as a job.
+                let columns = read.is_err().then(|| columns(&source, &key));
+                (read, columns)
+            })
+            .await?
     };
-    let job = match read {
-        Ok(Some(job)) => job,
-        Ok(None) => {
+    let content_of = match read {
+        (Ok(Some(job)), _) => content(&request, &source, &job),
+        (Ok(None), _) => {
             let message = format!("{} has no job with the key {shown}", source.name());
             return Err(request.failure(StatusCode::NOT_FOUND, message));
         }
-        Err(error) => return Err(request.failed(&error)),
+        (Err(error), Some(Ok(Some(columns)))) => html! {
+            (problem(&error.to_string()))
+            (row(&columns))
+        },
+        (Err(error), _) => return Err(request.failed(&error)),
     };
     let content = html! {
         h1 { "Job " span class="foreign" { (shown) } }
-        (live(&request, &content(&request, &source, &job)))
+        (live(&request, &content_of))
     };
     Ok(Frame::of(&request, "Job", Some(source.name())).page(&content))
 }
@@ -87,12 +99,18 @@ fn content(request: &Request, source: &Source, job: &Job) -> Markup {
                 }
             }
         }
+        (row(&job.columns))
+    }
+}
+
+fn row(columns: &[ColumnText]) -> Markup {
+    html! {
         h2 { "Row" }
         div class="scroll" {
             table {
                 thead { tr { th scope="col" { "Column" } th scope="col" { "Value" } } }
                 tbody {
-                    @for column in &job.columns {
+                    @for column in columns {
                         tr {
                             th scope="row" class="foreign" { (column.name) }
                             td class="text" {
@@ -116,6 +134,7 @@ fn choice_form(request: &Request, source: &Source, job: &Job, choice: &Choice) -
     let what = match choice.action {
         Action::Reset => "Reset: pending again, with no failures",
         Action::Ignore => "Ignore: left alone until it is reset",
+        Action::Prune => "Prune: deleted",
         Action::Expire => "Expire: its worker is known to be dead; the attempt counts as failed",
     };
     let mark = serde_json::json!(job.key.parts()).to_string();

@@ -6,8 +6,8 @@ use maud::{Markup, html};
 
 use super::layout::{Frame, ago, cut, key_text, live, problem, time};
 use super::request::{Failure, Request};
-use crate::actions::Action;
-use crate::jobs::filter::{Filter, From};
+use crate::actions::{Action, prunable};
+use crate::jobs::filter::Filter;
 use crate::jobs::{JobRow, JobsPage, READ_AT_MOST, page as read_page};
 use crate::status::{Status, meanings};
 use crate::table::Source;
@@ -180,7 +180,7 @@ fn list(request: &Request, source: &Source, filter: &Filter, page: &JobsPage) ->
         }
         @if request.app.has_actions && !page.jobs.is_empty() {
             p { "All jobs that this filter finds: "
-                @for action in Action::ALL {
+                @for action in Action::ALL.into_iter().filter(|action| *action != Action::Prune || prunable(source, filter).is_ok()) {
                     a href=(all_link(request, name, filter, action)) { (action) "…" } " "
                 }
             }

@@ -43,6 +43,12 @@ impl Frame {
     }
 
     pub fn page(&self, content: &Markup) -> Markup {
+        // A nested router answers at its path without a slash at the end.
+        let home = if self.base.is_empty() {
+            "/"
+        } else {
+            &self.base
+        };
         let asset = |name: &str| format!("{}/assets/{name}?v={VERSION}", self.base);
         html! {
             (DOCTYPE)
@@ -63,7 +69,7 @@ impl Frame {
                     header {
                         nav aria-label="pages" {
                             ul {
-                                li { a href={ (self.base) "/" } { "Overview" } }
+                                li { a href=(home) { "Overview" } }
                                 @for (link, text) in &self.links {
                                     li { a href=(link) { (text) } }
                                 }

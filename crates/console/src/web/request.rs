@@ -135,6 +135,7 @@ impl Request {
 
 fn status(error: &Error) -> StatusCode {
     match error {
+        Error::NotPrunable(_) => StatusCode::BAD_REQUEST,
         Error::TimeLimit { .. } | Error::NoConnection { .. } => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }

@@ -1,0 +1,118 @@
+//! How many rows there are, without reading a large table.
+
+use std::fmt::{self, Display};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::{QUERY_LIMIT, grouped};
+use crate::error::Result;
+use crate::sql::{Part, Session, statements};
+
+/// Rows are counted up to this number.
+pub(crate) const CAP: i64 = 10_000;
+/// A count, where the planner has an estimate to fall back on.
+const COUNT_LIMIT: Duration = match cfg!(test) {
+    // As long as any other query, so that what a test counts is exact.
+    true => QUERY_LIMIT,
+    false => Duration::from_millis(100),
+};
+
+/// How many rows there are, as far as that was counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "kind", content = "number")]
+pub(crate) enum Count {
+    Exactly(i64),
+    /// More than the cap, and the database does not say how many.
+    MoreThan(i64),
+    /// As the planner's statistics have it.
+    About(i64),
+}
+
+impl Count {
+    pub fn number(self) -> i64 {
+        match self {
+            Self::Exactly(number) | Self::MoreThan(number) | Self::About(number) => number,
+        }
+    }
+}
+
+impl Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let number = grouped(self.number());
+        match self {
+            Self::Exactly(_) => f.write_str(&number),
+            Self::MoreThan(_) => write!(f, "{number}+"),
+            Self::About(_) => write!(f, "≈ {number}"),
+        }
+    }
+}
+
+/// The rows with any of these conditions, no two of which hold for one row.
+pub(crate) fn sum(session: &mut Session<'_>, conditions: Vec<Part>) -> Result<Count> {
+    let mut all = Count::Exactly(0);
+    for condition in conditions {
+        let one = counted(session, &condition)?;
+        let number = all.number() + one.number();
+        all = match (all, one) {
+            (Count::About(_), _) | (_, Count::About(_)) => Count::About(number),
+            (Count::MoreThan(_), _) | (_, Count::MoreThan(_)) => Count::MoreThan(number),
+            _ => Count::Exactly(number),
+        };
+    }
+    Ok(all)
+}
+
+fn counted(session: &mut Session<'_>, condition: &Part) -> Result<Count> {
+    let cap = (CAP + 1).to_string();
+    let given = [
+        ("condition", condition.clone()),
+        ("cap", cap.as_str().into()),
+    ];
+    let limit = if session.can_estimate() {
+        COUNT_LIMIT
+    } else {
+        QUERY_LIMIT
+    };
+    let number = match session.ask(&statements::COUNT, limit, &given) {
+        Ok(rows) => rows
+            .first()
+            .and_then(|row| row.number(0))
+            .unwrap_or_default(),
+        Err(error @ crate::Error::TimeLimit { .. }) => {
+            return estimate(session, condition)?.ok_or(error);
+        }
+        Err(error) => return Err(error),
+    };
+    if number <= CAP {
+        return Ok(Count::Exactly(number));
+    }
+    Ok(estimate(session, condition)?
+        // An estimate that is below what was counted is wrong.
+        .filter(|estimate| estimate.number() > CAP)
+        .unwrap_or(Count::MoreThan(CAP)))
+}
+
+fn estimate(session: &mut Session<'_>, condition: &Part) -> Result<Option<Count>> {
+    if !session.can_estimate() {
+        return Ok(None);
+    }
+    let given = [("condition", condition.clone())];
+    let rows = session.ask(&statements::ESTIMATE, QUERY_LIMIT, &given)?;
+    let plan = rows.first().and_then(|row| row.text(0));
+    let plan = plan.and_then(|plan| serde_json::from_str(plan).ok());
+    Ok(plan.and_then(|plan| expected_rows(&plan)).map(Count::About))
+}
+
+/// The rows that a plan expects: PostgreSQL, MariaDB and MySQL each have a name for it.
+pub(super) fn expected_rows(plan: &serde_json::Value) -> Option<i64> {
+    const NAMES: [&str; 3] = ["Plan Rows", "rows_examined_per_scan", "rows"];
+    match plan {
+        serde_json::Value::Object(fields) => {
+            let number = NAMES.iter().find_map(|name| fields.get(*name)?.as_i64());
+            number.or_else(|| fields.values().find_map(expected_rows))
+        }
+        serde_json::Value::Array(items) => items.iter().find_map(expected_rows),
+        _ => None,
+    }
+}
