@@ -1,6 +1,7 @@
 //! The program `status-console`. Not part of the library's API.
 
 mod actions;
+mod demo;
 mod filter;
 mod health;
 mod jobs;
@@ -89,6 +90,8 @@ enum Command {
     Action(actions::Command),
     #[command(flatten)]
     Serve(serve::Command),
+    #[command(flatten)]
+    Demo(demo::Command),
     /// Print the completions of a shell.
     ///
     /// For bash: status-console completions bash > ~/.local/share/bash-completion/completions/status-console
@@ -133,6 +136,7 @@ fn run(arguments: &Arguments) -> Done {
         Command::Jobs(command) => jobs::run(common, command),
         Command::Action(command) => actions::run(common, command),
         Command::Serve(command) => serve::run(common, command),
+        Command::Demo(command) => demo::run(common, command),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(

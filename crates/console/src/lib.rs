@@ -9,6 +9,8 @@ mod catalog;
 pub mod cli;
 mod console;
 mod database;
+#[cfg(feature = "cli")]
+mod demo;
 mod describe;
 mod description;
 mod doctor;

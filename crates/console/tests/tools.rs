@@ -2,6 +2,9 @@
 
 #[path = "tools/database.rs"]
 mod database;
+#[cfg(all(feature = "cli", target_os = "linux"))]
+#[path = "tools/demo.rs"]
+mod demo;
 #[path = "tools/describe.rs"]
 mod describe;
 #[path = "tools/doctor.rs"]
