@@ -4,7 +4,7 @@ use std::env;
 use std::io::{self, IsTerminal, Write};
 
 use clap::ValueEnum;
-use comfy_table::{Cell, ContentArrangement, Table, presets};
+use comfy_table::{Cell, Color, ContentArrangement, Table, TableComponent, presets};
 use serde::Serialize;
 
 /// How to print.
@@ -24,7 +24,11 @@ pub(super) enum Format {
 pub(super) struct Output {
     format: Format,
     is_terminal: bool,
+    has_colours: bool,
 }
+
+/// A table is no longer readable where a column has fewer letters than this.
+const NARROWEST: usize = 12;
 
 impl Output {
     pub fn new(format: Format) -> Self {
@@ -37,6 +41,8 @@ impl Output {
         Self {
             format,
             is_terminal,
+            has_colours: is_terminal
+                && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
         }
     }
 
@@ -90,22 +96,64 @@ impl Output {
     }
 
     fn table(&self, headings: &[&str], rows: &[Vec<String>]) -> String {
+        let width = self.width();
+        let needed = headings.len() * NARROWEST;
+        if width.is_some_and(|width| usize::from(width) < needed) {
+            // Each row is a table of its own, with the headings beside the values.
+            let records = rows.iter().map(|row| {
+                let lines = headings
+                    .iter()
+                    .zip(row)
+                    .map(|(heading, cell)| vec![(*heading).to_owned(), cell.clone()]);
+                format!(
+                    "{}\n\n",
+                    self.lines(None, &lines.collect::<Vec<_>>(), width)
+                )
+            });
+            return records.collect();
+        }
+        format!("{}\n\n", self.lines(Some(headings), rows, width))
+    }
+
+    fn lines(&self, headings: Option<&[&str]>, rows: &[Vec<String>], width: Option<u16>) -> Table {
         let mut table = Table::new();
         table
-            .load_preset(presets::UTF8_HORIZONTAL_ONLY)
-            .set_content_arrangement(ContentArrangement::Dynamic)
-            .set_header(headings.iter().map(Cell::new));
-        // A terminal tells its width; otherwise the one that is asked for.
-        let columns = env::var("COLUMNS")
-            .ok()
-            .and_then(|width| width.parse().ok());
-        if let (false, Some(width)) = (self.is_terminal, columns) {
+            .load_preset(presets::NOTHING)
+            .set_content_arrangement(ContentArrangement::Dynamic);
+        if let Some(headings) = headings {
+            table
+                .set_header(headings)
+                .set_style(TableComponent::HeaderLines, '─')
+                .set_style(TableComponent::MiddleHeaderIntersections, '─');
+        }
+        if let (false, Some(width)) = (self.is_terminal, width) {
             table.set_width(width);
         }
         for row in rows {
-            table.add_row(row.iter().map(|cell| shown(cell)));
+            table.add_row(row.iter().map(|text| self.cell(text)));
         }
-        format!("{table}\n")
+        table
+    }
+
+    fn cell(&self, text: &str) -> Cell {
+        let cell = Cell::new(shown(text));
+        // A status may have more behind a comma.
+        match text.split(',').next().unwrap_or_default() {
+            _ if !self.has_colours => cell,
+            "stuck" | "failed" | "ignored" => cell.fg(Color::Red),
+            "failing" | "falling behind" | "unknown" => cell.fg(Color::Yellow),
+            "working" | "in progress" => cell.fg(Color::Cyan),
+            "succeeded" => cell.fg(Color::Green),
+            _ => cell,
+        }
+    }
+
+    /// That of the terminal, or else the one that is asked for.
+    fn width(&self) -> Option<u16> {
+        match self.is_terminal {
+            true => Table::new().width(),
+            false => env::var("COLUMNS").ok()?.parse().ok(),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use diesel_status_tracker::{Role, StatusCode, StepCodes, StepInfo, TableInfo};
 use serde::Serialize;
 
-use super::tables::{VARIABLE, catalog};
+use super::tables::{VARIABLE, catalog, undescribed};
 use super::{Common, Done};
 use crate::catalog::Catalog;
 use crate::describe::describe;
@@ -135,7 +135,7 @@ pub(super) fn run(common: &Common, command: &Command) -> Done {
     let out = common.output();
     match command {
         Command::Describe { table, url_env } => {
-            let (catalog, _) = catalog(common, table)?;
+            let catalog = undescribed(common, table)?;
             out.text(&describe(&catalog, url_env))?;
         }
         Command::Migration {

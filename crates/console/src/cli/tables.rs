@@ -108,6 +108,15 @@ pub(super) fn catalog(
     }
 }
 
+/// What the database says of a table that is to be described. The shell may have made the
+/// file that is to hold the description already, so that it is empty.
+pub(super) fn undescribed(common: &Common, name: &str) -> Result<Catalog, Box<dyn StdError>> {
+    match &common.url {
+        Some(url) => Ok(catalog_at(url, name)?),
+        None => Ok(catalog(common, name)?.0),
+    }
+}
+
 fn catalog_at(url: &str, name: &str) -> Result<Catalog> {
     let pool = connect(url, 1)?;
     let mut conn = pool.get().map_err(|source| Error::NoConnection {

@@ -202,6 +202,19 @@ fn a_database_is_enough_without_a_description() {
     }
 }
 
+/// As `describe jobs > status-console.toml` does in a shell.
+#[test]
+fn the_description_may_be_written_to_the_file_that_is_read() {
+    for console in consoles() {
+        let path = console.folder.path().join("status-console.toml");
+        let before = fs::read_to_string(&path).unwrap();
+        let file = fs::File::create(&path).unwrap();
+        let mut command = console.command(&["describe", "jobs"]);
+        assert!(command.stdout(file).status().unwrap().success());
+        assert_eq!(fs::read_to_string(&path).unwrap(), before);
+    }
+}
+
 #[test]
 fn nothing_changes_without_permission() {
     for console in consoles() {
