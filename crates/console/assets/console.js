@@ -24,13 +24,18 @@
     }
   };
 
-  // What somebody has marked or is typing would be lost.
+  // What somebody has marked, opened or selected, or is typing, would be lost.
   const isInUse = (live) =>
-    live.querySelector("input:checked") || (live.contains(document.activeElement) && document.activeElement !== live);
+    live.querySelector("input:checked, details.touched") ||
+    !document.getSelection().isCollapsed ||
+    (live.contains(document.activeElement) && document.activeElement.matches("input, textarea, select"));
 
   document.addEventListener("DOMContentLoaded", () => {
     local(document);
     document.body.addEventListener("htmx:afterSettle", () => local(document));
+    document.body.addEventListener("click", (event) => {
+      event.target.closest("summary")?.parentElement.classList.add("touched");
+    });
     setInterval(() => {
       const live = document.getElementById("live");
       if (live && !document.hidden && !isInUse(live)) document.body.dispatchEvent(new Event("refresh"));

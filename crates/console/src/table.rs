@@ -1,8 +1,9 @@
 //! A tracked table and the database that it is in.
 
+use std::collections::HashMap;
 use std::fmt::{self, Debug};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use diesel::r2d2::{ManageConnection, Pool};
 use diesel_status_tracker::{
@@ -38,7 +39,15 @@ pub struct Source {
     name: Arc<str>,
     table: DescribedTable,
     database: Arc<dyn AnyDatabase>,
+    /// Conditions whose rows took too long to count, and until when they are not
+    /// counted again.
+    slow: Arc<Mutex<HashMap<String, Instant>>>,
 }
+
+/// A count that took too long is not tried again for this time.
+const SLOW_FOR: Duration = Duration::from_secs(60);
+/// So many of them are remembered.
+const SLOW_AT_MOST: usize = 1_000;
 
 impl Source {
     /// This table, over this pool. Its name is that of the table.
@@ -51,6 +60,7 @@ impl Source {
             name: table.info().to_string().into(),
             table,
             database: Arc::new(pool),
+            slow: Arc::default(),
         }
     }
 
@@ -90,6 +100,22 @@ impl Source {
                 source,
             })?;
         done.expect("`with` has called what it was given")
+    }
+
+    /// Whether counting these rows took too long a moment ago.
+    pub(crate) fn is_slow(&self, condition: &str) -> bool {
+        let slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
+        slow.get(condition)
+            .is_some_and(|until| *until > Instant::now())
+    }
+
+    pub(crate) fn found_slow(&self, condition: &str) {
+        let mut slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        slow.retain(|_, until| *until > now);
+        if slow.len() < SLOW_AT_MOST {
+            slow.insert(condition.into(), now + SLOW_FOR);
+        }
     }
 
     /// What is tracked of one row.

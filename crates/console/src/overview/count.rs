@@ -74,12 +74,18 @@ fn counted(session: &mut Session<'_>, condition: &Part) -> Result<Count> {
     } else {
         QUERY_LIMIT
     };
+    // What took too long a moment ago would again, and keep the database busy.
+    if session.can_estimate() && session.source().is_slow(&condition.name()) {
+        return estimate(session, condition)?
+            .ok_or_else(|| session.too_slow(&statements::COUNT, limit));
+    }
     let number = match session.ask(&statements::COUNT, limit, &given) {
         Ok(rows) => rows
             .first()
             .and_then(|row| row.number(0))
             .unwrap_or_default(),
         Err(error @ crate::Error::TimeLimit { .. }) => {
+            session.source().found_slow(&condition.name());
             return estimate(session, condition)?.ok_or(error);
         }
         Err(error) => return Err(error),

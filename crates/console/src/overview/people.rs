@@ -7,6 +7,7 @@ pub(crate) fn span(span: Duration) -> String {
     let seconds = span.as_secs();
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {
+        (0, 0, 0) if seconds < 1 => format!("{} ms", span.as_millis()),
         (0, 0, 0) if seconds < 10 => format!("{:.1} s", span.as_secs_f64()),
         (0, 0, 0) => format!("{seconds} s"),
         (0, 0, _) => format!("{minutes} min {} s", seconds % 60),

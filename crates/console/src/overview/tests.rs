@@ -9,6 +9,7 @@ fn numbers_and_spans_are_for_people() {
     assert_eq!(grouped(1_234_567), "1,234,567");
     assert_eq!(grouped(-999), "-999");
     assert_eq!(Count::MoreThan(CAP).to_string(), "10,000+");
+    assert_eq!(span(Duration::from_millis(52)), "52 ms");
     assert_eq!(span(Duration::from_millis(2500)), "2.5 s");
     assert_eq!(span(Duration::from_secs(3 * 3600 + 61)), "3 h 1 min");
     assert_eq!(span(Duration::from_secs(90_000)), "1 d 1 h");
@@ -174,5 +175,31 @@ fn more_rows_than_the_cap_are_not_counted() {
             matches!(count.unwrap(), Count::MoreThan(_)),
             table.is_sqlite() || count.unwrap().number() == CAP
         );
+    });
+}
+
+#[test]
+fn what_took_too_long_to_count_is_estimated_for_a_while() {
+    use crate::testing::{TestRow, on_each_database};
+    on_each_database(|table| {
+        table.insert_all(&[TestRow::new("a", 10), TestRow::new("b", 10)]);
+        let counted = |condition: &str| {
+            table
+                .source
+                .session(PAGE_LIMIT, |session| sum(session, vec![condition.into()]))
+                .unwrap()
+        };
+        assert_eq!(counted("status = 10"), Count::Exactly(2));
+        table.source.found_slow(&Part::from("status = 10").name());
+        // A clone is the same table.
+        assert!(
+            table
+                .source
+                .clone()
+                .is_slow(&Part::from("status = 10").name())
+        );
+        let is_estimate = matches!(counted("status = 10"), Count::About(_));
+        assert_eq!(is_estimate, !table.is_sqlite());
+        assert_eq!(counted("status IN (10)"), Count::Exactly(2));
     });
 }

@@ -122,9 +122,8 @@ impl Names<'_> {
 
     /// Conditions that together find the rows with these codes of a step. Each is
     /// written so that the indexes of the documentation serve: their conditions are
-    /// repeated, and MySQL, which has none, gets one code at a time. No index finds a
-    /// running row that nobody holds, which should not be: it is looked for only where
-    /// it is asked for alone.
+    /// repeated, and MySQL, which has none, gets one code at a time. A running row that
+    /// nobody holds is not found but on MySQL: there should be none, and no index has it.
     pub fn with_codes(
         &self,
         step: &StepInfo,
@@ -147,16 +146,14 @@ impl Names<'_> {
             .chain(step.more_pending())
             .collect();
         let done = vec![&own.succeeded, &own.ignored];
-        let running = vec![&own.in_progress];
         let mut conditions = Vec::new();
-        for group in [ready, done, running.clone()] {
+        for group in [ready, done] {
             let asked: Vec<_> = group
                 .iter()
                 .copied()
                 .filter(|code| codes.contains(code))
                 .collect();
-            let is_left_out = group == running && codes.len() > 1;
-            if asked.is_empty() || is_left_out || locked == Some(true) {
+            if asked.is_empty() || locked == Some(true) {
                 continue;
             }
             let mut condition = format!(

@@ -40,6 +40,11 @@ impl Part {
         self.binds.extend(other.binds);
     }
 
+    /// What tells it from others.
+    pub fn name(&self) -> String {
+        format!("{self:?}")
+    }
+
     /// The same with more at its end.
     pub fn and(mut self, other: impl Into<Self>) -> Self {
         self.push(other);

@@ -96,6 +96,10 @@ impl Session<'_> {
         }
     }
 
+    pub fn source(&self) -> &Source {
+        self.source
+    }
+
     pub fn info(&self) -> &TableInfo {
         self.source.info()
     }
@@ -157,7 +161,7 @@ impl Session<'_> {
         })
     }
 
-    fn too_slow(&self, statement: &'static Statement, limit: Duration) -> Error {
+    pub fn too_slow(&self, statement: &'static Statement, limit: Duration) -> Error {
         Error::TimeLimit {
             table: self.source.name().into(),
             query: statement.name,

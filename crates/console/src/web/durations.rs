@@ -54,7 +54,7 @@ fn stats(title: &str, what: &str, stats: Option<&Stats>) -> Markup {
     html! {
         h3 { (title) }
         p { small { (what) } }
-        table { tbody {
+        table class="numbers" { tbody {
             @for (name, time) in numbers { tr { th scope="row" { (name) } td class="number" { (span(time)) } } }
         } }
         (bars(&format_args!("{title}: how many jobs took how long, twice as long from bar to bar"), &all.collect::<Vec<_>>()))

@@ -115,8 +115,8 @@ fn form(request: &Request, source: &Source, filter: &Filter) -> Markup {
                 }
             }
             div class="row" {
-                label { input type="checkbox" name="locked" value="1" checked[filter.locked]; "locked" }
-                label { input type="checkbox" name="later" value="1" checked[filter.later]; "due later" }
+                label class="box" { input type="checkbox" name="locked" value="1" checked[filter.locked]; "locked" }
+                label class="box" { input type="checkbox" name="later" value="1" checked[filter.later]; "due later" }
                 button type="submit" { "Show" }
                 a href=(request.link("jobs", [("table", source.name())])) { "Show all" }
             }
