@@ -36,6 +36,27 @@ const ROOMS_OF_DYNAMODB: &[&[&str]] = &[
     &["clock"],
 ];
 
+/// The same of `crates/console`.
+const ROOMS_OF_CONSOLE: &[&[&str]] = &[
+    &["main"],
+    &["cli"],
+    &["console", "demo"],
+    &["web"],
+    &["doctor", "describe", "scaffold"],
+    &["migration"],
+    &["roles"],
+    &["catalog"],
+    &["export", "failures", "job", "metrics"],
+    &["actions", "durations"],
+    &["jobs"],
+    &["fingerprint", "overview"],
+    &["description", "testing"],
+    &["status"],
+    &["sql"],
+    &["table", "database"],
+    &["error"],
+];
+
 fn floor(rooms: &[&[&str]], room: &str) -> Option<usize> {
     rooms.iter().position(|some| some.contains(&room))
 }
@@ -76,6 +97,11 @@ fn imports_point_one_way() {
 #[test]
 fn imports_of_the_dynamodb_crate_point_one_way() {
     hold("crates/dynamodb/src", ROOMS_OF_DYNAMODB);
+}
+
+#[test]
+fn imports_of_the_console_point_one_way() {
+    hold("crates/console/src", ROOMS_OF_CONSOLE);
 }
 
 fn hold(src: &str, rooms: &[&[&str]]) {
