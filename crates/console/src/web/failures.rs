@@ -53,7 +53,8 @@ fn groups(request: &Request, source: &Source, failures: &Failures) -> Markup {
                                 td class="text foreign" {
                                     @if group.fingerprint.is_empty() { em { "no error is recorded" } } @else { (group.fingerprint) }
                                     @if group.example != group.fingerprint {
-                                        details { summary { "Example: " a href=(job_link(request, source.name(), &group.example_key)) { (key_text(&group.example_key)) } }
+                                        details { summary { "Example" }
+                                            a href=(job_link(request, source.name(), &group.example_key)) { (key_text(&group.example_key)) }
                                             pre { (cut(&group.example, 2000)) } }
                                     }
                                 }
