@@ -13,6 +13,8 @@ mod fingerprint;
 mod job;
 mod jobs;
 mod overview;
+#[cfg(test)]
+mod shapes;
 mod sql;
 mod status;
 mod table;
