@@ -36,6 +36,36 @@ const ROOMS_OF_DYNAMODB: &[&[&str]] = &[
     &["clock"],
 ];
 
+/// The same of `crates/console`.
+const ROOMS_OF_CONSOLE: &[&[&str]] = &[
+    &["main"],
+    &["cli"],
+    &["demo"],
+    &["console"],
+    &["web"],
+    &["description"],
+    &["shapes"],
+    &["testing"],
+    &["metrics"],
+    &["export"],
+    &["job"],
+    &["actions"],
+    &["failures"],
+    &["durations"],
+    &["jobs"],
+    &["overview"],
+    &["doctor"],
+    &["scaffold"],
+    &["migration"],
+    &["describe"],
+    &["roles"],
+    &["catalog"],
+    &["sql"],
+    &["table"],
+    &["database", "fingerprint", "status"],
+    &["error"],
+];
+
 fn floor(rooms: &[&[&str]], room: &str) -> Option<usize> {
     rooms.iter().position(|some| some.contains(&room))
 }
@@ -76,6 +106,11 @@ fn imports_point_one_way() {
 #[test]
 fn imports_of_the_dynamodb_crate_point_one_way() {
     hold("crates/dynamodb/src", ROOMS_OF_DYNAMODB);
+}
+
+#[test]
+fn imports_of_the_console_point_one_way() {
+    hold("crates/console/src", ROOMS_OF_CONSOLE);
 }
 
 fn hold(src: &str, rooms: &[&[&str]]) {
