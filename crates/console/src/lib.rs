@@ -13,13 +13,13 @@ mod fingerprint;
 mod job;
 mod jobs;
 mod overview;
-#[cfg(test)]
-mod shapes;
 mod sql;
 mod status;
 mod table;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod web;
 
 pub use console::Console;
