@@ -134,6 +134,15 @@ impl Limits {
 /// [`Error::NoTable`](crate::Error::NoTable), [`Error::NoConnection`](crate::Error::NoConnection). What
 /// the database refuses, or does not answer in time, is a finding (`unchecked`).
 pub fn doctor(source: &Source, limits: Limits) -> Result<Vec<Finding>> {
+    let mut findings = of_table(source, limits)?;
+    if let Some(pooler) = source.with_two(postgres::pooler)? {
+        findings.extend(or_unchecked("whether there is a pooler", pooler));
+    }
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    Ok(findings)
+}
+
+fn of_table(source: &Source, limits: Limits) -> Result<Vec<Finding>> {
     source.with(|mut conn| {
         let info = source.info();
         let catalog = Catalog::found(&mut conn, info.schema(), info.name())?;
@@ -156,7 +165,6 @@ pub fn doctor(source: &Source, limits: Limits) -> Result<Vec<Finding>> {
             _ => Ok(Vec::new()),
         };
         findings.extend(or_unchecked("the settings", of_database));
-        findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
         Ok(findings)
     })
 }

@@ -45,6 +45,19 @@ impl<'a> Sql<'a> {
         self.at(role, &format!("- {}", duration.as_secs()))
     }
 
+    /// A code as SQL has it.
+    fn code(&self, code: &StatusCode) -> String {
+        literal(self.database, code)
+    }
+
+    /// Codes with commas between.
+    pub fn list<'c>(&self, codes: impl Iterator<Item = &'c StatusCode>) -> String {
+        codes
+            .map(|code| self.code(code))
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+
     /// So many seconds from now; `offset` is a sign and a number.
     fn at(&self, role: Role, offset: &str) -> String {
         let is_zoned = self.info.is_zoned(role);
@@ -136,10 +149,6 @@ fn finding(names: &Sql<'_>, check: RowCheck, number: i64) -> Finding {
     Finding::new(check.check, check.severity, sentence).mended_by(sql)
 }
 
-fn list<'a>(codes: impl Iterator<Item = &'a StatusCode>) -> String {
-    codes.map(literal).collect::<Vec<_>>().join(", ")
-}
-
 /// Statuses and locks that do not belong together.
 fn statuses(names: &Sql<'_>, info: &TableInfo) -> Vec<RowCheck> {
     let Sql {
@@ -150,8 +159,8 @@ fn statuses(names: &Sql<'_>, info: &TableInfo) -> Vec<RowCheck> {
         ..
     } = names;
     let steps = info.steps();
-    let running = list(steps.iter().map(|step| &step.codes().in_progress));
-    let all = list(steps.iter().flat_map(|step| {
+    let running = names.list(steps.iter().map(|step| &step.codes().in_progress));
+    let all = names.list(steps.iter().flat_map(|step| {
         let codes = step.codes();
         [
             &codes.pending,
@@ -226,7 +235,7 @@ fn of_step(names: &Sql<'_>, info: &TableInfo, step: &StepInfo, limits: Limits) -
     } = names;
     let name = step.name();
     let codes = step.codes();
-    let running = literal(&codes.in_progress);
+    let running = names.code(&codes.in_progress);
     let due = info.column(Role::RunAt).map(|run_at| {
         let run_at = names.database.written(run_at);
         let now = names.ago(Role::RunAt, Duration::ZERO);
@@ -243,7 +252,7 @@ fn of_step(names: &Sql<'_>, info: &TableInfo, step: &StepInfo, limits: Limits) -
             ),
             sql: Some(format!(
                 "UPDATE {table} SET {status} = {} WHERE {status} = {running} AND {lock} IS NULL;",
-                literal(&codes.failed)
+                names.code(&codes.failed)
             )),
         },
         RowCheck {
@@ -264,7 +273,7 @@ fn of_step(names: &Sql<'_>, info: &TableInfo, step: &StepInfo, limits: Limits) -
             severity: Severity::Warning,
             condition: format!(
                 "{lock} IS NULL AND {status} IN ({}) AND {update_at} < {}{}",
-                list(ready_codes(step)),
+                names.list(ready_codes(step)),
                 names.ago(Role::UpdateAt, limits.ready),
                 due.unwrap_or_default()
             ),
@@ -295,7 +304,7 @@ fn nulls(names: &Sql<'_>, catalog: &Catalog) -> Vec<RowCheck> {
                 Role::Status => info
                     .steps()
                     .first()
-                    .map_or_else(String::new, |step| literal(&step.codes().ignored)),
+                    .map_or_else(String::new, |step| names.code(&step.codes().ignored)),
                 _ => names.ago(role, Duration::ZERO),
             };
             RowCheck {

@@ -199,6 +199,22 @@ pub(crate) fn old_sessions(conn: &mut PgConnection, seconds: i64) -> QueryResult
         .load(conn)
 }
 
+/// Whether transactions of `one` and `other` get the same session of the server, or
+/// others than before: so does a pooler that keeps a session for a transaction only.
+pub(crate) fn share_sessions(
+    one: &mut PgConnection,
+    other: &mut PgConnection,
+) -> QueryResult<bool> {
+    let pid =
+        |conn: &mut PgConnection| sql::<Integer>("SELECT pg_backend_pid()").get_result::<i32>(conn);
+    let before = pid(one)?;
+    // The session that `one` has had is free for this transaction then.
+    other.transaction(|other| {
+        let taken = pid(other)?;
+        Ok(taken == before || pid(one)? != before)
+    })
+}
+
 /// What MySQL or MariaDB says of a table and of its session.
 #[derive(Debug, QueryableByName)]
 pub(crate) struct MysqlFacts {
