@@ -28,6 +28,8 @@ mod migration;
 mod overview;
 mod roles;
 mod scaffold;
+#[cfg(test)]
+mod shapes;
 mod sql;
 mod status;
 mod table;

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use diesel::r2d2::{ManageConnection, Pool};
 use diesel_status_tracker::{
-    ColumnText, DescribedConnection, DescribedTable, InnerConnection, JobState, ResetMany, RowKey,
-    SeenLock, StatusCode, TableInfo,
+    DescribedConnection, DescribedTable, InnerConnection, ResetMany, RowKey, SeenLock, StatusCode,
+    TableInfo,
 };
 
 use crate::error::{Error, Result};
@@ -135,16 +135,6 @@ impl Source {
         }
     }
 
-    /// What is tracked of one row.
-    pub(crate) fn find(&self, key: &RowKey) -> Result<Option<JobState>> {
-        Ok(self.database.find(&self.table, key)?)
-    }
-
-    /// Every column of one row, as the database shows it.
-    pub(crate) fn row(&self, key: &RowKey, most_bytes: usize) -> Result<Option<Vec<ColumnText>>> {
-        Ok(self.database.row(&self.table, key, most_bytes)?)
-    }
-
     pub(crate) fn reset(&self, step: &str, keys: Vec<RowKey>) -> Result<ResetMany> {
         Ok(self.database.reset(&self.table, step, keys)?)
     }
@@ -185,13 +175,6 @@ trait AnyDatabase: Send + Sync {
         &self,
         work: &mut dyn FnMut(InnerConnection<'_>, InnerConnection<'_>),
     ) -> Result<(), diesel::r2d2::PoolError>;
-    fn find(&self, table: &DescribedTable, key: &RowKey) -> Called<Option<JobState>>;
-    fn row(
-        &self,
-        table: &DescribedTable,
-        key: &RowKey,
-        most_bytes: usize,
-    ) -> Called<Option<Vec<ColumnText>>>;
     fn reset(&self, table: &DescribedTable, step: &str, keys: Vec<RowKey>) -> Called<ResetMany>;
     fn ignore(&self, table: &DescribedTable, step: &str, key: &RowKey, reason: &str) -> Called<()>;
     fn expire(
@@ -232,19 +215,6 @@ impl<M: ManageConnection<Connection: DescribedConnection>> AnyDatabase for Pool<
             work(one.inner_connection(), other.inner_connection());
         }
         Ok(())
-    }
-
-    fn find(&self, table: &DescribedTable, key: &RowKey) -> Called<Option<JobState>> {
-        table.find(self, key)
-    }
-
-    fn row(
-        &self,
-        table: &DescribedTable,
-        key: &RowKey,
-        most_bytes: usize,
-    ) -> Called<Option<Vec<ColumnText>>> {
-        table.row(self, key, most_bytes)
     }
 
     fn reset(&self, table: &DescribedTable, step: &str, keys: Vec<RowKey>) -> Called<ResetMany> {
