@@ -3,7 +3,7 @@
 use diesel::QueryResult;
 use diesel_status_tracker::{InnerConnection, Role, StepInfo, TableInfo};
 
-use super::rows::Sql;
+use super::names::Sql;
 use super::{Finding, Severity};
 use crate::catalog::{Catalog, DatabaseKind};
 use crate::migration::{indexes, literal, ready_codes};
