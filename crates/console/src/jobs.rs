@@ -50,7 +50,7 @@ fn as_text<S: serde::Serializer>(code: &StatusCode, serializer: S) -> Result<S::
 }
 
 impl JobRow {
-    fn of(session: &Session<'_>, row: &TextRow) -> Self {
+    pub fn of(session: &Session<'_>, row: &TextRow) -> Self {
         let info = session.info();
         let parts = info.key().len();
         let key: Vec<_> = (0..parts)

@@ -1,7 +1,9 @@
 //! All SQL of the console: the texts by name, how they are filled, and how they run.
 
+pub(crate) mod catalog;
 mod condition;
 mod dialect;
+pub(crate) mod doctor;
 mod part;
 mod run;
 pub(crate) mod statements;

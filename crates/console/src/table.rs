@@ -102,6 +102,23 @@ impl Source {
         done.expect("`with` has called what it was given")
     }
 
+    /// Runs `work` on two connections at once; `None` where the pool has only one, or
+    /// none is free.
+    pub(crate) fn with_two<T>(
+        &self,
+        work: impl FnOnce(InnerConnection<'_>, InnerConnection<'_>) -> T,
+    ) -> Result<Option<T>> {
+        let mut work = Some(work);
+        let mut done = None;
+        self.database
+            .with_two(&mut |one, other| done = work.take().map(|work| work(one, other)))
+            .map_err(|source| Error::NoConnection {
+                table: self.name().into(),
+                source,
+            })?;
+        Ok(done)
+    }
+
     /// Whether counting these rows took too long a moment ago.
     pub(crate) fn is_slow(&self, condition: &str) -> bool {
         let slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
@@ -153,6 +170,11 @@ trait AnyDatabase: Send + Sync {
         &self,
         work: &mut dyn FnMut(InnerConnection<'_>),
     ) -> Result<(), diesel::r2d2::PoolError>;
+    /// Does not call `work` where the pool has only one connection, or none is free.
+    fn with_two(
+        &self,
+        work: &mut dyn FnMut(InnerConnection<'_>, InnerConnection<'_>),
+    ) -> Result<(), diesel::r2d2::PoolError>;
     fn reset(&self, table: &DescribedTable, step: &str, keys: Vec<RowKey>) -> Called<ResetMany>;
     fn ignore(&self, table: &DescribedTable, step: &str, key: &RowKey, reason: &str) -> Called<()>;
     fn expire(
@@ -177,6 +199,21 @@ impl<M: ManageConnection<Connection: DescribedConnection>> AnyDatabase for Pool<
     ) -> Result<(), diesel::r2d2::PoolError> {
         let mut conn = self.get()?;
         work(conn.inner_connection());
+        Ok(())
+    }
+
+    fn with_two(
+        &self,
+        work: &mut dyn FnMut(InnerConnection<'_>, InnerConnection<'_>),
+    ) -> Result<(), diesel::r2d2::PoolError> {
+        if self.max_size() < 2 {
+            return Ok(());
+        }
+        let mut one = self.get()?;
+        // Where others use the pool, this is not to wait for them with one in hand.
+        if let Ok(mut other) = self.get_timeout(Duration::from_secs(1)) {
+            work(one.inner_connection(), other.inner_connection());
+        }
         Ok(())
     }
 

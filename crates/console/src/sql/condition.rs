@@ -336,7 +336,7 @@ impl Names<'_> {
         })
     }
 
-    fn later_key(&self, place: &PagePlace, n: usize, is_descending: bool) -> Part {
+    pub fn later_key(&self, place: &PagePlace, n: usize, is_descending: bool) -> Part {
         let (Some(name), Some(text)) = (self.info.key().nth(n), place.key.parts().get(n)) else {
             return "1 = 0".into();
         };

@@ -30,6 +30,10 @@ statements! {
     COUNT = "SELECT :counted FROM (SELECT 1 FROM :table WHERE :condition LIMIT :cap) AS tracker_counted",
         slow: "an index on the status and `update_at` would help";
 
+    /// The next rows by their key, whatever their status.
+    EXPORTED = "SELECT :columns FROM :table WHERE :condition ORDER BY :order LIMIT :limit",
+        slow: "look whether the server is overloaded";
+
     /// How many rows the planner expects.
     ESTIMATE = "EXPLAIN :as_json SELECT 1 FROM :table WHERE :condition",
         slow: "look whether the server is overloaded";

@@ -1,0 +1,280 @@
+//! `reset`, `ignore`, `expire`, `prune`: what changes jobs.
+
+use std::error::Error as StdError;
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use super::filter::Chosen;
+use super::jobs::Progress;
+use super::tables::{keys, source};
+use super::{Common, Done};
+use crate::actions::{self, Action, Done as Outcome, Order};
+use crate::error::Result;
+use crate::jobs::filter::Filter;
+use crate::overview::{PAGE_LIMIT, now};
+use crate::table::Source;
+
+/// So many reasons why jobs were passed over are kept.
+const MOST_REASONS: usize = 1000;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Make jobs pending again, with all their tries; not while somebody holds them.
+    #[command(
+        after_help = "Examples:\n  status-console --allow-actions reset jobs job-1 job-2\n  status-console --allow-actions reset jobs --status ignored --error 'connection refused' --dry-run"
+    )]
+    Reset {
+        #[command(flatten)]
+        jobs: Jobs,
+    },
+    /// Leave jobs alone from now on; the reason is kept in their errors.
+    #[command(
+        after_help = "Example:\n  status-console --allow-actions ignore jobs job-1 --reason 'the customer has cancelled'"
+    )]
+    Ignore {
+        #[command(flatten)]
+        jobs: Jobs,
+        /// Why.
+        #[arg(long)]
+        reason: String,
+    },
+    /// End the attempts of workers that are known to be dead, without waiting for their locks.
+    ///
+    /// Each counts as a failed attempt. An attempt that ends or renews its lock meanwhile is not hit.
+    #[command(after_help = "Example:\n  status-console --allow-actions expire jobs job-1")]
+    Expire {
+        #[command(flatten)]
+        jobs: Jobs,
+    },
+    /// Delete old rows that nobody holds, in chunks.
+    #[command(
+        after_help = "Example:\n  status-console --allow-actions prune jobs --status succeeded,ignored --older 30d --dry-run"
+    )]
+    Prune {
+        /// The table.
+        table: String,
+        #[command(flatten)]
+        chosen: Chosen,
+        #[command(flatten)]
+        consent: Consent,
+    },
+}
+
+/// Which jobs: by their keys, or by a filter.
+#[derive(Debug, Args)]
+pub(super) struct Jobs {
+    /// The table.
+    table: String,
+    /// The keys, an argument for each column of each key; without them, a filter.
+    keys: Vec<String>,
+    #[command(flatten)]
+    chosen: Chosen,
+    #[command(flatten)]
+    consent: Consent,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Consent {
+    /// Count the jobs that are meant, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask.
+    #[arg(long)]
+    yes: bool,
+}
+
+/// What came of it, or would be tried.
+#[derive(Serialize, Default)]
+struct Told {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    would_be_tried: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    done: Option<usize>,
+    passed_over: Vec<(String, String)>,
+}
+
+pub(super) fn run(common: &Common, command: &Command) -> Done {
+    match command {
+        Command::Reset { jobs } => change(common, jobs, Action::Reset, ""),
+        Command::Ignore { jobs, reason } => change(common, jobs, Action::Ignore, reason),
+        Command::Expire { jobs } => change(common, jobs, Action::Expire, ""),
+        Command::Prune {
+            table,
+            chosen,
+            consent,
+        } => prune(common, table, chosen, consent),
+    }
+}
+
+fn change(common: &Common, jobs: &Jobs, action: Action, reason: &str) -> Done {
+    let source = source(common, &jobs.table)?;
+    let filter = jobs.chosen.filter(source.info(), "changed-asc")?;
+    let is_bare = filter == bare(&filter);
+    let keys = match (&*jobs.keys, is_bare) {
+        ([], true) => {
+            return Err(format!(
+                "which jobs? Give {action} keys, or a filter such as --status failed"
+            )
+            .into());
+        }
+        ([], false) => None,
+        (parts, true) => Some(keys(&source, parts)?),
+        (_, false) => return Err("give either keys or a filter, and not both".into()),
+    };
+    let order = order(&source, action, reason, jobs.chosen.step.clone())?;
+    let count = match &keys {
+        Some(keys) => keys.len().to_string(),
+        None => actions::count(&source, &filter)?.to_string(),
+    };
+    let what = match &keys {
+        Some(_) => format!("{action} {count} of {}, by key", source.name()),
+        None => format!("{action} {count} of {}: {}", source.name(), filter.words()),
+    };
+    if jobs.consent.dry_run {
+        return tell(
+            common,
+            &Told {
+                would_be_tried: Some(what),
+                ..Told::default()
+            },
+        );
+    }
+    consent(common, &jobs.consent, &what)?;
+    let done = match keys {
+        Some(keys) => actions::on_keys(&source, &order, keys)?,
+        None => on_filter(&source, &order, &filter)?,
+    };
+    tell(
+        common,
+        &Told {
+            done: Some(done.count),
+            passed_over: done.passed_over,
+            ..Told::default()
+        },
+    )
+}
+
+/// The filter without what says which jobs; a step alone says it not.
+fn bare(filter: &Filter) -> Filter {
+    Filter {
+        step: filter.step.clone(),
+        oldest_first: filter.oldest_first,
+        by: filter.by,
+        ..Filter::default()
+    }
+}
+
+/// One piece after the other; each is committed by itself.
+fn on_filter(source: &Source, order: &Order, filter: &Filter) -> Result<Outcome> {
+    let mut all = Outcome::default();
+    let mut after = None;
+    let mut progress = Progress::new("done");
+    loop {
+        let chunk = actions::on_filter(source, order, filter, after)?;
+        progress.add(chunk.done.count);
+        all.count += chunk.done.count;
+        // Each reason is printed, as far as somebody would read them.
+        let room = MOST_REASONS.saturating_sub(all.passed_over.len());
+        all.passed_over
+            .extend(chunk.done.passed_over.into_iter().take(room));
+        match chunk.next {
+            Some(place) => after = Some(place),
+            None => return Ok(all),
+        }
+    }
+}
+
+fn order(
+    source: &Source,
+    action: Action,
+    reason: &str,
+    step: Option<String>,
+) -> Result<Order, Box<dyn StdError>> {
+    let now = source.session(PAGE_LIMIT, now)?;
+    Ok(Order {
+        action,
+        reason: reason.into(),
+        step,
+        // What changes from now on is not what was asked for.
+        seen_at: now.ok_or("the database does not tell the time")?,
+        who: std::env::var("USER").unwrap_or_default(),
+    })
+}
+
+fn prune(common: &Common, table: &str, chosen: &Chosen, given: &Consent) -> Done {
+    let source = source(common, table)?;
+    let filter = chosen.filter(source.info(), "changed-asc")?;
+    actions::prunable(&source, &filter).map_err(|problem| {
+        format!("prune goes by --status, --older and --step alone: {problem}")
+    })?;
+    let count = actions::count(&source, &filter)?;
+    let what = format!("delete {count} of {}: {}", source.name(), filter.words());
+    if given.dry_run {
+        return tell(
+            common,
+            &Told {
+                would_be_tried: Some(what),
+                ..Told::default()
+            },
+        );
+    }
+    consent(common, given, &what)?;
+    let order = order(&source, Action::Prune, "", filter.step.clone())?;
+    let done = on_filter(&source, &order, &filter)?;
+    tell(
+        common,
+        &Told {
+            done: Some(done.count),
+            ..Told::default()
+        },
+    )
+}
+
+fn tell(common: &Common, told: &Told) -> Done {
+    let out = common.output();
+    let code = ExitCode::from(u8::from(!told.passed_over.is_empty()));
+    if out.is_json() {
+        out.json(told)?;
+        return Ok(code);
+    }
+    if let Some(what) = &told.would_be_tried {
+        out.text(&format!("would {what}\n"))?;
+    }
+    if let Some(count) = told.done {
+        out.text(&format!(
+            "{count} done, {} passed over\n",
+            told.passed_over.len()
+        ))?;
+    }
+    let rows: Vec<_> = told
+        .passed_over
+        .iter()
+        .map(|(key, why)| vec![key.clone(), why.clone()])
+        .collect();
+    out.rows(&["key", "passed over, for"], &rows)?;
+    Ok(code)
+}
+
+/// Whether it is allowed and meant.
+fn consent(common: &Common, given: &Consent, what: &str) -> Result<(), Box<dyn StdError>> {
+    if !common.allow_actions {
+        return Err("nothing was changed: what changes rows needs --allow-actions".into());
+    }
+    if given.yes {
+        return Ok(());
+    }
+    if !io::stdin().is_terminal() {
+        return Err("nothing was changed, for nobody can be asked here: look with --dry-run, then say --yes".into());
+    }
+    eprint!("{what}? [y/N] ");
+    io::stderr().flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    match answer.trim() {
+        "y" | "Y" | "yes" => Ok(()),
+        _ => Err("nothing was changed".into()),
+    }
+}

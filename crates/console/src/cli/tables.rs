@@ -1,0 +1,163 @@
+//! The tables that the command line means.
+
+use std::env;
+use std::error::Error as StdError;
+use std::path::Path;
+
+use diesel_status_tracker::{RowKey, TableInfo};
+
+use super::Common;
+use crate::catalog::Catalog;
+use crate::database::connect;
+use crate::describe::describe;
+use crate::description::{DatabaseUrl, DescribedEntry, Description};
+use crate::error::{Error, Result};
+use crate::table::Source;
+
+/// The description that is read where none is named.
+const USUAL_FILE: &str = "status-console.toml";
+/// The variable that a description made here names.
+pub(super) const VARIABLE: &str = "DATABASE_URL";
+
+/// The tables of the description, if there is one.
+pub(super) fn described(common: &Common) -> Result<Option<Description>> {
+    match &common.config {
+        Some(path) => Description::load(path).map(Some),
+        None if Path::new(USUAL_FILE).exists() => {
+            Description::load(Path::new(USUAL_FILE)).map(Some)
+        }
+        None => Ok(None),
+    }
+}
+
+/// One table, by its name in the description, or by that in the database.
+pub(super) fn source(common: &Common, name: &str) -> Result<Source, Box<dyn StdError>> {
+    if let Some(description) = described(common)? {
+        let mut sources = part(&description, name)?.connect()?;
+        return sources.pop().ok_or_else(|| unknown(&description, name));
+    }
+    let url = url(common)?;
+    let catalog = catalog_at(&url, name)?;
+    let text = describe(&catalog, VARIABLE);
+    let mut guessed = Description::parse(&text).map_err(|error| {
+        format!("what is tracked of `{name}` cannot be guessed ({error}): describe it in a file, which `status-console describe {name}` begins")
+    })?;
+    for entry in &mut guessed.tables {
+        entry.url = DatabaseUrl::Given(url.clone());
+    }
+    let mut sources = guessed.connect()?;
+    Ok(sources
+        .pop()
+        .ok_or("the table is not described")?
+        .named(name))
+}
+
+/// These tables, or else all of the description.
+pub(super) fn sources(common: &Common, names: &[String]) -> Result<Vec<Source>, Box<dyn StdError>> {
+    if !names.is_empty() {
+        return names.iter().map(|name| source(common, name)).collect();
+    }
+    match described(common)? {
+        Some(description) => Ok(description.connect()?),
+        None => Err("which tables? Name them, or describe them in a file: see --config".into()),
+    }
+}
+
+/// The description of one table alone, so that no other database is asked.
+fn part(description: &Description, name: &str) -> Result<Description, Box<dyn StdError>> {
+    let found = description.tables.iter().find(|entry| entry.name == name);
+    let entry = found.ok_or_else(|| unknown(description, name))?;
+    Ok(Description {
+        tables: vec![entry.clone()],
+    })
+}
+
+fn unknown(description: &Description, name: &str) -> Box<dyn StdError> {
+    let names: Vec<_> = description
+        .tables
+        .iter()
+        .map(|entry| &*entry.name)
+        .collect();
+    format!(
+        "the description has no table `{name}`, only these: {}",
+        names.join(", ")
+    )
+    .into()
+}
+
+/// What the database says of a table, and what the description says of it, if anything.
+pub(super) fn catalog(
+    common: &Common,
+    name: &str,
+) -> Result<(Catalog, Option<TableInfo>), Box<dyn StdError>> {
+    let description = described(common)?;
+    let entry = description.as_ref().and_then(|description| {
+        let mut tables = description.tables.iter();
+        tables.find(|entry| entry.name == name)
+    });
+    match (entry, &common.url) {
+        (Some(entry), _) => {
+            let catalog = catalog_at(&url_of(entry)?, &entry.info.to_string())?;
+            Ok((catalog, Some(entry.info.clone())))
+        }
+        (None, Some(url)) => Ok((catalog_at(url, name)?, None)),
+        (None, None) => match &description {
+            Some(description) => Err(unknown(description, name)),
+            None => Err(no_url().into()),
+        },
+    }
+}
+
+/// What the database says of a table that is to be described. The shell may have made the
+/// file that is to hold the description already, so that it is empty.
+pub(super) fn undescribed(common: &Common, name: &str) -> Result<Catalog, Box<dyn StdError>> {
+    match &common.url {
+        Some(url) => Ok(catalog_at(url, name)?),
+        None => Ok(catalog(common, name)?.0),
+    }
+}
+
+fn catalog_at(url: &str, name: &str) -> Result<Catalog> {
+    let pool = connect(url, 1)?;
+    let mut conn = pool.get().map_err(|source| Error::NoConnection {
+        table: name.into(),
+        source,
+    })?;
+    Catalog::read(&mut *conn, name)
+}
+
+fn url_of(entry: &DescribedEntry) -> Result<String> {
+    match &entry.url {
+        DatabaseUrl::Given(url) => Ok(url.clone()),
+        DatabaseUrl::Variable(variable) => env::var(variable).map_err(|_| Error::NoVariable {
+            variable: variable.clone(),
+            table: entry.name.clone(),
+        }),
+    }
+}
+
+fn url(common: &Common) -> Result<String, String> {
+    common.url.clone().ok_or_else(no_url)
+}
+
+fn no_url() -> String {
+    format!(
+        "no table is described: give --config with a description, or --url (or {VARIABLE}) with a database"
+    )
+}
+
+/// The keys among the arguments, one argument for each column of the key.
+pub(super) fn keys(source: &Source, parts: &[String]) -> Result<Vec<RowKey>, String> {
+    let columns: Vec<_> = source.info().key().collect();
+    if parts.is_empty() || !parts.len().is_multiple_of(columns.len()) {
+        return Err(format!(
+            "a job of `{}` is named by {}: give an argument for each",
+            source.name(),
+            columns.join(" and ")
+        ));
+    }
+    Ok(parts
+        .chunks(columns.len())
+        .map(|key| key.to_vec().into())
+        .collect())
+}
