@@ -44,6 +44,16 @@ impl Action {
         }
     }
 
+    /// Its name on a button.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Reset => "Reset",
+            Self::Ignore => "Ignore",
+            Self::Expire => "Expire",
+            Self::Prune => "Prune",
+        }
+    }
+
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|action| action.name() == name)
     }

@@ -2,6 +2,7 @@
 
 mod columns;
 mod mysql;
+mod names;
 mod plans;
 mod postgres;
 mod rows;
@@ -106,7 +107,8 @@ impl Limits {
 }
 
 /// Looks at a table, and says what is wrong, the worst first. Nothing is changed. Rows are
-/// counted up to 10,000, and where no index finds them among the first 100,000 of the table.
+/// counted up to 10,000, and where no index finds them among the first 100,000 of the table
+/// (1,000 where it is about `errors`).
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -134,6 +136,15 @@ impl Limits {
 /// [`Error::NoTable`](crate::Error::NoTable), [`Error::NoConnection`](crate::Error::NoConnection). What
 /// the database refuses, or does not answer in time, is a finding (`unchecked`).
 pub fn doctor(source: &Source, limits: Limits) -> Result<Vec<Finding>> {
+    let mut findings = of_table(source, limits)?;
+    if let Some(pooler) = source.with_two(postgres::pooler)? {
+        findings.extend(or_unchecked("whether there is a pooler", pooler));
+    }
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    Ok(findings)
+}
+
+fn of_table(source: &Source, limits: Limits) -> Result<Vec<Finding>> {
     source.with(|mut conn| {
         let info = source.info();
         let catalog = Catalog::found(&mut conn, info.schema(), info.name())?;
@@ -145,7 +156,7 @@ pub fn doctor(source: &Source, limits: Limits) -> Result<Vec<Finding>> {
         {
             let plans = plans::check(&mut conn, &catalog, info);
             findings.extend(or_unchecked("how claims are planned", plans));
-            let rows = rows::check(&mut conn, &catalog, info, limits);
+            let rows = rows::check(&mut conn, &catalog, info, limits, &findings);
             findings.extend(or_unchecked("the rows", rows));
         }
         findings.extend(or_unchecked("the clock", clock(&mut conn, limits)));
@@ -156,7 +167,6 @@ pub fn doctor(source: &Source, limits: Limits) -> Result<Vec<Finding>> {
             _ => Ok(Vec::new()),
         };
         findings.extend(or_unchecked("the settings", of_database));
-        findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
         Ok(findings)
     })
 }

@@ -115,6 +115,9 @@ pub enum Error {
         /// The table's name in the console.
         table: String,
     },
+    /// A transaction that only reads could not be begun or ended.
+    #[error("the database refused a transaction that only reads: {0}")]
+    Transaction(#[source] diesel::result::Error),
     /// Jobs of this kind are not deleted.
     #[error("these jobs cannot be pruned: {0}")]
     NotPrunable(String),

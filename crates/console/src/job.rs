@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use crate::actions::Action;
 use crate::error::Result;
-use crate::overview::span;
+use crate::overview::{PAGE_LIMIT, QUERY_LIMIT, span};
+use crate::sql::statements;
 use crate::status::{Status, is_hidden, meanings};
 use crate::table::Source;
 
@@ -54,16 +55,24 @@ pub(crate) fn with_key(source: &Source, key: &RowKey) -> Result<Option<Job>> {
     let Some(state) = source.find(key)? else {
         return Ok(None);
     };
-    let Some(columns) = columns(source, key)? else {
+    let Some(mut columns) = columns(source, key)? else {
         return Ok(None);
     };
     let info = source.info();
-    let errors = info.column(Role::Errors);
-    let errors = columns.iter().find(|column| Some(&*column.name) == errors);
-    let errors = errors
-        .and_then(|column| column.text.as_deref())
-        .map(ErrorLog::parse);
-    let errors: Vec<_> = errors.into_iter().flatten().collect();
+    let document = document(source, key)?;
+    let errors: Vec<_> = document
+        .as_deref()
+        .map(ErrorLog::parse)
+        .into_iter()
+        .flatten()
+        .collect();
+    // As text also where the column holds the document in a form for machines.
+    let of_errors = columns
+        .iter_mut()
+        .find(|column| Some(&*column.name) == info.column(Role::Errors));
+    if let Some((column, document)) = of_errors.zip(document) {
+        column.text = Some(document);
+    }
     let meanings: Vec<_> = meanings(info, &state.status)
         .into_iter()
         .map(|(step, status)| (step.clone(), status))
@@ -80,6 +89,19 @@ pub(crate) fn with_key(source: &Source, key: &RowKey) -> Result<Option<Job>> {
         meanings,
         errors,
     }))
+}
+
+/// The errors of a row as text; the beginning where they are long.
+fn document(source: &Source, key: &RowKey) -> Result<Option<String>> {
+    source.session(PAGE_LIMIT, |session| {
+        let names = session.names();
+        let given = [
+            ("document", names.document_text(MOST_BYTES)),
+            ("condition", names.is_row(key)),
+        ];
+        let rows = session.ask(&statements::DOCUMENT, QUERY_LIMIT, &given)?;
+        Ok(rows.first().and_then(|row| row.text(0)).map(Into::into))
+    })
 }
 
 /// When the lock of the step expires.

@@ -33,6 +33,8 @@ mod status;
 mod table;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod web;
 
 pub use catalog::{Catalog, Column, ColumnKind, DatabaseKind, Index, IndexTerm};

@@ -146,7 +146,7 @@ fn added_column<'a>(
     let default = match role {
         Role::Status => {
             let first = info.steps().first();
-            first.map(|step| literal(&step.codes().pending))
+            first.map(|step| literal(database, &step.codes().pending))
         }
         Role::CreateAt | Role::UpdateAt => Some(match (database, info.is_zoned(role)) {
             (DatabaseKind::Postgres, false) => "(now() AT TIME ZONE 'UTC')".into(),
@@ -225,9 +225,14 @@ pub(crate) fn column_to_be(catalog: &Catalog, info: &TableInfo, role: Role, name
 }
 
 /// A code as SQL has it.
-pub(crate) fn literal(code: &StatusCode) -> String {
+pub(crate) fn literal(database: DatabaseKind, code: &StatusCode) -> String {
     match code {
         StatusCode::Number(code) => code.to_string(),
+        // A backslash means something else with each setting of the session there.
+        StatusCode::Text(code) if database == DatabaseKind::Mysql && code.contains('\\') => {
+            let hex: String = code.bytes().map(|byte| format!("{byte:02x}")).collect();
+            format!("_utf8mb4 X'{hex}'")
+        }
         StatusCode::Text(code) => format!("'{}'", code.replace('\'', "''")),
     }
 }
@@ -248,7 +253,7 @@ fn add_columns(catalog: &Catalog, added: &[Added<'_>], existing: Option<&StatusC
         // The default of this statement is what the rows that exist get, without being
         // written anew; the next statement sets that of new rows.
         Some(code) if added.role == Role::Status && !is_sqlite => {
-            let default = Some(literal(code));
+            let default = Some(literal(catalog.database, code));
             definition(catalog.database, added, default.as_ref())
         }
         _ => definition(catalog.database, added, added.default.as_ref()),
@@ -283,7 +288,7 @@ fn fill(
         let name = catalog.database.written(added.name);
         match (added.role, existing, &added.default) {
             (Role::Status, Some(code), _) if is_sqlite => {
-                sets.push(format!("{name} = {}", literal(code)));
+                sets.push(format!("{name} = {}", literal(catalog.database, code)));
             }
             (Role::Status, Some(_), Some(pending)) => {
                 default =

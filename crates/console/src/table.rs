@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use diesel::r2d2::{ManageConnection, Pool};
 use diesel_status_tracker::{
-    ColumnText, DescribedConnection, DescribedTable, InnerConnection, JobState, ResetMany, RowKey,
-    SeenLock, StatusCode, TableInfo,
+    DescribedConnection, DescribedTable, InnerConnection, ResetMany, RowKey, SeenLock, StatusCode,
+    TableInfo,
 };
 
 use crate::error::{Error, Result};
@@ -102,6 +102,23 @@ impl Source {
         done.expect("`with` has called what it was given")
     }
 
+    /// Runs `work` on two connections at once; `None` where the pool has only one, or
+    /// none is free.
+    pub(crate) fn with_two<T>(
+        &self,
+        work: impl FnOnce(InnerConnection<'_>, InnerConnection<'_>) -> T,
+    ) -> Result<Option<T>> {
+        let mut work = Some(work);
+        let mut done = None;
+        self.database
+            .with_two(&mut |one, other| done = work.take().map(|work| work(one, other)))
+            .map_err(|source| Error::NoConnection {
+                table: self.name().into(),
+                source,
+            })?;
+        Ok(done)
+    }
+
     /// Whether counting these rows took too long a moment ago.
     pub(crate) fn is_slow(&self, condition: &str) -> bool {
         let slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
@@ -116,16 +133,6 @@ impl Source {
         if slow.len() < SLOW_AT_MOST {
             slow.insert(condition.into(), now + SLOW_FOR);
         }
-    }
-
-    /// What is tracked of one row.
-    pub(crate) fn find(&self, key: &RowKey) -> Result<Option<JobState>> {
-        Ok(self.database.find(&self.table, key)?)
-    }
-
-    /// Every column of one row, as the database shows it.
-    pub(crate) fn row(&self, key: &RowKey, most_bytes: usize) -> Result<Option<Vec<ColumnText>>> {
-        Ok(self.database.row(&self.table, key, most_bytes)?)
     }
 
     pub(crate) fn reset(&self, step: &str, keys: Vec<RowKey>) -> Result<ResetMany> {
@@ -163,13 +170,11 @@ trait AnyDatabase: Send + Sync {
         &self,
         work: &mut dyn FnMut(InnerConnection<'_>),
     ) -> Result<(), diesel::r2d2::PoolError>;
-    fn find(&self, table: &DescribedTable, key: &RowKey) -> Called<Option<JobState>>;
-    fn row(
+    /// Does not call `work` where the pool has only one connection, or none is free.
+    fn with_two(
         &self,
-        table: &DescribedTable,
-        key: &RowKey,
-        most_bytes: usize,
-    ) -> Called<Option<Vec<ColumnText>>>;
+        work: &mut dyn FnMut(InnerConnection<'_>, InnerConnection<'_>),
+    ) -> Result<(), diesel::r2d2::PoolError>;
     fn reset(&self, table: &DescribedTable, step: &str, keys: Vec<RowKey>) -> Called<ResetMany>;
     fn ignore(&self, table: &DescribedTable, step: &str, key: &RowKey, reason: &str) -> Called<()>;
     fn expire(
@@ -197,17 +202,19 @@ impl<M: ManageConnection<Connection: DescribedConnection>> AnyDatabase for Pool<
         Ok(())
     }
 
-    fn find(&self, table: &DescribedTable, key: &RowKey) -> Called<Option<JobState>> {
-        table.find(self, key)
-    }
-
-    fn row(
+    fn with_two(
         &self,
-        table: &DescribedTable,
-        key: &RowKey,
-        most_bytes: usize,
-    ) -> Called<Option<Vec<ColumnText>>> {
-        table.row(self, key, most_bytes)
+        work: &mut dyn FnMut(InnerConnection<'_>, InnerConnection<'_>),
+    ) -> Result<(), diesel::r2d2::PoolError> {
+        if self.max_size() < 2 {
+            return Ok(());
+        }
+        let mut one = self.get()?;
+        // Where others use the pool, this is not to wait for them with one in hand.
+        if let Ok(mut other) = self.get_timeout(Duration::from_secs(1)) {
+            work(one.inner_connection(), other.inner_connection());
+        }
+        Ok(())
     }
 
     fn reset(&self, table: &DescribedTable, step: &str, keys: Vec<RowKey>) -> Called<ResetMany> {

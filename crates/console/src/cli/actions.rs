@@ -1,11 +1,9 @@
 //! `reset`, `ignore`, `expire`, `prune`: what changes jobs.
 
-use std::collections::BTreeSet;
 use std::error::Error as StdError;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::process::ExitCode;
 
-use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
@@ -126,14 +124,7 @@ fn change(common: &Common, jobs: &Jobs, action: Action, reason: &str) -> Done {
         (parts, true) => Some(keys(&source, parts)?),
         (_, false) => return Err("give either keys or a filter, and not both".into()),
     };
-    let order = Order {
-        action,
-        reason: reason.into(),
-        step: jobs.chosen.step.clone(),
-        // What changes from now on is not what was asked for.
-        seen_at: database_time(&source)?,
-        who: std::env::var("USER").unwrap_or_default(),
-    };
+    let order = order(&source, action, reason, jobs.chosen.step.clone())?;
     let count = match &keys {
         Some(keys) => keys.len().to_string(),
         None => actions::count(&source, &filter)?.to_string(),
@@ -196,36 +187,29 @@ fn on_filter(source: &Source, order: &Order, filter: &Filter) -> Result<Outcome>
     }
 }
 
-fn database_time(source: &Source) -> Result<DateTime<Utc>, Box<dyn StdError>> {
+fn order(
+    source: &Source,
+    action: Action,
+    reason: &str,
+    step: Option<String>,
+) -> Result<Order, Box<dyn StdError>> {
     let now = source.session(PAGE_LIMIT, now)?;
-    now.ok_or_else(|| "the database does not tell the time".into())
+    Ok(Order {
+        action,
+        reason: reason.into(),
+        step,
+        // What changes from now on is not what was asked for.
+        seen_at: now.ok_or("the database does not tell the time")?,
+        who: std::env::var("USER").unwrap_or_default(),
+    })
 }
 
 fn prune(common: &Common, table: &str, chosen: &Chosen, given: &Consent) -> Done {
     let source = source(common, table)?;
     let filter = chosen.filter(source.info(), "changed-asc")?;
-    let Some(age) = filter.older.filter(|_| !filter.statuses.is_empty()) else {
-        return Err("prune needs --status, and --older with the age of the rows".into());
-    };
-    let only = Filter {
-        step: filter.step.clone(),
-        statuses: filter.statuses.clone(),
-        older: filter.older,
-        oldest_first: true,
-        ..Filter::default()
-    };
-    if filter != only {
-        return Err("prune goes by --step, --status and --older alone".into());
-    }
-    let steps = filter.steps(source.info());
-    let codes = steps
-        .iter()
-        .flat_map(|step| filter.statuses.iter().flat_map(|status| status.codes(step)));
-    let codes: BTreeSet<_> = codes.map(|code| code.to_string()).collect();
-    let codes: Vec<_> = codes
-        .iter()
-        .map(|code| crate::status::code(source.info(), code))
-        .collect();
+    actions::prunable(&source, &filter).map_err(|problem| {
+        format!("prune goes by --status, --older and --step alone: {problem}")
+    })?;
     let count = actions::count(&source, &filter)?;
     let what = format!("delete {count} of {}: {}", source.name(), filter.words());
     if given.dry_run {
@@ -238,17 +222,12 @@ fn prune(common: &Common, table: &str, chosen: &Chosen, given: &Consent) -> Done
         );
     }
     consent(common, given, &what)?;
-    let count = source.prune(&codes, age)?;
-    tracing::info!(
-        table = source.name(),
-        filter = filter.words(),
-        count,
-        "console: rows were deleted"
-    );
+    let order = order(&source, Action::Prune, "", filter.step.clone())?;
+    let done = on_filter(&source, &order, &filter)?;
     tell(
         common,
         &Told {
-            done: Some(count),
+            done: Some(done.count),
             ..Told::default()
         },
     )

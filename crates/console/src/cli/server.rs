@@ -1,7 +1,7 @@
 //! A small server: so many connections at once, each for so long, and an end in order.
 
 use std::future::{Future, pending};
-use std::io;
+use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -15,6 +15,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use tracing::Level;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Connections that are open at once; others wait.
 const CONNECTIONS: usize = 200;
@@ -25,6 +29,20 @@ const LIFE: Duration = Duration::from_secs(300);
 /// So long a request that is being answered may take at the end.
 const LAST_ANSWER: Duration = Duration::from_secs(5);
 
+/// Logs to the standard error what was changed, and what goes wrong.
+fn log() {
+    let targets = Targets::new()
+        .with_target("diesel_status_console", Level::INFO)
+        .with_target("diesel_status_tracker", Level::WARN);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal());
+    tracing_subscriber::registry()
+        .with(lines)
+        .with(targets)
+        .init();
+}
+
 /// Serves until the program is told to end, by Ctrl-C or SIGTERM. `ready` is told the
 /// address.
 pub(super) fn serve(
@@ -32,6 +50,7 @@ pub(super) fn serve(
     router: Router,
     ready: impl FnOnce(SocketAddr) -> io::Result<()>,
 ) -> io::Result<()> {
+    log();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

@@ -1,9 +1,9 @@
 //! Whether claims, and the search for dead workers, use an index.
 
 use diesel::QueryResult;
-use diesel_status_tracker::{InnerConnection, Role, StatusCode, StepInfo, TableInfo};
+use diesel_status_tracker::{InnerConnection, Role, StepInfo, TableInfo};
 
-use super::rows::Sql;
+use super::names::Sql;
 use super::{Finding, Severity};
 use crate::catalog::{Catalog, DatabaseKind};
 use crate::migration::{indexes, literal, ready_codes};
@@ -46,7 +46,7 @@ pub(super) fn check(
             ),
             Plan::InOrder => {}
         }
-        let running = codes(std::iter::once(&step.codes().in_progress));
+        let running = names.list(std::iter::once(&step.codes().in_progress));
         let query = format!(
             "SELECT {} FROM {} WHERE {} IS NOT NULL AND {} IN ({running}) AND {lock_at} < {} ORDER BY {lock_at} LIMIT 10",
             names.key,
@@ -82,14 +82,13 @@ fn ready_query(names: &Sql<'_>, step: &StepInfo) -> String {
     } = names;
     // MySQL asks for one status after the other.
     let condition = match names.database {
-        DatabaseKind::Mysql => format!("{status} = {}", literal(&step.codes().pending)),
-        _ => format!("{status} IN ({})", codes(ready_codes(step))),
+        DatabaseKind::Mysql => format!(
+            "{status} = {}",
+            literal(names.database, &step.codes().pending)
+        ),
+        _ => format!("{status} IN ({})", names.list(ready_codes(step))),
     };
     format!(
         "SELECT {key} FROM {table} WHERE {lock} IS NULL AND {condition} ORDER BY {update_at} LIMIT 10"
     )
-}
-
-fn codes<'a>(codes: impl Iterator<Item = &'a StatusCode>) -> String {
-    codes.map(literal).collect::<Vec<_>>().join(", ")
 }

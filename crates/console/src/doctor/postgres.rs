@@ -1,7 +1,7 @@
 //! PostgreSQL: cleaning up, old transactions, settings of the session.
 
 use diesel::{PgConnection, QueryResult};
-use diesel_status_tracker::{Role, TableInfo};
+use diesel_status_tracker::{InnerConnection, Role, TableInfo};
 
 use super::{Finding, Limits, Severity};
 use crate::catalog::Catalog;
@@ -94,4 +94,22 @@ pub(super) fn check(
         );
     }
     Ok(findings)
+}
+
+/// Whether there is a pooler in between.
+pub(super) fn pooler(
+    one: InnerConnection<'_>,
+    other: InnerConnection<'_>,
+) -> QueryResult<Vec<Finding>> {
+    let (InnerConnection::Postgres(one), InnerConnection::Postgres(other)) = (one, other) else {
+        return Ok(Vec::new());
+    };
+    if !sql::share_sessions(one, other)? {
+        return Ok(Vec::new());
+    }
+    Ok(vec![Finding::new(
+        "pooler",
+        Severity::Note,
+        "a pooler gives each transaction another session: the program that works on the table has to switch prepared statements off (`postgres::Customizer`)",
+    )])
 }

@@ -1,64 +1,36 @@
 //! What stands in the rows.
 
+mod values;
+
 use std::time::Duration;
 
 use diesel::QueryResult;
-use diesel_status_tracker::{InnerConnection, Role, StatusCode, StepInfo, TableInfo};
+use diesel_status_tracker::{InnerConnection, Role, StepInfo, TableInfo};
 
+use self::values::{errors, nulls, times};
+use super::names::Sql;
 use super::{Finding, Limits, Severity};
-use crate::catalog::{Catalog, ColumnKind, DatabaseKind};
-use crate::migration::{literal, ready_codes};
-use crate::roles::usual_name;
-use crate::sql::doctor::{self as sql, Asked, CAP, SAMPLE};
+use crate::catalog::{Catalog, DatabaseKind};
+use crate::migration::ready_codes;
+use crate::sql::doctor::{self as sql, Asked, CAP, FEW, Look, SAMPLE, Sampled};
 
-/// The names of a table as SQL has them, and its clock.
-pub(super) struct Sql<'a> {
-    pub database: DatabaseKind,
-    info: &'a TableInfo,
-    pub table: String,
-    pub key: String,
-    pub status: String,
-    pub update_at: String,
-    pub lock: String,
-    pub lock_at: String,
+/// Where ready rows and locked ones are looked for.
+#[derive(Clone, Copy)]
+struct Looks {
+    ready: Look,
+    locked: Look,
 }
 
-impl<'a> Sql<'a> {
-    pub fn of(catalog: &Catalog, info: &'a TableInfo) -> Self {
-        let database = catalog.database;
-        let column = |role| database.written(info.column(role).unwrap_or(usual_name(role)));
-        let key: Vec<_> = info.key().map(|name| database.written(name)).collect();
+impl Looks {
+    /// By an index, unless a check before has found that there is none.
+    fn of(found: &[Finding]) -> Self {
+        let by_index = |missing: &str| match found.iter().any(|finding| finding.check == missing) {
+            true => Look::Sample,
+            false => Look::ByIndex,
+        };
         Self {
-            database,
-            info,
-            table: catalog.written(),
-            key: key.join(", "),
-            status: column(Role::Status),
-            update_at: column(Role::UpdateAt),
-            lock: column(Role::Lock),
-            lock_at: column(Role::LockAt),
-        }
-    }
-
-    /// So many seconds before now, as the column of this role holds times.
-    pub fn ago(&self, role: Role, duration: Duration) -> String {
-        self.at(role, &format!("- {}", duration.as_secs()))
-    }
-
-    /// So many seconds from now; `offset` is a sign and a number.
-    fn at(&self, role: Role, offset: &str) -> String {
-        let is_zoned = self.info.is_zoned(role);
-        match self.database {
-            DatabaseKind::Postgres => {
-                let zone = if is_zoned { "" } else { " AT TIME ZONE 'UTC'" };
-                format!("(statement_timestamp(){zone} + interval '{offset} seconds')")
-            }
-            DatabaseKind::Mysql => format!("(utc_timestamp(6) + INTERVAL {offset} SECOND)"),
-            DatabaseKind::Sqlite => {
-                let zone = if is_zoned { "+00:00" } else { "" };
-                let offset = offset.replace(' ', "");
-                format!("strftime('%Y-%m-%d %H:%M:%f{zone}', 'now', '{offset} seconds')")
-            }
+            ready: by_index("ready_index"),
+            locked: by_index("locked_index"),
         }
     }
 }
@@ -68,7 +40,7 @@ struct RowCheck {
     check: &'static str,
     severity: Severity,
     condition: String,
-    is_indexed: bool,
+    look: Look,
     /// What is wrong, after the number of rows.
     sentence: String,
     /// What mends it; the rows in question otherwise.
@@ -80,37 +52,36 @@ pub(super) fn check(
     catalog: &Catalog,
     info: &TableInfo,
     limits: Limits,
+    found: &[Finding],
 ) -> QueryResult<Vec<Finding>> {
+    let looks = Looks::of(found);
     let names = Sql::of(catalog, info);
     let mut checks = statuses(&names, info);
     for step in info.steps() {
-        checks.extend(of_step(&names, info, step, limits));
+        checks.extend(of_step(&names, step, limits, looks));
     }
     checks.extend(nulls(&names, catalog));
     checks.extend(errors(&names, catalog));
     if catalog.database == DatabaseKind::Sqlite {
         checks.extend(times(&names, info));
     }
-    let labels: Vec<_> = (0..checks.len()).map(|number| number.to_string()).collect();
     let asked: Vec<_> = checks
         .iter()
-        .zip(&labels)
-        .map(|(check, label)| Asked {
-            name: label,
+        .map(|check| Asked {
             condition: &check.condition,
-            is_indexed: check.is_indexed,
+            look: check.look,
         })
         .collect();
-    let counts = sql::counts(conn, &names.table, &asked)?;
-    let number = |label: &String| {
-        let found = counts.iter().find(|count| count.name == *label);
-        found.map_or(0, |count| count.number)
+    let columns = names.columns(|role| role != Role::Errors);
+    let large_columns = names.columns(|role| role == Role::Errors);
+    let sampled = Sampled {
+        table: &names.table,
+        columns: &columns,
+        large_columns: &large_columns,
     };
-    let numbers: Vec<_> = labels.iter().map(number).collect();
-    let found = checks
-        .into_iter()
-        .zip(numbers)
-        .filter(|(_, number)| *number > 0);
+    let numbers = sql::counts(conn, &sampled, &asked)?;
+    let found = checks.into_iter().zip(numbers);
+    let found = found.filter(|(_, number)| *number > 0);
     Ok(found
         .map(|(check, number)| finding(&names, check, number))
         .collect())
@@ -122,9 +93,10 @@ fn finding(names: &Sql<'_>, check: RowCheck, number: i64) -> Finding {
         number if number > CAP => format!("more than {CAP} rows"),
         number => format!("{number} rows"),
     };
-    let among = match check.is_indexed {
-        true => String::new(),
-        false => format!(" (among the first {SAMPLE})"),
+    let among = match check.look {
+        Look::ByIndex => String::new(),
+        Look::Sample => format!(" (among the first {SAMPLE})"),
+        Look::Few => format!(" (among the first {FEW})"),
     };
     let sql = check.sql.unwrap_or_else(|| {
         format!(
@@ -134,10 +106,6 @@ fn finding(names: &Sql<'_>, check: RowCheck, number: i64) -> Finding {
     });
     let sentence = format!("{rows}{among}: {}", check.sentence);
     Finding::new(check.check, check.severity, sentence).mended_by(sql)
-}
-
-fn list<'a>(codes: impl Iterator<Item = &'a StatusCode>) -> String {
-    codes.map(literal).collect::<Vec<_>>().join(", ")
 }
 
 /// Statuses and locks that do not belong together.
@@ -150,8 +118,8 @@ fn statuses(names: &Sql<'_>, info: &TableInfo) -> Vec<RowCheck> {
         ..
     } = names;
     let steps = info.steps();
-    let running = list(steps.iter().map(|step| &step.codes().in_progress));
-    let all = list(steps.iter().flat_map(|step| {
+    let running = names.list(steps.iter().map(|step| &step.codes().in_progress));
+    let all = names.list(steps.iter().flat_map(|step| {
         let codes = step.codes();
         [
             &codes.pending,
@@ -167,7 +135,7 @@ fn statuses(names: &Sql<'_>, info: &TableInfo) -> Vec<RowCheck> {
         check,
         severity: Severity::Broken,
         condition,
-        is_indexed: false,
+        look: Look::Sample,
         sentence: sentence.into(),
         sql,
     };
@@ -215,7 +183,7 @@ fn statuses(names: &Sql<'_>, info: &TableInfo) -> Vec<RowCheck> {
 }
 
 /// What needs the codes of one step.
-fn of_step(names: &Sql<'_>, info: &TableInfo, step: &StepInfo, limits: Limits) -> Vec<RowCheck> {
+fn of_step(names: &Sql<'_>, step: &StepInfo, limits: Limits, looks: Looks) -> Vec<RowCheck> {
     let Sql {
         table,
         status,
@@ -226,8 +194,8 @@ fn of_step(names: &Sql<'_>, info: &TableInfo, step: &StepInfo, limits: Limits) -
     } = names;
     let name = step.name();
     let codes = step.codes();
-    let running = literal(&codes.in_progress);
-    let due = info.column(Role::RunAt).map(|run_at| {
+    let running = names.code(&codes.in_progress);
+    let due = names.info.column(Role::RunAt).map(|run_at| {
         let run_at = names.database.written(run_at);
         let now = names.ago(Role::RunAt, Duration::ZERO);
         format!(" AND ({run_at} IS NULL OR {run_at} <= {now})")
@@ -237,13 +205,13 @@ fn of_step(names: &Sql<'_>, info: &TableInfo, step: &StepInfo, limits: Limits) -
             check: "running_without_lock",
             severity: Severity::Broken,
             condition: format!("{status} = {running} AND {lock} IS NULL"),
-            is_indexed: false,
+            look: Look::Sample,
             sentence: format!(
                 "they are in progress in the step `{name}` without a lock, and stay so for ever"
             ),
             sql: Some(format!(
                 "UPDATE {table} SET {status} = {} WHERE {status} = {running} AND {lock} IS NULL;",
-                literal(&codes.failed)
+                names.code(&codes.failed)
             )),
         },
         RowCheck {
@@ -253,7 +221,7 @@ fn of_step(names: &Sql<'_>, info: &TableInfo, step: &StepInfo, limits: Limits) -
                 "{lock} IS NOT NULL AND {status} = {running} AND {lock_at} < {}",
                 names.ago(Role::LockAt, step.lock_expire())
             ),
-            is_indexed: true,
+            look: looks.locked,
             sentence: format!(
                 "their worker in the step `{name}` is presumed dead, and nobody has ended the attempt: no worker runs, or none calls `expire_locks`"
             ),
@@ -264,11 +232,11 @@ fn of_step(names: &Sql<'_>, info: &TableInfo, step: &StepInfo, limits: Limits) -
             severity: Severity::Warning,
             condition: format!(
                 "{lock} IS NULL AND {status} IN ({}) AND {update_at} < {}{}",
-                list(ready_codes(step)),
+                names.list(ready_codes(step)),
                 names.ago(Role::UpdateAt, limits.ready),
                 due.unwrap_or_default()
             ),
-            is_indexed: true,
+            look: looks.ready,
             sentence: format!(
                 "they have been ready in the step `{name}` for more than {} minutes: no worker runs, or too few",
                 limits.ready.as_secs() / 60
@@ -276,123 +244,4 @@ fn of_step(names: &Sql<'_>, info: &TableInfo, step: &StepInfo, limits: Limits) -
             sql: None,
         },
     ]
-}
-
-/// NULL where the tracker takes it for an error.
-fn nulls(names: &Sql<'_>, catalog: &Catalog) -> Vec<RowCheck> {
-    let info = names.info;
-    let roles = [Role::Status, Role::CreateAt, Role::UpdateAt, Role::Retry];
-    let nullable = roles.into_iter().filter_map(|role| {
-        let name = info.column(role)?;
-        let column = catalog.column(name)?;
-        let may_be = column.is_nullable && !info.is_nullable(role);
-        may_be.then(|| (role, names.database.written(name)))
-    });
-    nullable
-        .map(|(role, column)| {
-            let value = match role {
-                Role::Retry => "0".into(),
-                Role::Status => info
-                    .steps()
-                    .first()
-                    .map_or_else(String::new, |step| literal(&step.codes().ignored)),
-                _ => names.ago(role, Duration::ZERO),
-            };
-            RowCheck {
-                check: "null",
-                severity: Severity::Broken,
-                condition: format!("{column} IS NULL"),
-                is_indexed: false,
-                sentence: format!("{column} is NULL, and they cannot be read"),
-                sql: Some(format!(
-                    "UPDATE {} SET {column} = {value} WHERE {column} IS NULL;",
-                    names.table
-                )),
-            }
-        })
-        .collect()
-}
-
-fn errors(names: &Sql<'_>, catalog: &Catalog) -> Option<RowCheck> {
-    let name = names.info.column(Role::Errors)?;
-    let column = names.database.written(name);
-    let is_binary = catalog.column(name)?.kind == ColumnKind::Jsonb;
-    let is_text = matches!(catalog.column(name)?.kind, ColumnKind::Text { .. });
-    let is_no_object = match names.database {
-        DatabaseKind::Postgres if is_binary => format!("jsonb_typeof({column}) <> 'object'"),
-        DatabaseKind::Postgres if is_text => format!("{column} NOT LIKE '{{%}}'"),
-        DatabaseKind::Postgres => format!("json_typeof({column}) <> 'object'"),
-        DatabaseKind::Sqlite if is_binary => format!("json_type({column}) <> 'object'"),
-        DatabaseKind::Mysql | DatabaseKind::Sqlite => {
-            let object = if names.database == DatabaseKind::Mysql {
-                "OBJECT"
-            } else {
-                "object"
-            };
-            format!(
-                "CASE WHEN json_valid({column}) THEN json_type({column}) <> '{object}' ELSE {column} IS NOT NULL END"
-            )
-        }
-    };
-    let empty = match names.database {
-        DatabaseKind::Sqlite if is_binary => "jsonb('{}')",
-        _ => "'{}'",
-    };
-    let sql = format!(
-        "UPDATE {} SET {column} = {empty} WHERE {is_no_object};",
-        names.table
-    );
-    Some(RowCheck {
-        check: "errors_no_object",
-        severity: Severity::Warning,
-        condition: is_no_object,
-        is_indexed: false,
-        sentence: format!(
-            "{column} holds something else than an object, which is shown as one entry, without a time"
-        ),
-        sql: Some(sql),
-    })
-}
-
-/// Times that SQLite compares as text, so that each has to have one format.
-fn times(names: &Sql<'_>, info: &TableInfo) -> Vec<RowCheck> {
-    let roles = [
-        Role::CreateAt,
-        Role::UpdateAt,
-        Role::LockAt,
-        Role::RunAt,
-        Role::StartedAt,
-    ];
-    let columns = roles
-        .into_iter()
-        .filter_map(|role| Some((role, info.column(role)?)));
-    columns
-        .map(|(role, name)| {
-            let column = names.database.written(name);
-            let day = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9]";
-            let (pattern, zone) = match info.is_zoned(role) {
-                true => (format!("{day}*+00:00"), "+00:00"),
-                false => (format!("{day}*"), ""),
-            };
-            let is_other = match info.is_zoned(role) {
-                true => format!("{column} IS NOT NULL AND {column} NOT GLOB '{pattern}'"),
-                false => format!(
-                    "{column} IS NOT NULL AND ({column} NOT GLOB '{pattern}' OR {column} GLOB '*[+Zz]*')"
-                ),
-            };
-            let seconds = format!("typeof({column}) IN ('integer', 'real')");
-            RowCheck {
-                check: "time_format",
-                severity: Severity::Broken,
-                condition: is_other.clone(),
-                is_indexed: false,
-                sentence: format!("{column} has another format than the tracker writes ('2026-01-31 12:00:00.000{zone}'), and is compared wrongly"),
-                sql: Some(format!(
-                    "UPDATE {} SET {column} = CASE WHEN {seconds} THEN strftime('%Y-%m-%d %H:%M:%f{zone}', {column}, 'unixepoch') \
-                     ELSE strftime('%Y-%m-%d %H:%M:%f{zone}', {column}) END WHERE {is_other};",
-                    names.table
-                )),
-            }
-        })
-        .collect()
 }

@@ -135,7 +135,7 @@ impl Filter {
         words.extend(self.step.as_ref().map(|step| format!("of step {step}")));
         if !self.statuses.is_empty() {
             let names: Vec<_> = self.statuses.iter().map(ToString::to_string).collect();
-            words.push(names.join(" or "));
+            words.push(format!("that are {}", names.join(" or ")));
         }
         words.extend(self.older.map(|age| format!("unchanged for {}", span(age))));
         words.extend(
@@ -155,8 +155,8 @@ impl Filter {
                 .as_ref()
                 .map(|group| format!("with the error “{group}”")),
         );
-        words.extend(self.locked.then(|| "locked".into()));
-        words.extend(self.later.then(|| "due later".into()));
+        words.extend(self.locked.then(|| "that are locked".into()));
+        words.extend(self.later.then(|| "that are due later".into()));
         match words.is_empty() {
             true => "all jobs".into(),
             false => format!("jobs {}", words.join(", ")),
@@ -295,6 +295,21 @@ mod tests {
             let (read, from) = Filter::read(&pairs.collect::<Vec<_>>()).unwrap();
             assert_eq!((read, from), (filter, From::Start));
         }
+    }
+
+    #[test]
+    fn a_filter_is_told_in_words() {
+        let filter = Filter {
+            step: Some("send".into()),
+            statuses: vec![Status::Failed, Status::Ignored],
+            older: Some(Duration::from_secs(7200)),
+            ..Filter::default()
+        };
+        assert_eq!(
+            filter.words(),
+            "jobs of step send, that are failed or ignored, unchanged for 2 h 0 min"
+        );
+        assert_eq!(Filter::default().words(), "all jobs");
     }
 
     #[test]

@@ -63,7 +63,7 @@ pub(crate) fn indexes(catalog: &Catalog, info: &TableInfo) -> Vec<NeededIndex> {
                 _ => format!("ready_{}", step.name()),
             };
             let codes = ready_codes(step)
-                .map(literal)
+                .map(|code| literal(database, code))
                 .collect::<Vec<_>>()
                 .join(", ");
             let condition = format!("{free} AND {} IN ({codes})", written(&status));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use diesel_status_tracker::{PagePlace, Role, StatusCode, StepInfo, TableInfo};
+use diesel_status_tracker::{PagePlace, Role, RowKey, StatusCode, StepInfo, TableInfo};
 
 use super::dialect::Dialect;
 use super::part::Part;
@@ -198,6 +198,37 @@ impl Names<'_> {
         (column != "NULL").then(|| self.dialect.document(&column, self.info.errors()))
     }
 
+    /// That the row has this key.
+    pub fn is_row(&self, key: &RowKey) -> Part {
+        let columns = self.info.key().zip(key.parts());
+        Part::joined(columns.map(|(name, part)| self.equals(name, part)), " AND ")
+    }
+
+    /// That a column of the key holds this.
+    fn equals(&self, name: &str, part: &str) -> Part {
+        let column = self.dialect.quoted(name);
+        let is = Part::from(format!("{column} = ")).and(self.dialect.as_column(
+            &self.table(),
+            name,
+            part,
+        ));
+        match self.dialect {
+            // MySQL takes `5x` for 5.
+            Dialect::Mysql => is
+                .and(format!(" AND {} = ", self.dialect.text(&column)))
+                .and(Part::bind(part)),
+            Dialect::Postgres | Dialect::Sqlite => is,
+        }
+    }
+
+    /// The beginning of the errors, so many letters; `NULL` where they are hidden.
+    pub fn document_text(&self, letters: usize) -> Part {
+        match self.document() {
+            Some(document) => self.dialect.cut(&document, letters).into(),
+            None => "NULL".into(),
+        }
+    }
+
     /// That the key has these parts; an empty one stands for any, and one that ends
     /// with `*` for all that begin so.
     pub fn key_is(&self, parts: &[String]) -> Vec<Part> {
@@ -206,23 +237,9 @@ impl Names<'_> {
             .key()
             .zip(parts)
             .filter(|(_, part)| !part.is_empty());
-        let conditions = given.map(|(name, part)| {
-            let column = self.dialect.quoted(name);
-            if let Some(start) = part.strip_suffix('*') {
-                return self.dialect.starts_with(&column, start);
-            }
-            let is = Part::from(format!("{column} = ")).and(self.dialect.as_column(
-                &self.table(),
-                name,
-                part,
-            ));
-            match self.dialect {
-                // MySQL takes `5x` for 5.
-                Dialect::Mysql => is
-                    .and(format!(" AND {} = ", self.dialect.text(&column)))
-                    .and(Part::bind(part)),
-                Dialect::Postgres | Dialect::Sqlite => is,
-            }
+        let conditions = given.map(|(name, part)| match part.strip_suffix('*') {
+            Some(start) => self.dialect.starts_with(&self.dialect.quoted(name), start),
+            None => self.equals(name, part),
         });
         conditions.collect()
     }
@@ -236,10 +253,7 @@ impl Names<'_> {
             "NULL" => Part::from("NULL"),
             column => dialect.text(column).into(),
         };
-        let error = match self.document() {
-            Some(document) => dialect.cut(&document, ERROR_LETTERS).into(),
-            None => Part::from("NULL"),
-        };
+        let error = self.document_text(ERROR_LETTERS);
         let is_locked = format!(
             "CASE WHEN {} IS NULL THEN '0' ELSE '1' END",
             self.column(Role::Lock)

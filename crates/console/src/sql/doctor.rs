@@ -7,67 +7,94 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Double, Integer, Nullable, Text};
 use diesel_status_tracker::InnerConnection;
 
-/// A count with its name.
-#[derive(Debug, QueryableByName)]
-pub(crate) struct Counted {
-    #[diesel(sql_type = Text)]
-    pub name: String,
-    #[diesel(sql_type = BigInt)]
-    pub number: i64,
+/// Where rows with a condition are looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// In the whole table, where an index finds them.
+    ByIndex,
+    /// Among the first rows of the table.
+    Sample,
+    /// Among fewer of them: the column may hold much.
+    Few,
 }
 
 /// A count that is asked for.
 pub(crate) struct Asked<'a> {
-    pub name: &'a str,
     pub condition: &'a str,
-    /// Whether an index finds such rows. If not, the first rows of the table are looked at.
-    pub is_indexed: bool,
+    pub look: Look,
 }
 
-/// The rows that are looked at where no index finds those that are meant.
+/// A table, with the columns that the conditions name.
+pub(crate) struct Sampled<'a> {
+    pub table: &'a str,
+    /// Of a sample.
+    pub columns: &'a str,
+    /// Of a small sample.
+    pub large_columns: &'a str,
+}
+
+/// The rows of a sample.
 pub(crate) const SAMPLE: i64 = 100_000;
-/// Rows are counted up to this number.
+/// Those of a small one.
+pub(crate) const FEW: i64 = 1_000;
+/// By an index, rows are counted up to this number.
 pub(crate) const CAP: i64 = 10_000;
 
-/// Counts the rows of each condition, in one statement of at most five seconds where the
-/// database can limit it.
+/// Counts the rows of each condition, in one statement, which reads a sample once, of at
+/// most five seconds where the database can limit it.
 pub(crate) fn counts(
     conn: &mut InnerConnection<'_>,
-    table: &str,
+    sampled: &Sampled<'_>,
     asked: &[Asked<'_>],
-) -> QueryResult<Vec<Counted>> {
+) -> QueryResult<Vec<i64>> {
+    let Sampled {
+        table,
+        columns,
+        large_columns,
+    } = sampled;
+    let kind = match conn {
+        InnerConnection::Mysql(_) => "CHAR",
+        _ => "text",
+    };
     let one = |asked: &Asked<'_>| {
-        let (name, condition) = (asked.name, asked.condition);
-        let rows = match asked.is_indexed {
-            true => format!(
-                "(SELECT 1 FROM {table} WHERE {condition} LIMIT {})",
+        let condition = asked.condition;
+        let count = match asked.look {
+            Look::ByIndex => format!(
+                "(SELECT count(*) FROM (SELECT 1 FROM {table} WHERE {condition} LIMIT {}) AS tracker_rows)",
                 CAP + 1
             ),
-            false => format!(
-                "(SELECT 1 FROM tracker_sample WHERE {condition} LIMIT {})",
-                CAP + 1
+            Look::Few => format!(
+                "(SELECT count(*) FROM (SELECT {large_columns} FROM {table} LIMIT {FEW}) AS tracker_rows WHERE {condition})"
             ),
+            Look::Sample => format!("count(CASE WHEN {condition} THEN 1 END)"),
         };
-        format!("SELECT '{name}' AS name, (SELECT count(*) FROM {rows} AS tracker_rows) AS number")
+        format!("CAST({count} AS {kind})")
     };
     let counts: Vec<_> = asked.iter().map(one).collect();
+    let counts = match conn {
+        InnerConnection::Mysql(_) => format!("concat_ws(',', {})", counts.join(", ")),
+        _ => counts.join(" || ',' || "),
+    };
     let text = format!(
-        "WITH tracker_sample AS (SELECT * FROM {table} LIMIT {SAMPLE}) {}",
-        counts.join(" UNION ALL ")
+        "SELECT {counts} FROM (SELECT {columns} FROM {table} LIMIT {SAMPLE}) AS tracker_sample"
     );
-    match conn {
+    let read = match conn {
         InnerConnection::Postgres(conn) => conn.transaction(|conn| {
             conn.batch_execute("SET LOCAL statement_timeout = '5s'")?;
-            diesel::sql_query(text).load(conn)
+            sql::<Text>(&text).get_result::<String>(conn)
         }),
         InnerConnection::Mysql(conn) => {
             // To MySQL that is a comment.
             let text = format!("/*M!100100 SET STATEMENT max_statement_time = 5 FOR */ {text}");
-            diesel::sql_query(text).load(&mut **conn)
+            sql::<Text>(&text).get_result(&mut **conn)
         }
-        InnerConnection::Sqlite(conn) => diesel::sql_query(text).load(&mut **conn),
+        InnerConnection::Sqlite(conn) => sql::<Text>(&text).get_result(&mut **conn),
         _ => Err(diesel::result::Error::NotFound),
-    }
+    }?;
+    let numbers = read.split(',').map(str::parse);
+    numbers
+        .collect::<Result<_, _>>()
+        .map_err(|error| diesel::result::Error::DeserializationError(Box::new(error)))
 }
 
 /// The seconds since 1970 by the database's clock.
@@ -197,6 +224,22 @@ pub(crate) fn old_sessions(conn: &mut PgConnection, seconds: i64) -> QueryResult
     diesel::sql_query(OLD_SESSIONS)
         .bind::<BigInt, _>(seconds)
         .load(conn)
+}
+
+/// Whether transactions of `one` and `other` get the same session of the server, or
+/// others than before: so does a pooler that keeps a session for a transaction only.
+pub(crate) fn share_sessions(
+    one: &mut PgConnection,
+    other: &mut PgConnection,
+) -> QueryResult<bool> {
+    let pid =
+        |conn: &mut PgConnection| sql::<Integer>("SELECT pg_backend_pid()").get_result::<i32>(conn);
+    let before = pid(one)?;
+    // The session that `one` has had is free for this transaction then.
+    other.transaction(|other| {
+        let taken = pid(other)?;
+        Ok(taken == before || pid(one)? != before)
+    })
 }
 
 /// What MySQL or MariaDB says of a table and of its session.

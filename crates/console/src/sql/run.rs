@@ -10,7 +10,7 @@ use diesel::query_builder::{BoxedSqlQuery, SqlQuery};
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::row::{Field as _, NamedRow, Row};
 use diesel::sql_types::{Binary, Text};
-use diesel_status_tracker::{InnerConnection, TableInfo};
+use diesel_status_tracker::{ColumnText, InnerConnection, JobState, RowKey, TableInfo};
 
 use super::condition::Names;
 use super::dialect::Dialect;
@@ -71,9 +71,7 @@ impl Source {
         work: impl FnOnce(&mut Session<'_>) -> Result<T>,
     ) -> Result<T> {
         self.with(|conn| {
-            let dialect = Dialect::of(&conn).ok_or_else(|| Error::UnknownDatabase {
-                table: self.name().into(),
-            })?;
+            let dialect = Dialect::of(&conn).ok_or_else(|| self.unknown_database())?;
             work(&mut Session {
                 source: self,
                 conn,
@@ -82,6 +80,73 @@ impl Source {
             })
         })
     }
+}
+
+/// Calls of the tracker that read one row by its key, on whichever connection it is.
+macro_rules! read_row {
+    ($source:expr, $table:ident, $conn:ident => $read:expr) => {
+        $source.with(|conn| {
+            let $table = $source.table();
+            match conn {
+                InnerConnection::Postgres(conn) => limited(conn, ROW_LIMIT, |$conn| $read),
+                InnerConnection::Mysql($conn) => Ok($read?),
+                InnerConnection::Sqlite($conn) => Ok($read?),
+                _ => Err($source.unknown_database()),
+            }
+        })
+    };
+}
+
+const ROW_LIMIT: Duration = Duration::from_secs(2);
+
+impl Source {
+    /// What is tracked of one row.
+    pub(crate) fn find(&self, key: &RowKey) -> Result<Option<JobState>> {
+        read_row!(self, table, conn => table.find(&mut *conn, key))
+    }
+
+    /// Every column of one row, as the database shows it.
+    pub(crate) fn row(&self, key: &RowKey, most_bytes: usize) -> Result<Option<Vec<ColumnText>>> {
+        read_row!(self, table, conn => table.row(&mut *conn, key, most_bytes))
+    }
+
+    fn unknown_database(&self) -> Error {
+        Error::UnknownDatabase {
+            table: self.name().into(),
+        }
+    }
+}
+
+/// A read by a call of the tracker, which PostgreSQL ends after this time. Elsewhere
+/// such a read, which is by the key, has no limit.
+fn limited<T>(
+    conn: &mut PgConnection,
+    limit: Duration,
+    read: impl FnOnce(&mut PgConnection) -> diesel_status_tracker::Result<T>,
+) -> Result<T> {
+    let mut done = None;
+    let ended = conn.build_transaction().read_only().run(|conn| {
+        set_limit(conn, limit)?;
+        let read = done.insert(read(conn));
+        // After an error there is nothing to commit.
+        if read.is_ok() {
+            Ok(())
+        } else {
+            Err(DieselError::RollbackTransaction)
+        }
+    });
+    match (done, ended) {
+        (Some(done), Ok(()) | Err(DieselError::RollbackTransaction)) => Ok(done?),
+        (_, Err(error)) => Err(Error::Transaction(error)),
+        (None, Ok(())) => unreachable!("the transaction has run"),
+    }
+}
+
+fn set_limit(conn: &mut PgConnection, limit: Duration) -> QueryResult<()> {
+    conn.batch_execute(&format!(
+        "SET LOCAL statement_timeout = {}",
+        limit.as_millis()
+    ))
 }
 
 /// Below this a query is not even begun.
@@ -127,10 +192,7 @@ impl Session<'_> {
         let begun = Instant::now();
         let read = match &mut self.conn {
             InnerConnection::Postgres(conn) => conn.build_transaction().read_only().run(|conn| {
-                conn.batch_execute(&format!(
-                    "SET LOCAL statement_timeout = {}",
-                    limit.as_millis()
-                ))?;
+                set_limit(conn, limit)?;
                 bound(text, binds).load(conn)
             }),
             InnerConnection::Mysql(conn) => bound(text, binds).load(*conn),

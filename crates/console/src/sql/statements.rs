@@ -55,6 +55,9 @@ statements! {
     JOBS_BRANCH = "SELECT * FROM (SELECT :columns FROM :table WHERE :condition ORDER BY :order LIMIT :limit) AS :alias",
         slow: "";
 
+    /// The errors of one row, as text.
+    DOCUMENT = "SELECT :document FROM :table WHERE :condition", slow: "look who holds the table";
+
     /// How long finished jobs ran, and how long after their creation they ended, in
     /// microseconds; the newest first.
     DURATIONS = "SELECT :ran, :took FROM :table WHERE :condition ORDER BY :update_at DESC LIMIT :cap",

@@ -11,7 +11,7 @@ use super::layout::{Frame, cut, problem};
 use super::request::{Failure, Pairs, Request, value};
 use crate::actions::{Action, Done, Order, count, on_filter, on_keys, prunable};
 use crate::jobs::filter::Filter;
-use crate::overview::{self, grouped};
+use crate::overview::{self, Count, grouped};
 use crate::table::Source;
 
 /// Of those that were passed over, so many are named.
@@ -164,35 +164,31 @@ pub(super) async fn preview_all(request: Request) -> Result<Markup, Failure> {
         passed_over: 0,
     };
     let back = list_link(&request, source.name(), &run.filter);
+    let is_any = !matches!(count, Ok(Count::Exactly(0)));
     let content = html! {
-        h1 { (capital(action)) " all?" }
+        h1 { (action.title()) " all?" }
         p { "This means " span class="foreign" { (run.filter.words()) } "." }
         @match count {
             Ok(count) => p { "It finds " strong { (count) } " jobs now. Those that somebody holds, or that have changed since, are passed over." },
             Err(error) => (problem(&format!("They could not be counted: {error}"))),
         }
-        form method="post" action=(request.link("act-all", [])) {
-            (run.fields(&source))
-            @if action == Action::Ignore { label { "Reason" input name="reason" required maxlength="500"; } }
-            button type="submit" { (capital(action)) " them" }
+        @if is_any {
+            form method="post" action=(request.link("act-all", [])) {
+                (run.fields(&source))
+                div class="row" {
+                    @if action == Action::Ignore { label { "Reason" input name="reason" required maxlength="500"; } }
+                    button type="submit" { (action.title()) " them" }
+                }
+            }
         }
         p { a href=(back) { "Back, and change nothing" } }
     };
     Ok(Frame::of(
         &request,
-        &format!("{} all", capital(action)),
+        &format!("{} all", action.title()),
         Some(source.name()),
     )
     .page(&content))
-}
-
-fn capital(action: Action) -> &'static str {
-    match action {
-        Action::Reset => "Reset",
-        Action::Ignore => "Ignore",
-        Action::Expire => "Expire",
-        Action::Prune => "Prune",
-    }
 }
 
 /// A piece of work on a filter, as its form carries it from one piece to the next.

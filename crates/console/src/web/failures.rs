@@ -53,9 +53,8 @@ fn groups(request: &Request, source: &Source, failures: &Failures) -> Markup {
                                 td class="text foreign" {
                                     @if group.fingerprint.is_empty() { em { "no error is recorded" } } @else { (group.fingerprint) }
                                     @if group.example != group.fingerprint {
-                                        details { summary { "Example" }
-                                            a href=(job_link(request, source.name(), &group.example_key)) { (key_text(&group.example_key)) }
-                                            pre { (cut(&group.example, 2000)) } }
+                                        small { "Example: " a href=(job_link(request, source.name(), &group.example_key)) { (key_text(&group.example_key)) } }
+                                            details { summary { "Its error" } pre { (cut(&group.example, 2000)) } }
                                     }
                                 }
                                 td class="number" { (number(group.failed)) }

@@ -149,7 +149,7 @@ fn choice_form(request: &Request, source: &Source, job: &Job, choice: &Choice) -
                 input type="hidden" name="mark" value=(mark);
                 input type="hidden" name="seen_at" value=(seen_at.unwrap_or_default());
                 @if choice.action == Action::Ignore { label { "Reason" input name="reason" required maxlength="500"; } }
-                button name="action" value=(choice.action.name()) type="submit" { (choice.action) }
+                button name="action" value=(choice.action.name()) type="submit" { (choice.action.title()) }
             }
         }
     }

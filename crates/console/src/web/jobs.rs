@@ -90,14 +90,6 @@ fn form(request: &Request, source: &Source, filter: &Filter) -> Markup {
                         }
                     }
                 }
-                label { "Status"
-                    select name="status" {
-                        option value="" { "all" }
-                        @for status in Status::ALL {
-                            option value=(status.name()) selected[filter.statuses.contains(&status)] { (status) }
-                        }
-                    }
-                }
                 @for (n, column) in source.info().key().enumerate() {
                     label { "Key: " span class="foreign" { (column) }
                         input name="key" value=(filter.key.get(n).map_or("", |part| part)) placeholder="exact, or beginning*";
@@ -111,6 +103,15 @@ fn form(request: &Request, source: &Source, filter: &Filter) -> Markup {
                         @for (order, text) in orders {
                             option value=(order) selected[filter.order() == order] { (text) }
                         }
+                    }
+                }
+            }
+            fieldset class="row" {
+                legend { "Status (none: all)" }
+                @for status in Status::ALL {
+                    label class="box" {
+                        input type="checkbox" name="status" value=(status.name()) checked[filter.statuses.contains(&status)];
+                        (status)
                     }
                 }
             }
@@ -148,7 +149,7 @@ fn list(request: &Request, source: &Source, filter: &Filter, page: &JobsPage) ->
                 div class="scroll" {
                     table {
                         thead { tr {
-                            @if request.app.has_actions { th class="mark" scope="col" { } }
+                            @if request.app.has_actions { th class="mark" scope="col" { "Mark" } }
                             th scope="col" { "Key" } th scope="col" { "Status" } th scope="col" { "Changed" }
                             th scope="col" { "Created" } th class="number" scope="col" { "Retry" }
                             th scope="col" { "Error" }

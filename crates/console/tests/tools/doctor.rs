@@ -516,3 +516,32 @@ fn a_table_that_is_not_there_is_an_error() {
         assert!(error.to_string().contains("no table `jobs`"), "{error}");
     }
 }
+
+#[test]
+fn a_pooler_in_between_is_found() {
+    let (Some(database), Ok(pgbouncer)) = (
+        TestDatabase::new(Kind::Postgres),
+        std::env::var("PGBOUNCER_URL"),
+    ) else {
+        return;
+    };
+    let info = healthy(&database);
+    let (address, _) = pgbouncer.rsplit_once('/').unwrap();
+    let name = database.url.rsplit('/').next().unwrap();
+    let manager = ConnectionManager::<PgConnection>::new(format!("{address}/{name}"));
+    let pool = Pool::builder()
+        .max_size(2)
+        .test_on_check_out(false)
+        .connection_customizer(Box::new(diesel_status_tracker::postgres::Customizer {
+            prepared_statements: false,
+            ..Default::default()
+        }))
+        .build(manager)
+        .unwrap();
+    let findings = doctor(
+        &Source::new(DescribedTable::new(info), pool),
+        Limits::default(),
+    )
+    .unwrap();
+    assert!(checks(&findings).contains(&"pooler"), "{findings:?}");
+}

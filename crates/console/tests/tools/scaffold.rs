@@ -36,7 +36,7 @@ fn modules(database: &TestDatabase) -> Vec<String> {
     let types = database.pick(
         "a BIGINT, b SMALLINT NOT NULL, c REAL, d FLOAT, e BOOLEAN, f BLOB, g DATE, h TIME, i TIMESTAMPTZ, j JSON, k \"point\"",
         "a BIGINT, b SMALLINT NOT NULL, c REAL, d DOUBLE PRECISION, e BOOLEAN, f BYTEA, g DATE, h TIME, i TIMESTAMPTZ, j JSONB, \
-         k point, l CHAR(3), m bigint GENERATED ALWAYS AS (a + 1) STORED",
+         k point, l CHAR(3), o uuid, m bigint GENERATED ALWAYS AS (a + 1) STORED",
         "a BIGINT UNSIGNED, b SMALLINT NOT NULL, c FLOAT, d DOUBLE, e BOOLEAN, f BLOB, g DATE, h TIME, i DATETIME(6), j JSON, \
          k POINT, l TINYINT, m BIGINT GENERATED ALWAYS AS (b + 1) STORED, n ENUM('x', 'y')",
     );
@@ -160,7 +160,7 @@ fn the_rust_of_a_table_compiles_in_a_new_crate() {
     let output = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .current_dir(folder.path())
         .env("CARGO_TARGET_DIR", root.join("target/scaffold"))
-        .args(["check", "--quiet"])
+        .args(["check", "--quiet", "--offline"])
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);

@@ -218,7 +218,10 @@ fn jobs_are_changed_only_where_that_is_allowed() {
         .stdout;
         let shown: serde_json::Value = serde_json::from_slice(&shown).unwrap();
         assert_eq!(shown["status"], expected, "{answer}");
-        assert_eq!(server.end("TERM"), (Some(0), String::new()));
+        let (code, log) = server.end("TERM");
+        assert_eq!(code, Some(0), "{log}");
+        let is_logged = log.contains("jobs were changed") && log.contains("action=\"reset\"");
+        assert_eq!(is_logged, is_allowed, "{log}");
     }
 }
 
