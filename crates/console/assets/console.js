@@ -33,6 +33,11 @@
   document.addEventListener("DOMContentLoaded", () => {
     local(document);
     document.body.addEventListener("htmx:afterSettle", () => local(document));
+    document.body.addEventListener("htmx:beforeSwap", (event) => {
+      // An error is shown where somebody waits for an answer. What refreshes itself stays.
+      const { xhr, target } = event.detail;
+      if (xhr.status >= 400) event.detail.shouldSwap = target.id !== "live";
+    });
     document.body.addEventListener("click", (event) => {
       event.target.closest("summary")?.parentElement.classList.add("touched");
     });

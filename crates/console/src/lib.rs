@@ -28,13 +28,13 @@ mod migration;
 mod overview;
 mod roles;
 mod scaffold;
-#[cfg(test)]
-mod shapes;
 mod sql;
 mod status;
 mod table;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod web;
 
 pub use catalog::{Catalog, Column, ColumnKind, DatabaseKind, Index, IndexTerm};

@@ -142,3 +142,79 @@ fn a_filter_is_worked_off_in_pieces_each_job_once() {
         assert_eq!(status(table, "000"), 20);
     });
 }
+
+#[test]
+fn what_is_changed_is_logged_with_who_did_it() {
+    #[derive(Clone, Default)]
+    struct Lines(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+    impl std::io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    on_each_database(|table| {
+        table.insert_all(&[
+            TestRow::new("a", 30),
+            TestRow::new("b", 30),
+            TestRow::new("held", 20).locked(5.0),
+        ]);
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            on_keys(
+                &table.source,
+                &order(Action::Reset),
+                ["a", "held"].map(key).into(),
+            )
+            .unwrap();
+            let filter = Filter {
+                statuses: vec![Status::Failed],
+                ..Filter::default()
+            };
+            on_filter(&table.source, &order(Action::Ignore), &filter, None).unwrap();
+        });
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<_> = text
+            .lines()
+            .filter(|line| line.contains("console: jobs were changed"))
+            .collect();
+        assert_eq!(lines.len(), 2, "{text}");
+        let has = |line: &str, parts: &[&str]| parts.iter().all(|part| line.contains(part));
+        let table = format!("table=\"{}\"", table.name());
+        assert!(
+            has(
+                lines[0],
+                &[
+                    "action=\"reset\"",
+                    &table,
+                    "held",
+                    "who=\"ada\"",
+                    "count=1",
+                    "passed_over=1"
+                ]
+            ),
+            "{text}"
+        );
+        assert!(
+            has(
+                lines[1],
+                &[
+                    "action=\"ignore\"",
+                    &table,
+                    "filter=\"jobs that are failed\"",
+                    "the customer is gone",
+                    "count=1"
+                ]
+            ),
+            "{text}"
+        );
+    });
+}

@@ -36,7 +36,7 @@ pub(super) async fn page(request: Request) -> Result<Markup, Failure> {
 
 fn stats(title: &str, what: &str, stats: Option<&Stats>) -> Markup {
     let Some(stats) = stats else {
-        return html! { h3 { (title) } p { "No job has finished yet." } };
+        return html! { h2 { (title) } p { "No job has finished yet." } };
     };
     let numbers = [
         ("median", stats.median),
@@ -52,7 +52,7 @@ fn stats(title: &str, what: &str, stats: Option<&Stats>) -> Markup {
         parts: vec![("finished", i64::try_from(bar.1).unwrap_or(i64::MAX))],
     });
     html! {
-        h3 { (title) }
+        h2 { (title) }
         p { small { (what) } }
         table class="numbers" { tbody {
             @for (name, time) in numbers { tr { th scope="row" { (name) } td class="number" { (span(time)) } } }

@@ -5,15 +5,25 @@ use maud::{Markup, html};
 use super::chart::{Bar, bars};
 use super::layout::{Frame, class, live, problem};
 use super::request::{Failure, Request};
-use crate::error::Result;
 use crate::overview::{self, LastHour, Overview, StepOverview, grouped, span};
 
 pub(super) async fn page(request: Request) -> Result<Markup, Failure> {
-    let mut tables = Vec::new();
+    let mut reads = Vec::new();
     for source in request.app.sources.clone() {
         let name = source.name().to_owned();
+        let request = request.clone();
+        let read = async move { request.run(move || overview::of(&source)).await };
+        reads.push((name, tokio::spawn(read)));
+    }
+    let mut tables = Vec::new();
+    for (name, read) in reads {
         // One table whose database is away is not to hide the others.
-        let read = request.run(move || overview::of(&source)).await?;
+        let read = match read.await {
+            Ok(Ok(Ok(overview))) => Ok(overview),
+            Ok(Ok(Err(error))) => Err(error.to_string()),
+            Ok(Err(failure)) => Err(failure.message),
+            Err(panic) => Err(panic.to_string()),
+        };
         tables.push((name, read));
     }
     let content = html! {
@@ -27,12 +37,12 @@ pub(super) async fn page(request: Request) -> Result<Markup, Failure> {
     Ok(Frame::of(&request, "Overview", None).page(&content))
 }
 
-fn table(request: &Request, name: &str, read: &Result<Overview>) -> Markup {
+fn table(request: &Request, name: &str, read: &Result<Overview, String>) -> Markup {
     html! {
         section {
             h2 { a class="foreign" href=(request.link("jobs", [("table", name)])) { (name) } }
             @match read {
-                Err(error) => (problem(&error.to_string())),
+                Err(error) => (problem(error)),
                 Ok(overview) => @for one in &overview.steps { (step(request, name, one)) },
             }
         }

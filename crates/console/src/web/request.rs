@@ -145,7 +145,7 @@ fn status(error: &Error) -> StatusCode {
 pub(super) struct Failure {
     frame: Frame,
     status: StatusCode,
-    message: String,
+    pub message: String,
 }
 
 impl IntoResponse for Failure {
