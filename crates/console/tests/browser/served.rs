@@ -16,7 +16,11 @@ pub struct Served {
 /// Failed, pending, running and finished invoices, with a clock that begins now.
 const INVOICES: &str = r#"
 INSERT INTO invoices (id, customer, status, create_at, update_at, lock, lock_at, retry, errors)
-WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 200)
+WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 200),
+told (n, error, at) AS (SELECT n, CASE
+        WHEN n <= 20 THEN 'mail server mx' || n || ' refused the letter after ' || n || ' s'
+        WHEN n <= 40 THEN 'customer "' || n || '" has no address'
+    END, strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-' || n || ' seconds') FROM n)
 SELECT
     printf('2026-%03d', n), 'customer ' || (n % 7),
     CASE WHEN n <= 30 THEN 30 WHEN n <= 40 THEN 50 WHEN n <= 60 THEN 10 WHEN n = 61 THEN 20 ELSE 40 END,
@@ -24,13 +28,10 @@ SELECT
     strftime('%Y-%m-%d %H:%M:%f', 'now', '-' || n || ' seconds'),
     CASE WHEN n = 61 THEN 'a worker' END,
     CASE WHEN n >= 61 THEN strftime('%Y-%m-%d %H:%M:%f', 'now', '-' || (n + 1 + n % 20) || ' seconds') END,
-    CASE WHEN n <= 40 THEN 1 + n % 3 ELSE 0 END,
-    CASE
-        WHEN n <= 20 THEN json_object('1', json_object('error', 'mail server mx' || n || ' refused the letter after ' || n || ' s', 'traceback', ''))
-        WHEN n <= 40 THEN json_object('1', json_object('error', 'customer "' || n || '" has no address', 'traceback', ''))
-        ELSE '{}'
-    END
-FROM n;
+    CASE WHEN n <= 40 THEN 1 ELSE 0 END,
+    CASE WHEN error IS NULL THEN '{}' ELSE json_object('error', error, 'traceback', '', 'attempt', 1, 'at', at,
+        'history', json_array(json_object('error', error, 'traceback', '', 'attempt', 1, 'at', at))) END
+FROM told;
 "#;
 
 impl Served {
