@@ -60,12 +60,6 @@ pub(crate) fn usual_name(role: Role) -> &'static str {
     found.map_or("", |(name, _)| name)
 }
 
-/// The role with this usual name.
-pub(crate) fn role_of(name: &str) -> Option<Role> {
-    let found = Role::ALL.iter().find(|(other, _)| *other == name);
-    found.map(|(_, role)| *role)
-}
-
 /// The column that looks like the one with this role: by its name, and its type serves.
 pub(crate) fn guessed(catalog: &Catalog, role: Role) -> Option<&Column> {
     let (_, names) = NAMES.iter().find(|(other, _)| *other == role)?;

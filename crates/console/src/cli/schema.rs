@@ -12,7 +12,7 @@ use crate::catalog::Catalog;
 use crate::describe::describe;
 use crate::error::Result;
 use crate::migration::migration;
-use crate::roles::{role_of, tracking};
+use crate::roles::tracking;
 use crate::scaffold::scaffold;
 use crate::status::code;
 
@@ -77,11 +77,13 @@ pub(super) struct Tracked {
 
 fn column(text: &str) -> Result<(Role, String), String> {
     let (role, name) = text.split_once('=').ok_or("write it as role=name")?;
-    let found = role_of(role).ok_or_else(|| {
+    let mut roles = Role::ALL.iter();
+    let found = roles.find(|(other, _)| *other == role);
+    let (_, found) = found.ok_or_else(|| {
         let roles = Role::ALL.map(|(name, _)| name).join(", ");
         format!("`{role}` is no role; the roles are {roles}")
     })?;
-    Ok((found, name.into()))
+    Ok((*found, name.into()))
 }
 
 fn five(text: &str) -> Result<[String; 5], String> {

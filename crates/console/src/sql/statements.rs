@@ -31,6 +31,7 @@ statements! {
         slow: "an index on the status and `update_at` would help";
 
     /// The next rows by their key, whatever their status.
+    #[cfg_attr(not(feature = "cli"), allow(dead_code))]
     EXPORTED = "SELECT :columns FROM :table WHERE :condition ORDER BY :order LIMIT :limit",
         slow: "look whether the server is overloaded";
 

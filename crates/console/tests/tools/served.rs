@@ -238,3 +238,16 @@ fn a_client_that_says_nothing_does_not_delay_the_end() {
     assert_eq!(server.end("TERM"), (Some(0), String::new()));
     drop(silent);
 }
+
+/// More than may be open at once: those that say nothing are closed in time.
+#[test]
+fn clients_that_say_nothing_do_not_shut_out_others() {
+    let database = TestDatabase::new(Kind::Sqlite).unwrap();
+    let server = Server::start(database, &[], &[]);
+    let silent: Vec<_> = (0..250)
+        .map(|_| TcpStream::connect(&server.address).unwrap())
+        .collect();
+    assert_eq!(status(&server.get("/metrics")), "200");
+    drop(silent);
+    assert_eq!(server.end("TERM"), (Some(0), String::new()));
+}
