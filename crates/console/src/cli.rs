@@ -10,6 +10,7 @@ mod schema;
 mod serve;
 mod server;
 mod tables;
+mod top;
 
 use std::error::Error as StdError;
 use std::io;
@@ -90,6 +91,8 @@ enum Command {
     Action(actions::Command),
     #[command(flatten)]
     Serve(serve::Command),
+    /// Show the overview as a screen that is read anew every two seconds.
+    Top(top::Command),
     #[command(flatten)]
     Demo(demo::Command),
     /// Print the completions of a shell.
@@ -136,6 +139,7 @@ fn run(arguments: &Arguments) -> Done {
         Command::Jobs(command) => jobs::run(common, command),
         Command::Action(command) => actions::run(common, command),
         Command::Serve(command) => serve::run(common, command),
+        Command::Top(command) => top::run(common, command),
         Command::Demo(command) => demo::run(common, command),
         Command::Completions { shell } => {
             let mut text = Vec::new();

@@ -137,7 +137,7 @@ fn print(out: &Output, overviews: &[Overview]) -> std::io::Result<()> {
 }
 
 /// The statuses that some job has.
-fn counts(step: &StepOverview) -> String {
+pub(super) fn counts(step: &StepOverview) -> String {
     let counts = step
         .counts
         .iter()
