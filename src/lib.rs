@@ -1,6 +1,7 @@
 // The links of the README lead to files of the repository. Here they lead to the pages
 // of this documentation: where a link is defined twice, the first definition counts.
 //! [adopting]: crate::guide::adopting
+//! [console]: https://docs.rs/diesel_status_console
 //! [databases]: crate::guide::databases
 //! [failures]: crate::guide::failures
 //! [guarantees]: crate::guide::guarantees

@@ -3,6 +3,8 @@
 
 #[path = "browser/accessibility.rs"]
 mod accessibility;
+#[path = "browser/demo.rs"]
+mod demo;
 #[path = "browser/errands.rs"]
 mod errands;
 #[path = "browser/hostile.rs"]

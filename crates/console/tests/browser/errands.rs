@@ -10,7 +10,6 @@ async fn from_the_overview_to_a_failed_job_and_its_reset() {
     let (served, window) = (Served::start(&["--allow-actions"]), Window::open().await);
     window.goto(&served.url).await;
     window.says("30 failed, 10 ignored").await;
-    window.picture("overview").await;
 
     window.click("invoices").await;
     window.says("Jobs of invoices").await;
@@ -29,13 +28,11 @@ async fn from_the_overview_to_a_failed_job_and_its_reset() {
     window.click("Show").await;
     window.named("2026-009").await;
     assert_eq!(window.count("tbody tr").await, 9);
-    window.picture("jobs").await;
 
     window.click("2026-007").await;
     window
         .says("mail server mx7 refused the letter after 7 s")
         .await;
-    window.picture("job").await;
     window.click("Reset").await;
     window.says("1 job was reset.").await;
     assert_eq!(served.count(30), 29);
@@ -52,7 +49,6 @@ async fn all_jobs_of_a_failure_are_counted_and_then_reset() {
     window.click("Failures").await;
     window.says("refused the letter after").await;
     assert_eq!(window.count("tbody tr").await, 2);
-    window.picture("failures").await;
 
     // The group with more jobs comes first.
     window.click("Reset all…").await;
@@ -62,7 +58,6 @@ async fn all_jobs_of_a_failure_are_counted_and_then_reset() {
         (30, 10),
         "only counted"
     );
-    window.picture("reset-all").await;
     window.click("Reset them").await;
     window.says("20 jobs were reset.").await;
     assert_eq!(served.count(10), 40);
@@ -165,6 +160,5 @@ async fn all_of_it_works_without_javascript() {
     window.says("20 jobs were reset.").await;
     window.click("Durations").await;
     window.says("90").await;
-    window.picture("durations").await;
     window.client.close().await.unwrap();
 }

@@ -97,6 +97,19 @@ impl Window {
         }
     }
 
+    /// Reloads the page until it has this element.
+    pub async fn reload_until(&self, css: &str) {
+        let end = std::time::Instant::now() + LONG;
+        while self.count(css).await == 0 {
+            assert!(
+                std::time::Instant::now() < end,
+                "no `{css}`:\n{}",
+                self.text().await
+            );
+            self.client.refresh().await.unwrap();
+        }
+    }
+
     /// What the page says.
     pub async fn text(&self) -> String {
         match self.client.find(Locator::Css("body")).await {

@@ -1,0 +1,76 @@
+//! The demonstration, as somebody sees it in the first minute; the pictures of README.md
+//! are taken here: `SCREENSHOTS=crates/console/screenshots scripts/with-browser cargo test
+//! -p diesel_status_console --test browser demo`.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use crate::window::Window;
+
+struct Demo {
+    child: Child,
+    url: String,
+    _folder: tempfile::TempDir,
+}
+
+impl Demo {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_status-console"))
+            .arg("demo")
+            .env("TMPDIR", folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        Self {
+            url: line.trim().trim_end_matches('/').into(),
+            child,
+            _folder: folder,
+        }
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        // Its workers end with it.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test]
+async fn the_demonstration_shows_work_and_failures_of_three_tables() {
+    let (demo, window) = (Demo::start(), Window::open().await);
+    window.goto(&demo.url).await;
+    for table in ["invoices", "photos", "webhooks"] {
+        window.named(table).await;
+    }
+    // The page is read anew by itself, until jobs have failed and are done.
+    window.find("a[href*='status=failed']:not(:empty)").await;
+    window.says("finished").await;
+    window.picture("overview").await;
+
+    window
+        .goto(&format!("{}/failures?table=webhooks", demo.url))
+        .await;
+    window.reload_until("tbody tr").await;
+    window.picture("failures").await;
+    window.click("Show").await;
+    window.says("Only jobs with the error").await;
+    window.picture("jobs").await;
+    window.find("tbody td a").await.click().await.unwrap();
+    window.says("Timeline").await;
+    window.picture("job").await;
+    window
+        .goto(&format!("{}/durations?table=webhooks", demo.url))
+        .await;
+    window.reload_until("svg").await;
+    window.picture("durations").await;
+    window.close().await;
+}
