@@ -362,6 +362,7 @@ pub(super) fn with_query<DB: Binds>(
             changes: None,
             new_rows: &[],
         },
+        rows: 0..0,
         is_kept: texts.keeps_list(statement, call),
         name: None,
     };

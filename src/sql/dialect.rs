@@ -55,6 +55,12 @@ pub struct Dialect {
     /// another unique index stays an error, and neither breaks the caller's
     /// transaction.
     unless_exists: &'static str,
+    /// The most rows of one insert. A text with so many stays prepared, as far as Diesel
+    /// lets it.
+    pub(super) rows_of_insert: usize,
+    /// Whether an insert can leave a column to its default in some of its rows. Elsewhere
+    /// the rows of one insert set the same columns.
+    pub(super) has_default: bool,
     /// The `retry` of a new row whose key the database makes.
     no_retry: &'static str,
     /// Whether an insert returns the key that the database made. Elsewhere it may

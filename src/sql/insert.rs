@@ -64,9 +64,8 @@ pub(super) fn rows<J: JobStore<C>, C>(
     step: &Step<J::Status>,
 ) -> QueryResult<usize> {
     match J::dialect(conn).several {
-        Several::AtOnce => all::<J, C>(conn, rows, step),
         Several::ByKeys => all_or_new::<J, C>(conn, rows, step),
-        Several::OneByOne => each::<J, C>(conn, rows, step),
+        Several::AtOnce | Several::OneByOne => all::<J, C>(conn, rows, step),
     }
 }
 
@@ -88,7 +87,12 @@ fn all<'a, J: JobStore<C> + 'a, C>(
         new_rows: &new_rows,
         ..Call::default()
     };
-    J::execute(conn, &statements::INSERT_ROWS, &call)
+    if J::dialect(conn).several != Several::AtOnce {
+        return J::execute(conn, &statements::INSERT_ROWS, &call);
+    }
+    let records = J::read(conn, &statements::INSERT_AND_COUNT_ROWS, &call)?;
+    let counts = records.iter().map(|record| record.plain.count);
+    Ok(usize::try_from(counts.sum::<i64>()).unwrap_or_default())
 }
 
 /// One statement for all rows; where a key exists it fails whole and changes
@@ -115,7 +119,7 @@ fn all_or_new<J: JobStore<C>, C>(
     }
 }
 
-/// SQLite runs in this process: a prepared insert a row costs no round trip.
+/// Each by a statement of its own.
 fn each<'a, J: JobStore<C> + 'a, C>(
     conn: &mut C,
     rows: impl IntoIterator<Item = &'a (J::Key, J::Updates)>,

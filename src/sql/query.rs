@@ -1,6 +1,7 @@
 //! The one query: writes a statement for a table and binds the values of a call.
 
 use std::any::TypeId;
+use std::ops::Range;
 
 use diesel::QueryResult;
 use diesel::backend::Backend;
@@ -14,7 +15,7 @@ use super::dialect::Dialect;
 use super::prepared;
 use super::template::{Reading, Slot, Statement};
 use super::texts::round_up;
-use super::typed::Fragments;
+use super::typed::{Fragments, NewRow};
 use super::written::{Any, Part};
 use crate::table_info::{Names, Role, TableInfo};
 
@@ -28,6 +29,8 @@ pub struct Query<'a, DB: Backend> {
     pub(super) plain: &'a Plain<'a>,
     pub(super) values: &'a dyn Values<DB>,
     pub(super) fragments: Fragments<'a, DB>,
+    /// Those of the new rows that it inserts.
+    pub(super) rows: Range<usize>,
     /// The condition on the rows that a claim takes.
     pub(super) filter: Option<&'a dyn QueryFragment<DB>>,
     /// Whether it stays prepared.
@@ -49,6 +52,12 @@ impl<DB: Binds> QueryFragment<DB> for Query<'_, DB> {
             out.unsafe_to_cache_prepared();
         }
         self.write_all(self.parts, At::default(), &mut out)
+    }
+
+    /// Not asked of the parts: one of Diesel's is never safe where it may be `DEFAULT`, whose
+    /// text varies. Here the text decides.
+    fn is_safe_to_cache_prepared(&self, _: &DB) -> QueryResult<bool> {
+        Ok(self.is_kept)
     }
 }
 
@@ -97,12 +106,20 @@ impl<DB: Binds> Query<'_, DB> {
             }
             Part::Slot(Slot::Since) => self.plain.since.is_some(),
             Part::Slot(Slot::Filter) => self.plain.filter.is_some(),
-            Part::Slot(Slot::SetColumns | Slot::SetValues) => match self.fragments.new_rows {
-                [first, ..] => !first.values.is_noop(&DB::default())?,
-                [] => false,
+            Part::Slot(Slot::SetColumns | Slot::SetValues) => match self.new_rows().first() {
+                Some(first) => !first.values.is_noop(&DB::default())?,
+                None => false,
             },
             _ => true,
         })
+    }
+
+    /// The new rows that it inserts.
+    fn new_rows(&self) -> &[NewRow<'_, DB>] {
+        self.fragments
+            .new_rows
+            .get(self.rows.clone())
+            .unwrap_or_default()
     }
 
     fn micros(&self, reading: Reading) -> Option<&i64> {
@@ -145,12 +162,12 @@ impl<DB: Binds> Query<'_, DB> {
                         self.write_all(parts, At { code, ..at }, out)?;
                     }
                 }
-                Part::EachRow(..) if self.fragments.new_rows.is_empty() => {
+                Part::EachRow(..) if self.new_rows().is_empty() => {
                     return self.missing("new row");
                 }
                 Part::EachRow(parts, between) => {
-                    for row in 0..self.fragments.new_rows.len() {
-                        out.push_sql(if row > 0 { between } else { "" });
+                    for row in self.rows.clone() {
+                        out.push_sql(if row > self.rows.start { between } else { "" });
                         self.write_all(parts, At { row, ..at }, out)?;
                     }
                 }
@@ -245,7 +262,7 @@ impl<DB: Binds> Query<'_, DB> {
                     Ok(())
                 }
             },
-            Slot::SetColumns => match self.fragments.new_rows.first() {
+            Slot::SetColumns => match self.new_rows().first() {
                 Some(row) => row.columns.walk_ast(out.reborrow()),
                 None => self.missing("new row"),
             },

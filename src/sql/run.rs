@@ -3,9 +3,12 @@
 //! `LoadConnection::load` is Diesel's own way to the rows of a query that it
 //! has not typed; it is meant for those who build another DSL on Diesel.
 
+use std::ops::Range;
+
 use diesel::QueryResult;
 use diesel::connection::{Connection, DefaultLoadingMode, LoadConnection};
 use diesel::deserialize;
+use diesel::query_builder::QueryBuilder;
 use diesel::result::Error::{self, DeserializationError};
 
 use super::backend::Binds;
@@ -16,7 +19,7 @@ use super::prepared::named;
 use super::query::Query;
 use super::record::{Plain, Record};
 use super::template::Statement;
-use super::typed::{Fragments, TableOn};
+use super::typed::{Fragments, NewRow, TableOn};
 use crate::db::connection_enum::{ConnectionEnum, InnerConnection, NotListed, on_inner};
 use crate::sql::tracked_table::Tracked;
 
@@ -98,7 +101,8 @@ pub fn execute<J: TableOn<C::Backend>, C: Sends>(
 ) -> QueryResult<usize> {
     let mut changed = 0;
     with_query(conn.dialect(), statement, call, &mut |query| {
-        changed = conn.send(&query)?;
+        // An insert of many rows is sent in parts.
+        changed += conn.send(&query)?;
         Ok(())
     })?;
     Ok(changed)
@@ -246,7 +250,11 @@ pub(super) fn with_query<J: TableOn<DB>, DB: Binds>(
     let texts = J::texts();
     let filter = call.plain.filter.and_then(DB::condition);
     J::with_fragments(call.updates, &mut |fragments| {
-        let mut run = |fragments: Fragments<'_, DB>| {
+        let mut run = |fragments: Fragments<'_, DB>, rows: Range<usize>| {
+            let inserted = Fragments {
+                new_rows: &fragments.new_rows[rows.clone()],
+                ..fragments
+            };
             let mut query = Query {
                 statement,
                 parts: texts.parts(statement, dialect, J::info(), call.plain.wait),
@@ -255,8 +263,9 @@ pub(super) fn with_query<J: TableOn<DB>, DB: Binds>(
                 plain: &call.plain,
                 values: &values,
                 fragments,
+                rows,
                 filter,
-                is_kept: texts.keeps(statement, fragments, filter, call.plain.limit)?,
+                is_kept: texts.keeps((statement, dialect), inserted, filter, call.plain.limit)?,
                 name: None,
             };
             debug_assert_eq!(query.unused(), None, "in {}", statement.name);
@@ -264,15 +273,43 @@ pub(super) fn with_query<J: TableOn<DB>, DB: Binds>(
             run(query)
         };
         if call.new_rows.is_empty() {
-            return run(fragments);
+            return run(fragments, 0..0);
         }
         J::with_new_rows(call.new_rows, &mut |new_rows| {
-            run(Fragments {
-                new_rows,
-                ..fragments
-            })
+            for rows in inserts(new_rows, dialect)? {
+                let fragments = Fragments {
+                    new_rows,
+                    ..fragments
+                };
+                run(fragments, rows)?;
+            }
+            Ok(())
         })
     })
+}
+
+/// The new rows of each insert, in their order.
+fn inserts<DB: Binds>(
+    new_rows: &[NewRow<'_, DB>],
+    dialect: &Dialect,
+) -> QueryResult<Vec<Range<usize>>> {
+    let (mut inserts, mut begin) = (Vec::new(), 0);
+    let mut columns_before = None;
+    for (n, row) in new_rows.iter().enumerate() {
+        let mut columns = DB::QueryBuilder::default();
+        if !dialect.has_default {
+            row.columns.to_sql(&mut columns, &DB::default())?;
+        }
+        let columns = Some(columns.finish());
+        let are_others = columns != columns_before;
+        if n > begin && (are_others || n - begin == dialect.rows_of_insert) {
+            inserts.push(begin..n);
+            begin = n;
+        }
+        columns_before = columns;
+    }
+    inserts.push(begin..new_rows.len());
+    Ok(inserts)
 }
 
 /// Whether updates that nobody has touched would not set any column: asked once.

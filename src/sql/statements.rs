@@ -258,6 +258,13 @@ statements! {
     /// Rows, without those whose key exists.
     INSERT_ROWS = "INSERT INTO :table (:key, :new_columns) VALUES {(:new_key, :new_values)|, }:unless_exists";
 
+    /// PostgreSQL: the same, which tells their number as a value. Diesel would prepare the
+    /// change alone anew at each call, because of columns that may be `DEFAULT`.
+    INSERT_AND_COUNT_ROWS = "WITH tracker_new AS (\
+         INSERT INTO :table (:key, :new_columns) VALUES {(:new_key, :new_values)|, }:unless_exists RETURNING 1) \
+         SELECT :fields FROM tracker_new",
+        reads &[Count];
+
     /// A row whose key the database makes.
     INSERT_WITHOUT_KEY = "INSERT INTO :table (:keyless_columns) VALUES (:keyless_values)",
         reads &[Row, Key], or again by ROW_OF_MADE_KEY;

@@ -238,8 +238,10 @@ fn text<J: TableOn<DB>, DB: Binds>(
 /// Some statements are the way of some databases alone.
 fn is_sent(dialect: &Dialect, name: &str) -> bool {
     match name {
-        "INSERT_ROWS" => dialect.several != Several::OneByOne,
-        "CLAIM_NEXT" | "SUCCEED_AND_CLAIM" => dialect.several == Several::AtOnce,
+        "INSERT_ROWS" => dialect.several != Several::AtOnce,
+        "INSERT_AND_COUNT_ROWS" | "CLAIM_NEXT" | "SUCCEED_AND_CLAIM" => {
+            dialect.several == Several::AtOnce
+        }
         "READY_ROWS" => dialect.several != Several::ByKeys,
         "READY_ROWS_BY_STATUS" | "LOCK_READY_ROWS" | "CLAIM_ROWS" | "CLAIMED_ROWS" => {
             dialect.several == Several::ByKeys

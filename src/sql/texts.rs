@@ -16,7 +16,7 @@ use super::described::DescribedCall;
 use super::dialect::{DIALECTS, Dialect, LockWait};
 use super::prepared::FixedTexts;
 use super::statements::{self, STATEMENTS, Statement};
-use super::typed::Fragments;
+use super::typed::{Fragments, NewRow};
 use super::written::{self, Part};
 use crate::table_info::{StatusCode, TableInfo};
 
@@ -66,6 +66,23 @@ impl Texts {
         let mut text = DB::QueryBuilder::default();
         part.to_sql(&mut text, &backend)?;
         Ok(self.keeps(text.finish()))
+    }
+
+    /// Whether an insert of these rows stays prepared. Which columns they set is in their
+    /// text.
+    fn keeps_rows<DB>(&self, rows: &[NewRow<'_, DB>]) -> QueryResult<bool>
+    where
+        DB: Backend<QueryBuilder: Default> + Default,
+    {
+        let (backend, mut hash) = (DB::default(), DefaultHasher::new());
+        for row in rows {
+            for part in [row.columns, row.values] {
+                let mut text = DB::QueryBuilder::default();
+                part.to_sql(&mut text, &backend)?;
+                text.finish().hash(&mut hash);
+            }
+        }
+        Ok(self.keeps(hash.finish()))
     }
 
     /// Whether a statement with this filter stays prepared, and with this limit if
@@ -183,7 +200,7 @@ impl TableTexts {
     /// prepared.
     pub(super) fn keeps<DB>(
         &self,
-        statement: &Statement,
+        (statement, dialect): (&Statement, &Dialect),
         fragments: Fragments<'_, DB>,
         filter: Option<&dyn QueryFragment<DB>>,
         limit: Option<i64>,
@@ -200,9 +217,11 @@ impl TableTexts {
                 self.saves.keeps_part(changes)
             }
             (Some(changes), ..) => self.successes.keeps_part(changes),
-            (None, [row], _) => self.inserts.keeps_part(row.columns),
-            // Each number of rows is a text of its own.
-            (None, [_, ..], _) => Ok(false),
+            (None, rows @ [_], _) => self.inserts.keeps_rows(rows),
+            // Each number of rows is a text of its own. The largest comes often.
+            (None, rows @ [_, ..], _) => {
+                Ok(rows.len() == dialect.rows_of_insert && self.inserts.keeps_rows(rows)?)
+            }
             (None, [], Some(limit)) if statement.has_limit_in_text() => {
                 let limit = usize::try_from(limit).unwrap_or(usize::MAX);
                 Ok(self.limits.keeps_limit(limit))

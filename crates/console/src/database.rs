@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use diesel::connection::SimpleConnection;
+use diesel::connection::{CacheSize, SimpleConnection};
 use diesel::prelude::*;
 use diesel::r2d2::{self, ConnectionManager};
 use diesel_status_tracker::{ConnectionEnum, InnerConnection};
@@ -49,7 +49,12 @@ impl r2d2::CustomizeConnection<ConsoleConnection, r2d2::Error> for Settings {
     fn on_acquire(&self, conn: &mut ConsoleConnection) -> Result<(), r2d2::Error> {
         let settings = match conn {
             ConsoleConnection::Sqlite(_) => "PRAGMA busy_timeout = 5000",
-            ConsoleConnection::Postgres(_) => "SET application_name = 'status-console'",
+            ConsoleConnection::Postgres(conn) => {
+                // A pooler may stand before the server, and give each transaction
+                // another session.
+                conn.set_prepared_statement_cache_size(CacheSize::Disabled);
+                "SET application_name = 'status-console'"
+            }
             ConsoleConnection::Mysql(_) => return Ok(()),
         };
         conn.batch_execute(settings)

@@ -175,7 +175,7 @@ struct Table {
     #[serde(default)]
     nullable: Vec<Spanned<String>>,
     #[serde(default)]
-    hide: Vec<String>,
+    hide: Vec<Spanned<String>>,
     steps: BTreeMap<String, Step>,
 }
 
@@ -278,6 +278,17 @@ fn entry(text: &str, name: String, table: Spanned<Table>) -> Result<DescribedEnt
             return Err(wrong(section, problem));
         }
     };
+    if let Some(hidden) = table
+        .hide
+        .iter()
+        .find(|column| table.key.contains(column.as_ref()))
+    {
+        let problem = format!(
+            "`{}` is part of the key, by which jobs are shown: it cannot be hidden",
+            hidden.as_ref()
+        );
+        return Err(wrong(hidden.span().start, problem));
+    }
     let mut builder = TableInfo::named(table.table.as_deref().unwrap_or(&name))
         .key(table.key)
         .retry(table.retry.kind())
@@ -286,7 +297,7 @@ fn entry(text: &str, name: String, table: Spanned<Table>) -> Result<DescribedEnt
             Errors::Jsonb => ErrorsType::Jsonb,
             Errors::Text => ErrorsType::Text,
         })
-        .hide(table.hide);
+        .hide(table.hide.into_iter().map(Spanned::into_inner));
     if let Some(schema) = table.schema {
         builder = builder.schema(schema);
     }

@@ -28,6 +28,8 @@ pub(super) const DIALECT: Dialect = Dialect {
     null_before_all: [" ASC NULLS FIRST", " DESC NULLS LAST"],
     empty_document: |_| "'{}'",
     unless_exists: " ON CONFLICT (:key) DO NOTHING",
+    rows_of_insert: 100,
+    has_default: true,
     no_retry: "0",
     returns_made_keys: true,
     wait,

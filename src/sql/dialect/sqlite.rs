@@ -30,6 +30,8 @@ pub(crate) static SQLITE: Dialect = Dialect {
         Document::Json | Document::Text => "'{}'",
     },
     unless_exists: " ON CONFLICT (:key) DO NOTHING",
+    rows_of_insert: 50,
+    has_default: false,
     no_retry: "0",
     // A primary key that is not an integer takes NULL.
     returns_made_keys: false,

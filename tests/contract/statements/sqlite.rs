@@ -19,7 +19,7 @@ pub const NONE_LEFT: &[&str] = &["SELECT"];
 /// The end of a worker's job with the next claim, and with a claim that finds nothing.
 pub const END_AND_CLAIM: &[&str] = &["UPDATE", "SELECT", "UPDATE"];
 pub const END_AND_NO_CLAIM: &[&str] = &["UPDATE", "SELECT"];
-pub const ROWS_AN_INSERT: usize = 1;
+pub const ROWS_AN_INSERT: usize = 50;
 /// A transaction that inserts a row, and its job's success.
 pub const TRANSACTION: &[&str] = &[
     "BEGIN",

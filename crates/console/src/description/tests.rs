@@ -106,6 +106,13 @@ fn what_is_wrong_is_named_with_its_line() {
     assert_eq!(line, 5, "{problem}");
     assert!(problem.contains("`update` is no role"), "{problem}");
 
+    let (line, problem) = refusal(
+        "key = [\"id\"]",
+        "key = [\"id\"]\nhide = [\"data\", \"id\"]",
+    );
+    assert_eq!(line, 5, "{problem}");
+    assert!(problem.contains("`id` is part of the key"), "{problem}");
+
     let (_, problem) = refusal("key = [\"id\"]", "key = []");
     assert!(problem.contains("its key has no column"), "{problem}");
 

@@ -14,6 +14,8 @@ use crate::jobs::filter::Filter;
 use crate::overview::{self, Count, grouped};
 use crate::table::Source;
 
+/// More marked jobs than this would keep a request busy for too long.
+const MOST_MARKED: usize = 500;
 /// Of those that were passed over, so many are named.
 const NAMED: usize = 20;
 
@@ -74,6 +76,12 @@ pub(super) async fn on_marked(
     if order.action == Action::Prune {
         let message = "marked jobs cannot be pruned: choose a status and an age in place of that";
         return Err(request.failure(StatusCode::BAD_REQUEST, message.into()));
+    }
+    if keys.len() > MOST_MARKED {
+        let message = format!(
+            "more than {MOST_MARKED} jobs are marked: choose them by a filter in place of that"
+        );
+        return Err(request.failure(StatusCode::BAD_REQUEST, message));
     }
     if keys.is_empty() {
         return Err(request.failure(StatusCode::BAD_REQUEST, "no job is marked".into()));

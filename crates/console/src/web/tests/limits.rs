@@ -15,6 +15,25 @@ fn a_form_of_megabytes_is_refused() {
 }
 
 #[test]
+fn a_form_with_too_many_jobs_is_refused() {
+    on_each_database(|table| {
+        let app = App::new(table, true);
+        let mut form = pairs(&[
+            ("table", table.name()),
+            ("action", "reset"),
+            ("seen_at", "1"),
+        ]);
+        let mark = ("mark".to_owned(), "[\"1\",\"a\"]".to_owned());
+        form.resize(form.len() + 500, mark.clone());
+        app.post("/admin/act", &form).ok().has("500 passed over");
+        form.push(mark);
+        let answer = app.post("/admin/act", &form);
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+        answer.has("choose them by a filter");
+    });
+}
+
+#[test]
 fn a_list_that_takes_too_long_says_so_and_the_rest_of_the_page_stands() {
     on_each_database(|table| {
         // SQLite has no limit of the time.
