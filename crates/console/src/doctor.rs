@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use chrono::Utc;
 use diesel::QueryResult;
-use diesel_status_tracker::InnerConnection;
+use diesel_status_tracker::{InnerConnection, TableInfo};
 use serde::Serialize;
 
 use crate::catalog::Catalog;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::sql::doctor as sql;
 use crate::table::Source;
 
@@ -133,8 +133,8 @@ impl Limits {
 ///
 /// # Errors
 ///
-/// [`Error::NoTable`](crate::Error::NoTable), [`Error::NoConnection`](crate::Error::NoConnection). What
-/// the database refuses, or does not answer in time, is a finding (`unchecked`).
+/// [`Error::NoTable`], [`Error::NoConnection`], and [`Error::Catalog`] where the database does not
+/// even tell the table's columns, since another session has locked it. What else it refuses, or does not answer in time, is a finding (`unchecked`).
 pub fn doctor(source: &Source, limits: Limits) -> Result<Vec<Finding>> {
     let mut findings = of_table(source, limits)?;
     if let Some(pooler) = source.with_two(postgres::pooler)? {
@@ -146,29 +146,44 @@ pub fn doctor(source: &Source, limits: Limits) -> Result<Vec<Finding>> {
 
 fn of_table(source: &Source, limits: Limits) -> Result<Vec<Finding>> {
     source.with(|mut conn| {
-        let info = source.info();
-        let catalog = Catalog::found(&mut conn, info.schema(), info.name())?;
-        let mut findings = columns::check(&catalog, info)?;
-        // What the table does not have cannot be asked for.
-        if findings
-            .iter()
-            .all(|finding| finding.check != columns::MISSING)
-        {
-            let plans = plans::check(&mut conn, &catalog, info);
-            findings.extend(or_unchecked("how claims are planned", plans));
-            let rows = rows::check(&mut conn, &catalog, info, limits, &findings);
-            findings.extend(or_unchecked("the rows", rows));
-        }
-        findings.extend(or_unchecked("the clock", clock(&mut conn, limits)));
-        let of_database = match conn {
-            InnerConnection::Postgres(conn) => postgres::check(conn, &catalog, info, limits),
-            InnerConnection::Mysql(conn) => mysql::check(conn, &catalog),
-            InnerConnection::Sqlite(conn) => sqlite::check(conn, &catalog),
-            _ => Ok(Vec::new()),
+        let asked = |source_error| Error::Query {
+            table: source.name().into(),
+            query: "the limit of a wait",
+            source: source_error,
         };
-        findings.extend(or_unchecked("the settings", of_database));
-        Ok(findings)
+        let wait = sql::shorten_wait(&mut conn).map_err(asked)?;
+        let findings = findings(&mut conn, source.info(), limits);
+        sql::restore_wait(&mut conn, wait).map_err(asked)?;
+        findings
     })
+}
+
+fn findings(
+    conn: &mut InnerConnection<'_>,
+    info: &TableInfo,
+    limits: Limits,
+) -> Result<Vec<Finding>> {
+    let catalog = Catalog::found(conn, info.schema(), info.name())?;
+    let mut findings = columns::check(&catalog, info)?;
+    // What the table does not have cannot be asked for.
+    if findings
+        .iter()
+        .all(|finding| finding.check != columns::MISSING)
+    {
+        let plans = plans::check(conn, &catalog, info);
+        findings.extend(or_unchecked("how claims are planned", plans));
+        let rows = rows::check(conn, &catalog, info, limits, &findings);
+        findings.extend(or_unchecked("the rows", rows));
+    }
+    findings.extend(or_unchecked("the clock", clock(conn, limits)));
+    let of_database = match conn {
+        InnerConnection::Postgres(conn) => postgres::check(conn, &catalog, info, limits),
+        InnerConnection::Mysql(conn) => mysql::check(conn, &catalog),
+        InnerConnection::Sqlite(conn) => sqlite::check(conn, &catalog),
+        _ => Ok(Vec::new()),
+    };
+    findings.extend(or_unchecked("the settings", of_database));
+    Ok(findings)
 }
 
 /// What was found, or that this could not be looked at: the rest of the report stands.

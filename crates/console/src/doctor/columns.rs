@@ -6,7 +6,7 @@ use super::{Finding, Severity};
 use crate::catalog::{Catalog, Column, ColumnKind, DatabaseKind};
 use crate::error::Result;
 use crate::migration::migration;
-use crate::roles::misfit;
+use crate::roles::{has_number_codes, misfit};
 
 /// The check that makes the others useless.
 pub(super) const MISSING: &str = "column_missing";
@@ -101,6 +101,14 @@ fn otherwise_described(
             }
         }
         _ => {}
+    }
+    if role == Role::Status && has_number_codes(info) != column.kind.is_integer() {
+        let codes = if has_number_codes(info) {
+            "numbers"
+        } else {
+            "words"
+        };
+        push(format!("has codes that are {codes}"));
     }
     let is_other = match (info.errors(), &column.kind) {
         _ if role != Role::Errors || catalog.database != DatabaseKind::Postgres => false,

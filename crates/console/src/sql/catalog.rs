@@ -1,5 +1,6 @@
 //! What each database tells of a table: its columns, its key and its indexes.
 
+use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 use diesel_status_tracker::InnerConnection;
@@ -193,7 +194,13 @@ pub(crate) fn table(
     table: &str,
 ) -> QueryResult<Option<Answers>> {
     let answers = match conn {
-        InnerConnection::Postgres(conn) => ask!(conn, POSTGRES, schema, table),
+        // Another session may have locked the table.
+        InnerConnection::Postgres(conn) => {
+            return conn.transaction(|mut conn| {
+                conn.batch_execute("SET LOCAL statement_timeout = '5s'")?;
+                Ok(Some(ask!(&mut conn, POSTGRES, schema, table)))
+            });
+        }
         InnerConnection::Sqlite(conn) => ask!(conn, SQLITE, schema, table),
         InnerConnection::Mysql(conn) => {
             let mut answers = ask!(conn, MYSQL, schema, table);

@@ -40,6 +40,32 @@ pub(crate) const FEW: i64 = 1_000;
 /// By an index, rows are counted up to this number.
 pub(crate) const CAP: i64 = 10_000;
 
+/// Has MariaDB end a statement after five seconds. To MySQL that is a comment.
+const LIMITED: &str = "/*M!100100 SET STATEMENT max_statement_time = 5 FOR */";
+
+/// Has MySQL and MariaDB wait no longer than five seconds for a lock of a whole table,
+/// which they would do for a day, already where a statement is prepared. Returns what
+/// the session had before.
+pub(crate) fn shorten_wait(conn: &mut InnerConnection<'_>) -> QueryResult<Option<i64>> {
+    let InnerConnection::Mysql(conn) = conn else {
+        return Ok(None);
+    };
+    let before = sql::<BigInt>("SELECT CAST(@@lock_wait_timeout AS signed)");
+    let before = before.get_result(&mut **conn)?;
+    conn.batch_execute("SET SESSION lock_wait_timeout = 5")?;
+    Ok(Some(before))
+}
+
+/// Puts back what [`shorten_wait`] has found.
+pub(crate) fn restore_wait(conn: &mut InnerConnection<'_>, before: Option<i64>) -> QueryResult<()> {
+    match (conn, before) {
+        (InnerConnection::Mysql(conn), Some(seconds)) => {
+            conn.batch_execute(&format!("SET SESSION lock_wait_timeout = {seconds}"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Counts the rows of each condition, in one statement, which reads a sample once, of at
 /// most five seconds where the database can limit it.
 pub(crate) fn counts(
@@ -84,8 +110,7 @@ pub(crate) fn counts(
             sql::<Text>(&text).get_result::<String>(conn)
         }),
         InnerConnection::Mysql(conn) => {
-            // To MySQL that is a comment.
-            let text = format!("/*M!100100 SET STATEMENT max_statement_time = 5 FOR */ {text}");
+            let text = format!("{LIMITED} {text}");
             sql::<Text>(&text).get_result(&mut **conn)
         }
         InnerConnection::Sqlite(conn) => sql::<Text>(&text).get_result(&mut **conn),
@@ -140,7 +165,7 @@ pub(crate) fn plan(conn: &mut InnerConnection<'_>, query: &str) -> QueryResult<P
             let lines = conn.transaction(|conn| {
                 // A small table is read at once, whatever indexes it has.
                 conn.batch_execute(
-                    "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off",
+                    "SET LOCAL statement_timeout = '5s'; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off",
                 )?;
                 sql::<Text>(&format!("EXPLAIN {query}")).load::<String>(conn)
             })?;

@@ -6,7 +6,7 @@ use diesel::r2d2::{ConnectionManager, Pool};
 use diesel_status_console::{
     ConsoleConnection, Finding, Limits, Severity, Source, doctor, migration, tracking,
 };
-use diesel_status_tracker::{DescribedTable, Role, TableInfo};
+use diesel_status_tracker::{DescribedTable, Role, StatusCode, StepCodes, StepInfo, TableInfo};
 use std::time::Duration;
 
 use crate::database::{Kind, TestDatabase, databases};
@@ -219,9 +219,9 @@ fn a_key_that_is_not_unique_is_found() {
             .key(["retry"])
             .column(Role::Retry, "id")
             .usual_columns();
-        let step = diesel_status_tracker::StepInfo::new(
+        let step = StepInfo::new(
             "job",
-            diesel_status_tracker::StepCodes {
+            StepCodes {
                 pending: 10.into(),
                 in_progress: 20.into(),
                 failed: 30.into(),
@@ -544,4 +544,58 @@ fn a_pooler_in_between_is_found() {
     )
     .unwrap();
     assert!(checks(&findings).contains(&"pooler"), "{findings:?}");
+}
+
+#[test]
+fn codes_of_another_type_than_their_column_are_found() {
+    for database in databases() {
+        healthy(&database);
+        let words = ["new", "running", "failed", "done", "dropped"].map(StatusCode::from);
+        let [pending, in_progress, failed, succeeded, ignored] = words;
+        let codes = StepCodes {
+            pending,
+            in_progress,
+            failed,
+            succeeded,
+            ignored,
+        };
+        let step = StepInfo::new("job", codes);
+        let info = tracking(&database.catalog("jobs"), &[], &[step]).unwrap();
+        let findings = found(&database, &info);
+        let codes = findings
+            .iter()
+            .find(|finding| finding.check == "description")
+            .unwrap();
+        assert!(
+            codes.sentence.contains("has codes that are words"),
+            "{codes:?}"
+        );
+        // What PostgreSQL refuses to compare is said, and the rest of the report stands.
+        let is_refused = database.kind == Kind::Postgres;
+        assert_eq!(
+            checks(&findings).contains(&"unchecked"),
+            is_refused,
+            "{findings:?}"
+        );
+    }
+}
+
+#[test]
+fn a_table_that_another_session_has_locked_is_waited_for_a_few_seconds() {
+    for database in databases() {
+        let info = healthy(&database);
+        let locked = match database.kind {
+            // Readers do not wait for the writer there.
+            Kind::Sqlite => continue,
+            Kind::Postgres => "BEGIN; LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE",
+            Kind::Mysql => "LOCK TABLES jobs WRITE",
+        };
+        let mut other = database.connect();
+        other.batch_execute(locked).unwrap();
+        match doctor(&source(&database, &info), Limits::default()) {
+            Ok(findings) => assert!(checks(&findings).contains(&"unchecked"), "{findings:?}"),
+            // PostgreSQL does not even tell the columns of such a table.
+            Err(error) => assert!(error.to_string().contains("statement timeout"), "{error}"),
+        }
+    }
 }
