@@ -265,7 +265,7 @@ pub(super) fn with_query<J: TableOn<DB>, DB: Binds>(
                 fragments,
                 rows,
                 filter,
-                is_kept: texts.keeps((statement, dialect), inserted, filter, call.plain.limit)?,
+                is_kept: texts.keeps(statement, dialect, inserted, filter, call.plain.limit)?,
                 name: None,
             };
             debug_assert_eq!(query.unused(), None, "in {}", statement.name);

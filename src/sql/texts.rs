@@ -200,7 +200,8 @@ impl TableTexts {
     /// prepared.
     pub(super) fn keeps<DB>(
         &self,
-        (statement, dialect): (&Statement, &Dialect),
+        statement: &Statement,
+        dialect: &Dialect,
         fragments: Fragments<'_, DB>,
         filter: Option<&dyn QueryFragment<DB>>,
         limit: Option<i64>,
