@@ -19,11 +19,15 @@ use diesel::prelude::*;
 use diesel_status_console::{Console, ConsoleConnection, Description, Result};
 use tower::ServiceExt;
 
-const PAGES: [(&str, &str); 7] = [
+const PAGES: [(&str, &str); 8] = [
     ("overview", "/"),
     ("jobs", "/jobs?table=jobs"),
     ("failed jobs", "/jobs?table=jobs&status=failed"),
-    ("jobs by error", "/jobs?table=jobs&error=refused"),
+    (
+        "failed by error",
+        "/jobs?table=jobs&status=failed&error=refused",
+    ),
+    ("all by error", "/jobs?table=jobs&error=refused"),
     ("one job", "/job?table=jobs&key=job-500"),
     ("failures", "/failures?table=jobs"),
     ("durations", "/durations?table=jobs"),
@@ -235,7 +239,7 @@ async fn measure(database: &Database, what: &str, options: &Options) {
         took.sort();
         let at = |percent: usize| took[(took.len() - 1) * percent / 100].as_secs_f64() * 1e3;
         println!(
-            "{:<11} {what:<15} {name:<14} {:>9.1} {:>9.1}",
+            "{:<11} {what:<15} {name:<15} {:>9.1} {:>9.1}",
             database.name,
             at(50),
             at(95)
@@ -247,7 +251,7 @@ async fn measure(database: &Database, what: &str, options: &Options) {
 async fn main() {
     let options = Options::read();
     println!(
-        "{} rows; milliseconds\n{:<11} {:<15} {:<14} {:>9} {:>9}",
+        "{} rows; milliseconds\n{:<11} {:<15} {:<15} {:>9} {:>9}",
         options.rows, "database", "", "page", "median", "95 %"
     );
     let is_wanted = |database: &Database| {
