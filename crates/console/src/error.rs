@@ -121,6 +121,14 @@ pub enum Error {
     /// Jobs of this kind are not deleted.
     #[error("these jobs cannot be pruned: {0}")]
     NotPrunable(String),
+    /// An error has ended an action that had changed some of its jobs.
+    #[error("{count} of the jobs were changed before this went wrong: {source}")]
+    Partly {
+        /// How many were changed.
+        count: usize,
+        /// What went wrong.
+        source: Box<Error>,
+    },
     /// The database has not answered within the limit.
     #[error(
         "the database did not answer the query {query} on `{table}` within {limit:?}: {way_out}"
@@ -149,3 +157,16 @@ pub enum Error {
 
 /// A result of the console.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// The same error, after so many jobs were changed.
+    pub(crate) fn after(self, count: usize) -> Self {
+        match count {
+            0 => self,
+            count => Self::Partly {
+                count,
+                source: Box::new(self),
+            },
+        }
+    }
+}

@@ -57,6 +57,8 @@ impl Filter {
             match &**name {
                 "step" => filter.step = Some(value.clone()),
                 "status" => match Status::named(value) {
+                    // Twice would be counted twice.
+                    Some(status) if filter.statuses.contains(&status) => {}
                     Some(status) => filter.statuses.push(status),
                     None => return Err(format!("`{value}` is no status")),
                 },
@@ -325,5 +327,7 @@ mod tests {
         assert!(read("newer", "9999999999d").is_err());
         assert!(read("order", "x").is_err());
         assert!(read("status", "").is_ok());
+        let twice = ["failed", "failed"].map(|status| ("status".into(), status.into()));
+        assert_eq!(Filter::read(&twice).unwrap().0.statuses, [Status::Failed]);
     }
 }

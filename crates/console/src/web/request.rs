@@ -136,6 +136,7 @@ impl Request {
 fn status(error: &Error) -> StatusCode {
     match error {
         Error::NotPrunable(_) => StatusCode::BAD_REQUEST,
+        Error::Partly { source, .. } => status(source),
         Error::TimeLimit { .. } | Error::NoConnection { .. } => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }
