@@ -44,6 +44,8 @@ pub struct Source {
     slow: Arc<Mutex<HashMap<String, Instant>>>,
 }
 
+/// A read waits no longer for a connection.
+const CONNECTION_WITHIN: Duration = Duration::from_secs(3);
 /// A count that took too long is not tried again for this time.
 const SLOW_FOR: Duration = Duration::from_secs(60);
 /// So many of them are remembered.
@@ -197,7 +199,8 @@ impl<M: ManageConnection<Connection: DescribedConnection>> AnyDatabase for Pool<
         &self,
         work: &mut dyn FnMut(InnerConnection<'_>),
     ) -> Result<(), diesel::r2d2::PoolError> {
-        let mut conn = self.get()?;
+        // The application's pool may wait for longer, and a page would not.
+        let mut conn = self.get_timeout(self.connection_timeout().min(CONNECTION_WITHIN))?;
         work(conn.inner_connection());
         Ok(())
     }

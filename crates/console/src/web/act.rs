@@ -91,8 +91,9 @@ pub(super) async fn on_marked(
         _ => request.link("jobs", [("table", source.name())]),
     };
     let done = {
-        let (source, order) = (source.clone(), order.clone());
-        request.run(move || on_keys(&source, &order, keys)).await?
+        let order = order.clone();
+        let work = move |source: &Source| on_keys(source, &order, keys);
+        request.run(&source, work).await?
     };
     let done = done.map_err(|error| request.failed(&error))?;
     let content = html! {
@@ -155,12 +156,12 @@ pub(super) async fn preview_all(request: Request) -> Result<Markup, Failure> {
             .map_err(|problem| request.failure(StatusCode::BAD_REQUEST, problem))?;
     }
     let read = {
-        let (source, filter) = (source.clone(), filter.clone());
-        let work = move || {
+        let filter = filter.clone();
+        let work = move |source: &Source| {
             let now = source.session(overview::QUERY_LIMIT, overview::now)?;
-            Ok((now, count(&source, &filter)))
+            Ok((now, count(source, &filter)))
         };
-        request.run(work).await?
+        request.run(&source, work).await?
     };
     let (now, count) = read.map_err(|error| request.failed(&error))?;
     let run = Run {
@@ -252,10 +253,9 @@ pub(super) async fn on_all(request: Request, Form(pairs): Form<Pairs>) -> Result
     let run = Run::read(&request, &pairs, &order)?;
     let after = place(&pairs);
     let chunk = {
-        let (source, order, filter) = (source.clone(), order.clone(), run.filter.clone());
-        request
-            .run(move || on_filter(&source, &order, &filter, after))
-            .await?
+        let (order, filter) = (order.clone(), run.filter.clone());
+        let work = move |source: &Source| on_filter(source, &order, &filter, after);
+        request.run(&source, work).await?
     };
     let chunk = chunk.map_err(|error| request.failed(&error))?;
     let run = run.with(&chunk.done);

@@ -10,10 +10,7 @@ use crate::overview::{grouped, span};
 
 pub(super) async fn page(request: Request) -> Result<Markup, Failure> {
     let source = request.source(&request.pairs)?;
-    let steps = {
-        let source = source.clone();
-        request.run(move || durations::of(&source)).await?
-    };
+    let steps = request.run(&source, durations::of).await?;
     let newest = grouped(i64::try_from(NEWEST).unwrap_or(i64::MAX));
     let content = html! {
         h1 { "Durations of " span class="foreign" { (source.name()) } }

@@ -17,10 +17,8 @@ const MOST: usize = 100;
 
 pub(super) async fn page(request: Request) -> Result<Markup, Failure> {
     let source = request.source(&request.pairs)?;
-    let read = {
-        let source = source.clone();
-        request.run(move || failures::of(&source, None)).await?
-    };
+    let work = |source: &Source| failures::of(source, None);
+    let read = request.run(&source, work).await?;
     let content = html! {
         h1 { "Failures of " span class="foreign" { (source.name()) } }
         p { "Failed and ignored jobs whose newest errors differ in numbers, ids and quoted parts alone." }

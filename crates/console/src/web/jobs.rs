@@ -20,10 +20,9 @@ pub(super) async fn page(request: Request) -> Result<Markup, Failure> {
     let (filter, from) = Filter::read(&request.pairs)
         .map_err(|problem| request.failure(StatusCode::BAD_REQUEST, problem))?;
     let read = {
-        let (source, filter, from) = (source.clone(), filter.clone(), from.clone());
-        request
-            .run(move || read_page(&source, &filter, &from, LIMIT))
-            .await?
+        let (filter, from) = (filter.clone(), from.clone());
+        let work = move |source: &Source| read_page(source, &filter, &from, LIMIT);
+        request.run(&source, work).await?
     };
     let content = html! {
         h1 { "Jobs of " span class="foreign" { (source.name()) } }

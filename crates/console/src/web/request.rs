@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::table::Source;
 
 /// A request waits no longer than this for others to end.
-const TURN_LIMIT: Duration = Duration::from_secs(5);
+pub(super) const TURN_LIMIT: Duration = Duration::from_secs(5);
 
 pub(super) type Pairs = Vec<(String, String)>;
 
@@ -109,20 +109,33 @@ impl Request {
         self.failure(status(error), error.to_string())
     }
 
-    /// Runs what waits for a database on a thread of its own.
+    /// It has waited for too long for its turn.
+    pub fn busy(&self) -> Failure {
+        let message = "other requests keep the console busy; try again in a moment";
+        self.failure(StatusCode::SERVICE_UNAVAILABLE, message.into())
+    }
+
+    /// Runs what waits for the database of a table on a thread of its own.
     pub async fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce() -> T + Send + 'static,
+        source: &Source,
+        work: impl FnOnce(&Source) -> T + Send + 'static,
     ) -> Result<T, Failure> {
-        let permits = Arc::clone(&self.app.permits);
-        let Ok(Ok(permit)) = tokio::time::timeout(TURN_LIMIT, permits.acquire_owned()).await else {
-            let message = "other requests keep the console busy; try again in a moment";
-            return Err(self.failure(StatusCode::SERVICE_UNAVAILABLE, message.into()));
+        // First that of the table, so that nobody who waits for it keeps others away.
+        let turn = async {
+            let table = self.app.tables.get(source.name())?;
+            let of_table = Arc::clone(&table.permits).acquire_owned().await.ok()?;
+            let of_all = Arc::clone(&self.app.permits).acquire_owned().await.ok()?;
+            Some((of_table, of_all))
         };
-        // The permit goes along: the work goes on where the browser has left.
+        let Ok(Some(permits)) = tokio::time::timeout(TURN_LIMIT, turn).await else {
+            return Err(self.busy());
+        };
+        let source = source.clone();
+        // The permits go along: the work goes on where the browser has left.
         let done = tokio::task::spawn_blocking(move || {
-            let done = work();
-            drop(permit);
+            let done = work(&source);
+            drop(permits);
             done
         });
         done.await.map_err(|panic| {
