@@ -34,7 +34,9 @@ const METRICS: [Metric; 5] = [
         help: "For how long the oldest ready job has been ready; 0 where none is.",
         values: |step| {
             let age = step.oldest_ready_seconds.unwrap_or_default();
-            one(Some(i64::try_from(age).unwrap_or(i64::MAX)))
+            one(step
+                .is_oldest_known
+                .then(|| i64::try_from(age).unwrap_or(i64::MAX)))
         },
     },
     Metric {
@@ -102,7 +104,11 @@ mod tests {
                 TestRow::new("dead", 20).locked(5000.0),
             ]);
             let source = table.source.clone().named("a \"b\"");
-            let text = text(&[overview::of(&source).unwrap()]);
+            let mut overview = overview::of(&source).unwrap();
+            overview.steps[0].is_oldest_known = false;
+            let text = text(&[overview]);
+            // Not 0, which would mean that no job is ready.
+            assert!(!text.contains("oldest_ready_seconds{table=\"a \\\"b\\\"\",step=\"send\"}"));
             for line in [
                 "# TYPE status_console_jobs gauge",
                 "status_console_jobs{table=\"a \\\"b\\\"\",step=\"send\",status=\"pending\"} 1",

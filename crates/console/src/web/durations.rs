@@ -33,7 +33,7 @@ pub(super) async fn page(request: Request) -> Result<Markup, Failure> {
 
 fn stats(title: &str, what: &str, stats: Option<&Stats>) -> Markup {
     let Some(stats) = stats else {
-        return html! { h2 { (title) } p { "No job has finished yet." } };
+        return html! { h2 { (title) } p { "The table has no finished job of this step." } };
     };
     let numbers = [
         ("median", stats.median),

@@ -158,6 +158,9 @@ fn step(request: &Request, table: &str, step: &StepOverview) -> Markup {
                 }
             }
             @if let Some(hour) = &step.hour { (last_hour(hour)) }
+            @if step.passed_on.is_some() {
+                br; small { "Finished jobs that a later step has taken are in the numbers of that step." }
+            }
             @for message in &step.problems { (problem(message)) }
         }
     }
