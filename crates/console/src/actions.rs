@@ -55,6 +55,16 @@ impl Action {
         }
     }
 
+    /// Whether a job with this status may be one for it.
+    pub fn fits(self, status: Status) -> bool {
+        match self {
+            Self::Reset => status != Status::MorePending,
+            Self::Ignore => !matches!(status, Status::Succeeded | Status::Ignored),
+            Self::Expire => status == Status::InProgress,
+            Self::Prune => matches!(status, Status::Succeeded | Status::Ignored),
+        }
+    }
+
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|action| action.name() == name)
     }
@@ -244,27 +254,31 @@ fn is_of_the_job(error: &diesel_status_tracker::Error) -> bool {
 
 /// The step whose job it is, or why there is none.
 fn step_for(source: &Source, order: &Order, state: &JobState) -> Result<String, String> {
-    let fits = |status: Status| match order.action {
-        Action::Reset => status != Status::MorePending,
-        Action::Ignore => !matches!(status, Status::Succeeded | Status::Ignored),
-        Action::Expire => status == Status::InProgress,
-        Action::Prune => matches!(status, Status::Succeeded | Status::Ignored),
-    };
     let meanings = meanings(source.info(), &state.status);
     let asked = |name: &str| order.step.as_ref().is_none_or(|step| step == name);
     let found = meanings
         .iter()
-        .find(|(step, status)| asked(step.name()) && fits(*status));
+        .find(|(step, status)| asked(step.name()) && order.action.fits(*status));
     match found {
         Some((step, _)) => Ok(step.name().into()),
         None if meanings.is_empty() => Err(format!(
             "its status is {}, which no step knows",
             state.status
         )),
-        None => Err(format!(
-            "its status is {}, from which `{}` does not go",
-            meanings[0].1, order.action
-        )),
+        None => {
+            let statuses = meanings
+                .iter()
+                .map(|(step, status)| format!("{status} ({})", step.name()));
+            let statuses = statuses.collect::<Vec<_>>().join(" and ");
+            let of = match &order.step {
+                Some(step) => format!(" for the step {step}"),
+                None => String::new(),
+            };
+            Err(format!(
+                "its status is {statuses}, and {} is not possible from there{of}",
+                order.action
+            ))
+        }
     }
 }
 

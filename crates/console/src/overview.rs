@@ -203,8 +203,8 @@ fn of_step(session: &mut Session<'_>, step: &StepInfo, now: Option<DateTime<Utc>
             counts.push((status, ok(count(session, step, status))));
         }
     }
-    let running = ok(count_locked(session, step, None));
-    let expired = ok(count_locked(session, step, Some(step.lock_expire())));
+    let running = ok(count_locked(session, step, false));
+    let expired = ok(count_locked(session, step, true));
     let oldest_ready = oldest_ready(session, step, now).map_err(|error| {
         problems.push(error.to_string());
     });
@@ -236,21 +236,17 @@ fn count(session: &mut Session<'_>, step: &StepInfo, status: Status) -> Result<O
     sum(session, parts(conditions)).map(Some)
 }
 
-/// The rows that are running, of which those whose lock is older than this.
+/// The rows that are running, or of those the ones whose lock has expired.
 fn count_locked(
     session: &mut Session<'_>,
     step: &StepInfo,
-    older_than: Option<Duration>,
+    expired: bool,
 ) -> Result<Option<Count>> {
     let names = session.names();
     let codes = Status::InProgress.codes(step);
     let mut conditions = names.with_codes(step, &codes, Some(true));
-    if let Some(age) = older_than {
-        let old = format!(
-            " AND {} < {}",
-            names.column(Role::LockAt),
-            names.ago(Role::LockAt, age)
-        );
+    if expired {
+        let old = names.is_expired(step);
         conditions
             .iter_mut()
             .for_each(|condition| condition.push_str(&old));

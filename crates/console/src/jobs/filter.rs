@@ -28,6 +28,8 @@ pub(crate) struct Filter {
     /// The fingerprint of the newest error.
     pub group: Option<String>,
     pub locked: bool,
+    /// Its lock is older than the step lets an attempt run.
+    pub expired: bool,
     /// `run_at` lies ahead.
     pub later: bool,
     pub by: SortBy,
@@ -68,6 +70,7 @@ impl Filter {
                 "error" => filter.error = Some(value.clone()),
                 "group" => filter.group = Some(value.clone()),
                 "locked" => filter.locked = true,
+                "expired" => filter.expired = true,
                 "later" => filter.later = true,
                 "order" => match &**value {
                     "changed" => {}
@@ -123,6 +126,7 @@ impl Filter {
         push("error", self.error.clone());
         push("group", self.group.clone());
         push("locked", self.locked.then(|| "1".into()));
+        push("expired", self.expired.then(|| "1".into()));
         push("later", self.later.then(|| "1".into()));
         push(
             "order",
@@ -158,6 +162,7 @@ impl Filter {
                 .map(|group| format!("with the error “{group}”")),
         );
         words.extend(self.locked.then(|| "that are locked".into()));
+        words.extend(self.expired.then(|| "whose lock has expired".into()));
         words.extend(self.later.then(|| "that are due later".into()));
         match words.is_empty() {
             true => "all jobs".into(),
@@ -197,8 +202,15 @@ impl Filter {
             // Two steps may share a code.
             codes.retain(|code| !taken.contains(code));
             taken.extend(codes.iter().cloned());
-            let locked = self.locked.then_some(true);
-            branches.extend(names.with_codes(step, &codes, locked));
+            let locked = (self.locked || self.expired).then_some(true);
+            let mut conditions = names.with_codes(step, &codes, locked);
+            if self.expired {
+                let old = names.is_expired(step);
+                conditions
+                    .iter_mut()
+                    .for_each(|condition| condition.push_str(&old));
+            }
+            branches.extend(conditions);
         }
         branches
     }
@@ -284,6 +296,7 @@ mod tests {
             error: Some("\"x\"".into()),
             group: Some("timeout after #".into()),
             locked: true,
+            expired: true,
             later: true,
             by: SortBy::CreateAt,
             oldest_first: true,

@@ -17,7 +17,7 @@ fn rows_of_all_kinds() -> Vec<TestRow> {
         row.tenant = i64::try_from(n % 3).unwrap();
         row.created = f64::from(u32::try_from(n * 7919 % 4000).unwrap()) + 10_000.0;
         if status % 100 == 20 {
-            row = row.locked(5.0);
+            row = row.locked(if n % 4 == 1 { 5.0 } else { 5000.0 });
         }
         if n % 5 == 0 {
             row.run_in = Some(1000.0);
@@ -135,6 +135,14 @@ fn a_filter_finds_what_a_model_finds() {
                 ..all()
             },
             &|row| row.status < 100,
+        );
+        expect(
+            "expired",
+            Filter {
+                expired: true,
+                ..all()
+            },
+            &|row| row.locked.is_some_and(|ago| ago > 900.0),
         );
         // The end of `send` is where `pay` begins.
         expect(

@@ -171,6 +171,15 @@ impl Names<'_> {
         conditions
     }
 
+    /// That the lock is older than the step lets an attempt run.
+    pub fn is_expired(&self, step: &StepInfo) -> String {
+        let (lock_at, old) = (
+            self.column(Role::LockAt),
+            self.ago(Role::LockAt, step.lock_expire()),
+        );
+        format!(" AND {lock_at} < {old}")
+    }
+
     /// That the row may run now, as far as `run_at` says.
     pub fn is_due(&self) -> String {
         match self.info.column(Role::RunAt) {

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use diesel_status_tracker::{PagePlace, RowKey};
 use maud::{Markup, html};
 
-use super::jobs::{job_link, list_link};
+use super::jobs::{job_link, list_link, read_filter};
 use super::layout::{Frame, cut, problem};
 use super::request::{Failure, Pairs, Request, value};
 use crate::actions::{Action, Done, Order, count, on_filter, on_keys, prunable};
@@ -132,17 +132,11 @@ fn passed_over(count: usize, some: &[(String, String)]) -> Markup {
     }
 }
 
-fn filter(request: &Request, pairs: &Pairs) -> Result<Filter, Failure> {
-    let read =
-        Filter::read(pairs).map_err(|problem| request.failure(StatusCode::BAD_REQUEST, problem))?;
-    Ok(read.0)
-}
-
 /// Counts what a filter finds, and asks whether it is to be done.
 pub(super) async fn preview_all(request: Request) -> Result<Markup, Failure> {
     if_allowed(&request)?;
     let source = request.source(&request.pairs)?;
-    let filter = filter(&request, &request.pairs)?;
+    let (filter, _) = read_filter(&request, &source, &request.pairs)?;
     let action = value(&request.pairs, "action")
         .and_then(Action::named)
         .ok_or_else(|| {
@@ -178,7 +172,10 @@ pub(super) async fn preview_all(request: Request) -> Result<Markup, Failure> {
         h1 { (action.title()) " all?" }
         p { "This means " span class="foreign" { (run.filter.words()) } "." }
         @match count {
-            Ok(count) => p { "It finds " strong { (count) } " jobs now. Those that somebody holds, or that have changed since, are passed over." },
+            Ok(count) => p {
+                "It finds " strong { (count) } @if count == Count::Exactly(1) { " job now. " } @else { " jobs now. " }
+                (caution(action))
+            },
             Err(error) => (problem(&format!("They could not be counted: {error}"))),
         }
         @if is_any {
@@ -198,6 +195,24 @@ pub(super) async fn preview_all(request: Request) -> Result<Markup, Failure> {
         Some(source.name()),
     )
     .page(&content))
+}
+
+/// What to think of before jobs are changed.
+fn caution(action: Action) -> &'static str {
+    match action {
+        Action::Reset => {
+            "Each will be pending again, with no failures. Those that a live attempt holds, or that have changed since, are passed over."
+        }
+        Action::Ignore => {
+            "No worker will take them until they are reset. Those that a live attempt holds, that are finished, or that have changed since, are passed over."
+        }
+        Action::Expire => {
+            "The attempts that run now end and count as failed, also those whose workers are alive: do this only where you know that the workers are dead. Attempts that take or renew their locks from now on are passed over."
+        }
+        Action::Prune => {
+            "They will be deleted for good. Those that somebody holds are passed over."
+        }
+    }
 }
 
 /// A piece of work on a filter, as its form carries it from one piece to the next.
@@ -222,14 +237,19 @@ impl Run {
         }
     }
 
-    fn read(request: &Request, pairs: &Pairs, order: &Order) -> Result<Self, Failure> {
+    fn read(
+        request: &Request,
+        source: &Source,
+        pairs: &Pairs,
+        order: &Order,
+    ) -> Result<Self, Failure> {
         let number = |name| {
             value(pairs, name)
                 .and_then(|number| number.parse().ok())
                 .unwrap_or_default()
         };
         Ok(Self {
-            filter: filter(request, pairs)?,
+            filter: read_filter(request, source, pairs)?.0,
             action: order.action,
             reason: order.reason.clone(),
             seen_at: order.seen_at,
@@ -250,7 +270,7 @@ pub(super) async fn on_all(request: Request, Form(pairs): Form<Pairs>) -> Result
     if_allowed(&request)?;
     let source = request.source(&pairs)?;
     let order = order(&request, &pairs)?;
-    let run = Run::read(&request, &pairs, &order)?;
+    let run = Run::read(&request, &source, &pairs, &order)?;
     let after = place(&pairs);
     let chunk = {
         let (order, filter) = (order.clone(), run.filter.clone());

@@ -106,16 +106,16 @@ fn table(request: &Request, name: &str, read: &Read) -> Markup {
 
 fn step(request: &Request, table: &str, step: &StepOverview) -> Markup {
     let verdict = step.verdict.to_string();
-    let link = |status: &str, locked: &str| {
+    let link = |status: &str, only: &str| {
         let pairs = [
             ("table", table),
             ("step", &*step.step),
             ("status", status),
-            ("locked", locked),
+            (only, "1"),
         ];
         request.link(
             "jobs",
-            pairs.into_iter().filter(|(_, value)| !value.is_empty()),
+            pairs.into_iter().filter(|(name, _)| !name.is_empty()),
         )
     };
     html! {
@@ -141,9 +141,9 @@ fn step(request: &Request, table: &str, step: &StepOverview) -> Markup {
                                 }
                             }
                         }
-                        @for count in [step.running, step.expired] {
+                        @for (count, only) in [(step.running, "locked"), (step.expired, "expired")] {
                             td class="number" {
-                                a href=(link("in_progress", "1")) {
+                                a href=(link("in_progress", only)) {
                                     @match count { Some(count) => (count), None => "?" }
                                 }
                             }
