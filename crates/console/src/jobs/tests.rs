@@ -246,6 +246,43 @@ fn a_filter_finds_what_a_model_finds() {
 }
 
 #[test]
+fn a_hidden_time_is_in_no_list_and_in_no_link() {
+    on_each_database(|table| {
+        let rows = (0..5).map(|n| TestRow::new(&n.to_string(), 140).changed(f64::from(n)));
+        table.insert_all(&rows.collect::<Vec<_>>());
+        let info = table.source.info().clone();
+        let info = info.with_hidden(["update_at", "create_at"]);
+        let described = diesel_status_tracker::DescribedTable::new(info);
+        let source = Source::new(described, table.pool());
+        for by in [SortBy::UpdateAt, SortBy::CreateAt] {
+            let filter = Filter {
+                by,
+                ..Filter::default()
+            };
+            let (mut from, mut found) = (From::Start, Vec::new());
+            loop {
+                let page = page(&source, &filter, &from, 2).unwrap();
+                for job in &page.jobs {
+                    assert_eq!(
+                        (&job.time, job.update_at, job.create_at),
+                        (&None, None, None)
+                    );
+                    found.push(job.key.parts()[1].clone());
+                }
+                match page.jobs.last().filter(|_| page.has_next) {
+                    Some(last) => from = From::After(last.place()),
+                    None => break,
+                }
+            }
+            assert_eq!(found, ["4", "3", "2", "1", "0"]);
+        }
+        let durations = crate::durations::of(&source);
+        let pay = durations[1].1.as_ref().unwrap();
+        assert!(pay.ran.is_none() && pay.took.is_none(), "{pay:?}");
+    });
+}
+
+#[test]
 fn a_row_shows_what_it_holds() {
     on_each_database(|table| {
         table.insert(&TestRow::new("a/b ?#%'\"\\", 30).failed_with("it's <b>bad</b>"));
