@@ -50,6 +50,8 @@ const CONNECTION_WITHIN: Duration = Duration::from_secs(3);
 const SLOW_FOR: Duration = Duration::from_secs(60);
 /// So many of them are remembered.
 const SLOW_AT_MOST: usize = 1_000;
+/// And none with more bytes.
+const LONGEST_CONDITION: usize = 4_000;
 
 impl Source {
     /// This table, over this pool. Its name is that of the table.
@@ -132,7 +134,8 @@ impl Source {
         let mut slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         slow.retain(|_, until| *until > now);
-        if slow.len() < SLOW_AT_MOST {
+        // A condition has what somebody has typed.
+        if slow.len() < SLOW_AT_MOST && condition.len() < LONGEST_CONDITION {
             slow.insert(condition.into(), now + SLOW_FOR);
         }
     }

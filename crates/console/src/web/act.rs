@@ -237,6 +237,17 @@ impl Run {
         }
     }
 
+    /// Where the next piece begins, which has the same reason.
+    fn place(&self, place: Option<&PagePlace>) -> Markup {
+        html! {
+            input type="hidden" name="reason" value=(self.reason);
+            @if let Some(place) = place {
+                @if let Some(time) = &place.time { input type="hidden" name="time" value=(time); }
+                @for part in place.key.parts() { input type="hidden" name="place" value=(part); }
+            }
+        }
+    }
+
     fn read(
         request: &Request,
         source: &Source,
@@ -273,13 +284,28 @@ pub(super) async fn on_all(request: Request, Form(pairs): Form<Pairs>) -> Result
     let run = Run::read(&request, &source, &pairs, &order)?;
     let after = place(&pairs);
     let chunk = {
-        let (order, filter) = (order.clone(), run.filter.clone());
+        let (order, filter, after) = (order.clone(), run.filter.clone(), after.clone());
         let work = move |source: &Source| on_filter(source, &order, &filter, after);
-        request.run(&source, work).await?
+        request.run(&source, work).await
     };
-    let chunk = chunk.map_err(|error| request.failed(&error))?;
-    let run = run.with(&chunk.done);
     let back = list_link(&request, source.name(), &run.filter);
+    let chunk = match chunk {
+        Ok(chunk) => chunk.map_err(|error| request.failed(&error)),
+        Err(failure) => Err(failure),
+    };
+    // What is done is done, and the same piece may be tried again.
+    let chunk = chunk.map_err(|failure| {
+        failure.with(html! {
+            p { "Before that: " (told(run.action, run.count)) }
+            form method="post" action=(request.link("act-all", [])) {
+                (run.fields(&source))
+                (run.place(after.as_ref()))
+                button type="submit" { "Try this piece again" }
+            }
+            p { a href=(back) { "Back" } }
+        })
+    })?;
+    let run = run.with(&chunk.done);
     let content = html! {
         h1 { @if chunk.next.is_some() { "At work" } @else { "Done" } }
         p { "This means " span class="foreign" { (run.filter.words()) } "." }
@@ -291,9 +317,7 @@ pub(super) async fn on_all(request: Request, Form(pairs): Form<Pairs>) -> Result
             form method="post" action=(request.link("act-all", [])) hx-post=(request.link("act-all", []))
                 hx-trigger="load delay:200ms, submit" hx-target="main" hx-select="main" hx-swap="outerHTML" {
                 (run.fields(&source))
-                input type="hidden" name="reason" value=(run.reason);
-                @if let Some(time) = &next.time { input type="hidden" name="time" value=(time); }
-                @for part in next.key.parts() { input type="hidden" name="place" value=(part); }
+                (run.place(Some(next)))
                 button type="submit" { "Go on" }
             }
             p { a href=(back) role="button" { "Stop" } }

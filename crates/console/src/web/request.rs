@@ -8,7 +8,7 @@ use axum::extract::{FromRequestParts, OriginalUri, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
-use maud::html;
+use maud::{Markup, html};
 
 use super::App;
 use super::layout::{self, Frame};
@@ -98,9 +98,10 @@ impl Request {
 
     pub fn failure(&self, status: StatusCode, message: String) -> Failure {
         Failure {
-            frame: Frame::of(self, "Error", None),
+            frame: Box::new(Frame::of(self, "Error", None)),
             status,
             message,
+            more: html! {},
         }
     }
 
@@ -157,9 +158,18 @@ fn status(error: &Error) -> StatusCode {
 
 /// An answer that says what went wrong.
 pub(super) struct Failure {
-    frame: Frame,
+    frame: Box<Frame>,
     status: StatusCode,
     pub message: String,
+    /// How somebody may go on.
+    more: Markup,
+}
+
+impl Failure {
+    pub fn with(mut self, more: Markup) -> Self {
+        self.more = more;
+        self
+    }
 }
 
 impl IntoResponse for Failure {
@@ -167,6 +177,7 @@ impl IntoResponse for Failure {
         let page = self.frame.page(&html! {
             h1 { "This did not work" }
             (layout::problem(&self.message))
+            (self.more)
         });
         (self.status, page).into_response()
     }
