@@ -358,6 +358,10 @@ fn verdict(step: &StepOverview) -> (Verdict, String) {
     let passed_on = step.passed_on.unwrap_or_default();
     let is_quiet = newest(hour).all(|minute| minute.finished == 0) && !passed_on.is_recent;
     let finished = hour.finished + passed_on.in_hour;
+    let told_finished = match step.passed_on {
+        None => format!("{} finished", grouped(finished)),
+        Some(_) => format!("{} finished or in a later step", grouped(finished)),
+    };
     let failures = hour.failed + hour.ignored;
     if expired.number() > 0 {
         return (
@@ -383,9 +387,8 @@ fn verdict(step: &StepOverview) -> (Verdict, String) {
         return (
             Verdict::Failing,
             format!(
-                "{} failed or were ignored in the last hour, and {} finished",
+                "{} failed or were ignored in the last hour, and {told_finished}",
                 grouped(failures),
-                grouped(finished)
             ),
         );
     }
@@ -398,10 +401,7 @@ fn verdict(step: &StepOverview) -> (Verdict, String) {
     if running.number() > 0 || waits.is_some() || !is_quiet {
         return (
             Verdict::Working,
-            format!(
-                "{running} running, {} finished in the last hour",
-                grouped(hour.finished)
-            ),
+            format!("{running} running, {told_finished} in the last hour",),
         );
     }
     (Verdict::Idle, "no job is ready or running".into())

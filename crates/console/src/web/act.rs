@@ -97,7 +97,7 @@ pub(super) async fn on_marked(
     };
     let done = done.map_err(|error| request.failed(&error))?;
     let content = html! {
-        h1 { "Done" }
+        h1 { @if done.count > 0 { "Done" } @else { "Nothing was changed" } }
         p role="status" { (told(order.action, done.count)) }
         (passed_over(done.passed_over.len(), &done.passed_over))
         p { a href=(back) { "Back" } }
