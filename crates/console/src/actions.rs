@@ -396,7 +396,7 @@ pub(crate) fn prunable(source: &Source, filter: &Filter) -> Result<Vec<StatusCod
     };
     let is_meant = !filter.statuses.is_empty() && filter.statuses.iter().all(is_finished);
     if !is_meant || filter.older.is_none() || same != by_age_alone {
-        return Err("choose succeeded or ignored, a time without a change, and nothing else: that is what is pruned".into());
+        return Err("choose succeeded or ignored, say for how long they have not changed, and choose nothing else: jobs are pruned by status and age".into());
     }
     let steps = filter.steps(source.info());
     let codes = filter

@@ -37,11 +37,11 @@ pub enum Error {
         source: diesel::result::Error,
     },
     /// The table has no primary key.
-    #[error("the table `{0}` has no primary key, by which a job is found: give it one first")]
+    #[error("the table `{0}` has no primary key, and the console finds a job by it: add one first")]
     NoKey(String),
     /// A column of the table cannot have the role that it is to have.
     #[error(
-        "the column `{column}` of `{table}` cannot be the {role} of its jobs, which is {needed}, for it is {found}: change its type, or name another column for it ({role}=…)"
+        "the column `{column}` of `{table}` cannot be the {role} of its jobs: {role} needs {needed}, and the column is {found}; change its type, or name another column ({role}=…)"
     )]
     Misfit {
         /// The table.
@@ -110,7 +110,9 @@ pub enum Error {
         source: diesel::r2d2::PoolError,
     },
     /// The pool's connections are to a database that this version does not know.
-    #[error("the database of `{table}` is none that this version of the console knows")]
+    #[error(
+        "this version of the console does not know the kind of database that `{table}` is in: use a newer version"
+    )]
     UnknownDatabase {
         /// The table's name in the console.
         table: String,

@@ -125,8 +125,8 @@ impl Names<'_> {
 
     /// Conditions that together find the rows with these codes of a step. Each is
     /// written so that the indexes of the documentation serve: their conditions are
-    /// repeated, and MySQL, which has none, gets one code at a time. A running row that
-    /// nobody holds is not found but on MySQL: there should be none, and no index has it.
+    /// repeated, and MySQL, which has none, gets one code at a time. A running row
+    /// without a lock is found on MySQL only: there should be none, and no index has it.
     pub fn with_codes(
         &self,
         step: &StepInfo,

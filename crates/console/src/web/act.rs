@@ -48,7 +48,7 @@ fn if_allowed(request: &Request) -> Result<(), Failure> {
     match request.app.has_actions {
         true => Ok(()),
         false => {
-            let message = "the console is read-only: whoever runs it can allow actions";
+            let message = "the console is read-only: whoever runs it can allow actions (`--allow-actions`, or `.actions(true)` in Rust)";
             Err(request.failure(StatusCode::FORBIDDEN, message.into()))
         }
     }
@@ -74,13 +74,12 @@ pub(super) async fn on_marked(
         }
     }
     if order.action == Action::Prune {
-        let message = "marked jobs cannot be pruned: choose a status and an age in place of that";
+        let message = "marked jobs cannot be pruned: choose jobs by status and age instead";
         return Err(request.failure(StatusCode::BAD_REQUEST, message.into()));
     }
     if keys.len() > MOST_MARKED {
-        let message = format!(
-            "more than {MOST_MARKED} jobs are marked: choose them by a filter in place of that"
-        );
+        let message =
+            format!("more than {MOST_MARKED} jobs are marked: choose them by a filter instead");
         return Err(request.failure(StatusCode::BAD_REQUEST, message));
     }
     if keys.is_empty() {

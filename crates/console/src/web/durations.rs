@@ -21,7 +21,7 @@ pub(super) async fn page(request: Request) -> Result<Markup, Failure> {
                 @match read {
                     Err(error) => (problem(&error.to_string())),
                     Ok(durations) => {
-                        (stats("Run time", "from the lock, or its last renewal, to the end; from the begin, where the table has started_at", durations.ran.as_ref()))
+                        (stats("Run time", "from the lock, or its last renewal, to the end; where the table has started_at, from the start of the last attempt", durations.ran.as_ref()))
                         (stats("From creation to the end", "waiting, retries and all", durations.took.as_ref()))
                     }
                 }
