@@ -30,6 +30,21 @@
     !document.getSelection().isCollapsed ||
     (live.contains(document.activeElement) && document.activeElement.matches("input, textarea, select"));
 
+  // Old numbers are not to be taken for those of now.
+  const tellAge = (isOld) => {
+    const note = document.getElementById("old");
+    if (!isOld || note) {
+      if (!isOld) note?.remove();
+      return;
+    }
+    const text = document.createElement("p");
+    text.id = "old";
+    text.className = "problem";
+    text.setAttribute("role", "status");
+    text.textContent = `This page could not be refreshed at ${new Date().toLocaleTimeString()}, and shows what was read before.`;
+    document.getElementById("live")?.before(text);
+  };
+
   document.addEventListener("DOMContentLoaded", () => {
     local(document);
     document.body.addEventListener("htmx:afterSettle", () => local(document));
@@ -37,6 +52,9 @@
       // An error is shown where somebody waits for an answer. What refreshes itself stays.
       const { xhr, target } = event.detail;
       if (xhr.status >= 400) event.detail.shouldSwap = target.id !== "live";
+    });
+    document.body.addEventListener("htmx:afterRequest", (event) => {
+      if (event.detail.target?.id === "live") tellAge(!event.detail.successful);
     });
     document.body.addEventListener("click", (event) => {
       event.target.closest("summary")?.parentElement.classList.add("touched");

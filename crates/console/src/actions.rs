@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use diesel_status_tracker::{JobState, PagePlace, RowKey, SortBy, StatusCode};
@@ -54,6 +55,16 @@ impl Action {
         }
     }
 
+    /// Whether a job with this status may be one for it.
+    pub fn fits(self, status: Status) -> bool {
+        match self {
+            Self::Reset => status != Status::MorePending,
+            Self::Ignore => !matches!(status, Status::Succeeded | Status::Ignored),
+            Self::Expire => status == Status::InProgress,
+            Self::Prune => matches!(status, Status::Succeeded | Status::Ignored),
+        }
+    }
+
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|action| action.name() == name)
     }
@@ -88,69 +99,91 @@ pub(crate) struct Done {
     pub passed_over: Vec<(String, String)>,
 }
 
+/// A request that works for longer than this ends with what it has done.
+const WORK_LIMIT: Duration = Duration::from_secs(20);
+
 /// Does it with these jobs.
 pub(crate) fn on_keys(source: &Source, order: &Order, keys: Vec<RowKey>) -> Result<Done> {
-    let shown: Vec<_> = keys
-        .iter()
-        .take(CHUNK)
-        .map(|key| format!("{key:?}"))
-        .collect();
-    let done = carry_out(source, order, keys)?;
+    let mut shown: Vec<_> = keys.iter().take(CHUNK).map(shown_key).collect();
+    if let Some(more) = keys.len().checked_sub(CHUNK).filter(|more| *more > 0) {
+        shown.push(format!("and {more} more"));
+    }
+    let mut done = Done::default();
+    let tried = carry_out(source, order, &keys, &mut done);
+    if let Ok(tried) = tried {
+        let left = keys.iter().skip(tried).map(shown_key);
+        let why_not = "there was no time left for it: try it again";
+        done.passed_over
+            .extend(left.map(|key| (key, why_not.into())));
+    }
+    log(
+        source,
+        order,
+        ("keys", &shown.join(", ")),
+        &done,
+        tried.as_ref().err(),
+    );
+    match tried {
+        Ok(_) => Ok(done),
+        Err(error) => Err(error.after(done.count)),
+    }
+}
+
+/// A key as the log and messages have it.
+fn shown_key(key: &RowKey) -> String {
+    cut(&format!("{key:?}"), 200)
+}
+
+fn cut(text: &str, letters: usize) -> String {
+    match text.char_indices().nth(letters) {
+        None => text.into(),
+        Some((end, _)) => format!("{}…", &text[..end]),
+    }
+}
+
+/// Tells the log what was done, also where an error has ended it.
+fn log(
+    source: &Source,
+    order: &Order,
+    (by, which): (&str, &str),
+    done: &Done,
+    error: Option<&Error>,
+) {
     tracing::info!(
         action = order.action.name(),
         table = source.name(),
-        keys = shown.join(", "),
+        keys = (by == "keys").then_some(which),
+        filter = (by == "filter").then(|| cut(which, 2_000)),
         who = order.who,
         reason = order.reason,
         count = done.count,
         passed_over = done.passed_over.len(),
-        "console: jobs were changed"
+        error = error.map(ToString::to_string),
+        "console: jobs were {}",
+        if order.action == Action::Prune {
+            "deleted"
+        } else {
+            "changed"
+        }
     );
-    Ok(done)
 }
 
-fn carry_out(source: &Source, order: &Order, keys: Vec<RowKey>) -> Result<Done> {
-    let mut done = Done::default();
+/// Tries one job after the other, and says how many it has tried when the time was over.
+fn carry_out(source: &Source, order: &Order, keys: &[RowKey], done: &mut Done) -> Result<usize> {
+    let begun = Instant::now();
     let mut resets = BTreeMap::<String, Vec<RowKey>>::new();
+    let mut tried = 0;
     for key in keys {
-        let shown = format!("{key:?}");
-        let tried = source.find(&key).and_then(|state| {
-            let Some(state) = state else {
-                return Ok(Some("there is no such job".into()));
-            };
-            let step = match step_for(source, order, &state) {
-                Ok(step) => step,
-                Err(why_not) => return Ok(Some(why_not)),
-            };
-            match order.action {
-                Action::Reset => resets.entry(step).or_default().push(key),
-                Action::Ignore => source
-                    .ignore(&step, &key, &order.reason)
-                    .map(|()| done.count += 1)?,
-                Action::Expire => match state.seen_lock() {
-                    Some(_) if state.lock_at > Some(order.seen_at) => {
-                        return Ok(Some(
-                            "its attempt has taken or renewed its lock since it was shown".into(),
-                        ));
-                    }
-                    Some(lock) => source
-                        .expire(&step, &key, &lock)
-                        .map(|()| done.count += 1)?,
-                    None => return Ok(Some("no attempt holds it".into())),
-                },
-                Action::Prune => {
-                    return Ok(Some(
-                        "jobs are pruned by status and age, not one by one".into(),
-                    ));
-                }
-            }
-            Ok(None)
-        });
-        match tried {
-            Ok(None) => {}
-            Ok(Some(why_not)) => done.passed_over.push((shown, why_not)),
+        if tried > 0 && begun.elapsed() > WORK_LIMIT {
+            break;
+        }
+        tried += 1;
+        match one(source, order, key, &mut resets) {
+            Ok(Outcome::Changed) => done.count += 1,
+            Ok(Outcome::Later) => {}
+            Ok(Outcome::PassedOver(why_not)) => done.passed_over.push((shown_key(key), why_not)),
             Err(Error::Tracker(error)) if is_of_the_job(&error) => {
-                done.passed_over.push((shown, error.to_string()));
+                done.passed_over.push((shown_key(key), error.to_string()));
             }
             Err(error) => return Err(error),
         }
@@ -160,9 +193,54 @@ fn carry_out(source: &Source, order: &Order, keys: Vec<RowKey>) -> Result<Done> 
         done.count += many.count;
         let passed_over = many.passed_over.into_iter();
         done.passed_over
-            .extend(passed_over.map(|one| (format!("{:?}", one.key), one.error.to_string())));
+            .extend(passed_over.map(|one| (shown_key(&one.key), one.error.to_string())));
     }
-    Ok(done)
+    Ok(tried)
+}
+
+/// What came of one job.
+enum Outcome {
+    Changed,
+    /// It is reset with others.
+    Later,
+    PassedOver(String),
+}
+
+fn one(
+    source: &Source,
+    order: &Order,
+    key: &RowKey,
+    resets: &mut BTreeMap<String, Vec<RowKey>>,
+) -> Result<Outcome> {
+    let passed_over = |why_not: &str| Ok(Outcome::PassedOver(why_not.into()));
+    let Some(state) = source.find(key)? else {
+        return passed_over("there is no such job");
+    };
+    let step = match step_for(source, order, &state) {
+        Ok(step) => step,
+        Err(why_not) => return passed_over(&why_not),
+    };
+    // A job that has succeeded since then is not to run a second time.
+    let has_changed = state.update_at > Some(order.seen_at);
+    match order.action {
+        Action::Reset | Action::Ignore if has_changed => {
+            return passed_over("it has changed since it was shown: look at it again");
+        }
+        Action::Reset => {
+            resets.entry(step).or_default().push(key.clone());
+            return Ok(Outcome::Later);
+        }
+        Action::Ignore => source.ignore(&step, key, &order.reason)?,
+        Action::Expire => match state.seen_lock() {
+            Some(_) if state.lock_at > Some(order.seen_at) => {
+                return passed_over("its attempt has taken or renewed its lock since it was shown");
+            }
+            Some(lock) => source.expire(&step, key, &lock)?,
+            None => return passed_over("no attempt holds it"),
+        },
+        Action::Prune => return passed_over("jobs are pruned by status and age, not one by one"),
+    }
+    Ok(Outcome::Changed)
 }
 
 /// Whether the next job may fare better.
@@ -176,27 +254,31 @@ fn is_of_the_job(error: &diesel_status_tracker::Error) -> bool {
 
 /// The step whose job it is, or why there is none.
 fn step_for(source: &Source, order: &Order, state: &JobState) -> Result<String, String> {
-    let fits = |status: Status| match order.action {
-        Action::Reset => status != Status::MorePending,
-        Action::Ignore => !matches!(status, Status::Succeeded | Status::Ignored),
-        Action::Expire => status == Status::InProgress,
-        Action::Prune => matches!(status, Status::Succeeded | Status::Ignored),
-    };
     let meanings = meanings(source.info(), &state.status);
     let asked = |name: &str| order.step.as_ref().is_none_or(|step| step == name);
     let found = meanings
         .iter()
-        .find(|(step, status)| asked(step.name()) && fits(*status));
+        .find(|(step, status)| asked(step.name()) && order.action.fits(*status));
     match found {
         Some((step, _)) => Ok(step.name().into()),
         None if meanings.is_empty() => Err(format!(
             "its status is {}, which no step knows",
             state.status
         )),
-        None => Err(format!(
-            "its status is {}, from which `{}` does not go",
-            meanings[0].1, order.action
-        )),
+        None => {
+            let statuses = meanings
+                .iter()
+                .map(|(step, status)| format!("{status} ({})", step.name()));
+            let statuses = statuses.collect::<Vec<_>>().join(" and ");
+            let of = match &order.step {
+                Some(step) => format!(" for the step {step}"),
+                None => String::new(),
+            };
+            Err(format!(
+                "its status is {statuses}, and {} is not possible from there{of}",
+                order.action
+            ))
+        }
     }
 }
 
@@ -270,22 +352,26 @@ pub(crate) fn on_filter(
     let meant = some
         .into_iter()
         .filter(|job| group.is_none_or(|group| is_of_group(job, group)));
-    let keys: Vec<_> = meant.map(|job| job.key).collect();
+    let meant: Vec<_> = meant.collect();
+    let keys: Vec<_> = meant.iter().map(|job| job.key.clone()).collect();
     let order = Order {
         step: order.step.clone().or_else(|| filter.step.clone()),
         ..order.clone()
     };
-    let done = carry_out(source, &order, keys)?;
-    tracing::info!(
-        action = order.action.name(),
-        table = source.name(),
-        filter = filter.words(),
-        who = order.who,
-        reason = order.reason,
-        count = done.count,
-        passed_over = done.passed_over.len(),
-        "console: jobs were changed"
+    let mut done = Done::default();
+    let tried = carry_out(source, &order, &keys, &mut done);
+    log(
+        source,
+        &order,
+        ("filter", &filter.words()),
+        &done,
+        tried.as_ref().err(),
     );
+    let next = match tried {
+        Ok(tried) if tried < meant.len() => Some(meant[tried - 1].place()),
+        Ok(_) => next,
+        Err(error) => return Err(error.after(done.count)),
+    };
     Ok(Chunk { done, next })
 }
 
@@ -310,7 +396,7 @@ pub(crate) fn prunable(source: &Source, filter: &Filter) -> Result<Vec<StatusCod
     };
     let is_meant = !filter.statuses.is_empty() && filter.statuses.iter().all(is_finished);
     if !is_meant || filter.older.is_none() || same != by_age_alone {
-        return Err("choose succeeded or ignored, a time without a change, and nothing else: that is what is pruned".into());
+        return Err("choose succeeded or ignored, say for how long they have not changed, and choose nothing else: jobs are pruned by status and age".into());
     }
     let steps = filter.steps(source.info());
     let codes = filter
@@ -348,15 +434,15 @@ fn prune(source: &Source, order: &Order, filter: &Filter) -> Result<Chunk> {
         // Never younger than asked for, whatever the clock did.
         let age = age.max(filter.older.unwrap_or_default());
         chunk.done.count = source.prune(&codes, age)?;
-        chunk.next = last.filter(|_| some.len() == PRUNED_AT_ONCE);
+        // Rows that stay, since somebody holds them, would be met again and again.
+        chunk.next = last.filter(|_| some.len() == PRUNED_AT_ONCE && chunk.done.count > 0);
     }
-    tracing::info!(
-        action = order.action.name(),
-        table = source.name(),
-        filter = filter.words(),
-        who = order.who,
-        count = chunk.done.count,
-        "console: jobs were deleted"
+    log(
+        source,
+        order,
+        ("filter", &filter.words()),
+        &chunk.done,
+        None,
     );
     Ok(chunk)
 }

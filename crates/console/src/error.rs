@@ -37,11 +37,11 @@ pub enum Error {
         source: diesel::result::Error,
     },
     /// The table has no primary key.
-    #[error("the table `{0}` has no primary key, by which a job is found: give it one first")]
+    #[error("the table `{0}` has no primary key, and the console finds a job by it: add one first")]
     NoKey(String),
     /// A column of the table cannot have the role that it is to have.
     #[error(
-        "the column `{column}` of `{table}` cannot be the {role} of its jobs, which is {needed}, for it is {found}: change its type, or name another column for it ({role}=…)"
+        "the column `{column}` of `{table}` cannot be the {role} of its jobs: {role} needs {needed}, and the column is {found}; change its type, or name another column ({role}=…)"
     )]
     Misfit {
         /// The table.
@@ -110,7 +110,9 @@ pub enum Error {
         source: diesel::r2d2::PoolError,
     },
     /// The pool's connections are to a database that this version does not know.
-    #[error("the database of `{table}` is none that this version of the console knows")]
+    #[error(
+        "this version of the console does not know the kind of database that `{table}` is in: use a newer version"
+    )]
     UnknownDatabase {
         /// The table's name in the console.
         table: String,
@@ -121,6 +123,14 @@ pub enum Error {
     /// Jobs of this kind are not deleted.
     #[error("these jobs cannot be pruned: {0}")]
     NotPrunable(String),
+    /// An error has ended an action that had changed some of its jobs.
+    #[error("{count} of the jobs were changed before this went wrong: {source}")]
+    Partly {
+        /// How many were changed.
+        count: usize,
+        /// What went wrong.
+        source: Box<Error>,
+    },
     /// The database has not answered within the limit.
     #[error(
         "the database did not answer the query {query} on `{table}` within {limit:?}: {way_out}"
@@ -149,3 +159,16 @@ pub enum Error {
 
 /// A result of the console.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// The same error, after so many jobs were changed.
+    pub(crate) fn after(self, count: usize) -> Self {
+        match count {
+            0 => self,
+            count => Self::Partly {
+                count,
+                source: Box::new(self),
+            },
+        }
+    }
+}

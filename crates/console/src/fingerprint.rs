@@ -1,4 +1,4 @@
-//! What is the same in errors that differ in numbers, ids and quoted parts alone.
+//! What is the same in errors that differ only in numbers, ids and quoted parts.
 
 use diesel_status_tracker::ErrorLog;
 

@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use crate::overview::{Count, Overview, StepOverview};
+use crate::error::Result;
+use crate::overview::{self, Count, Overview, StepOverview};
+use crate::table::Source;
 
 /// A value, and the status that it is of.
 type Value = (Option<&'static str>, i64);
@@ -34,7 +36,9 @@ const METRICS: [Metric; 5] = [
         help: "For how long the oldest ready job has been ready; 0 where none is.",
         values: |step| {
             let age = step.oldest_ready_seconds.unwrap_or_default();
-            one(Some(i64::try_from(age).unwrap_or(i64::MAX)))
+            one(step
+                .is_oldest_known
+                .then(|| i64::try_from(age).unwrap_or(i64::MAX)))
         },
     },
     Metric {
@@ -54,13 +58,31 @@ const METRICS: [Metric; 5] = [
     },
 ];
 
+/// A table by its name, as far as it could be read.
+pub(crate) type Table = (String, Result<Overview>);
+
+/// Looks at all of them. One that cannot be read does not hide the others.
+pub(crate) fn read(sources: &[Source]) -> Vec<Table> {
+    let tables = sources.iter();
+    let tables = tables.map(|source| (source.name().to_owned(), overview::of(source)));
+    tables.collect()
+}
+
+const READABLE: &str = "status_console_table_readable";
+
 /// The text of `/metrics`: what could not be read is left out.
-pub(crate) fn text(overviews: &[Overview]) -> String {
-    let mut text = String::new();
+pub(crate) fn text(tables: &[Table]) -> String {
+    let mut text = format!(
+        "# HELP {READABLE} 1 where the table could be read, otherwise 0.\n# TYPE {READABLE} gauge\n"
+    );
+    for (name, table) in tables {
+        let (name, value) = (escaped(name), u8::from(table.is_ok()));
+        let _ = writeln!(text, "{READABLE}{{table=\"{name}\"}} {value}");
+    }
     for metric in METRICS {
         let name = metric.name;
         let _ = writeln!(text, "# HELP {name} {}\n# TYPE {name} gauge", metric.help);
-        for overview in overviews {
+        for overview in tables.iter().filter_map(|(_, table)| table.as_ref().ok()) {
             for step in &overview.steps {
                 for (status, value) in (metric.values)(step) {
                     let table = escaped(&overview.table);
@@ -90,7 +112,7 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::overview;
+    use crate::error::Error;
     use crate::testing::{TestRow, on_each_database};
 
     #[test]
@@ -102,8 +124,15 @@ mod tests {
                 TestRow::new("dead", 20).locked(5000.0),
             ]);
             let source = table.source.clone().named("a \"b\"");
-            let text = text(&[overview::of(&source).unwrap()]);
+            let mut tables = read(&[source]);
+            tables[0].1.as_mut().unwrap().steps[0].is_oldest_known = false;
+            tables.push(("away".into(), Err(Error::Url("x".into()))));
+            let text = text(&tables);
+            // Not 0, which would mean that no job is ready.
+            assert!(!text.contains("oldest_ready_seconds{table=\"a \\\"b\\\"\",step=\"send\"}"));
             for line in [
+                "status_console_table_readable{table=\"a \\\"b\\\"\"} 1",
+                "status_console_table_readable{table=\"away\"} 0",
                 "# TYPE status_console_jobs gauge",
                 "status_console_jobs{table=\"a \\\"b\\\"\",step=\"send\",status=\"pending\"} 1",
                 "status_console_expired_locks{table=\"a \\\"b\\\"\",step=\"send\"} 1",
@@ -122,7 +151,7 @@ mod tests {
             .lines()
             .filter(|line| line.starts_with("# TYPE"))
             .collect();
-        assert_eq!(names.len(), METRICS.len());
+        assert_eq!(names.len(), METRICS.len() + 1);
         assert!(text.ends_with('\n'));
     }
 }

@@ -84,6 +84,23 @@ pub(crate) struct StepOverview {
     /// Why the verdict is what it is.
     pub because: String,
     pub problems: Vec<String>,
+    /// Whether `oldest_ready_seconds` was read: without, `None` does not mean that no job
+    /// is ready.
+    #[serde(skip)]
+    pub is_oldest_known: bool,
+    /// `None` where no later step takes the jobs that this one has finished.
+    #[serde(skip)]
+    pub passed_on: Option<PassedOn>,
+}
+
+/// The jobs that later steps have taken: their rows have the codes of those steps, and do
+/// not tell when this one has finished them.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct PassedOn {
+    /// That run, or have ended in the last hour.
+    in_hour: i64,
+    /// Whether there are some that run, or have ended in the last minutes.
+    is_recent: bool,
 }
 
 /// The rows whose last change was in the last hour.
@@ -110,13 +127,59 @@ pub(crate) struct Minute {
 pub(crate) fn of(source: &Source) -> Result<Overview> {
     source.session(PAGE_LIMIT, |session| {
         let now = now(session)?;
-        let steps = source.info().steps().iter();
+        let infos = source.info().steps();
+        let mut steps: Vec<_> = infos
+            .iter()
+            .map(|step| of_step(session, step, now))
+            .collect();
+        for n in 0..steps.len() {
+            steps[n].passed_on = passed_on(infos, &steps, n);
+            (steps[n].verdict, steps[n].because) = verdict(&steps[n]);
+        }
         Ok(Overview {
             table: source.name().into(),
             now,
-            steps: steps.map(|step| of_step(session, step, now)).collect(),
+            steps,
         })
     })
+}
+
+/// What the steps after this one have to do with.
+fn passed_on(infos: &[StepInfo], steps: &[StepOverview], n: usize) -> Option<PassedOn> {
+    let mut reached = vec![n];
+    let mut at = 0;
+    while let Some(one) = reached.get(at).copied() {
+        let end = &infos[one].codes().succeeded;
+        let begins =
+            |step: &StepInfo| step.codes().pending == *end || step.more_pending().contains(end);
+        let after = (0..infos.len()).filter(|other| begins(&infos[*other]));
+        let new: Vec<_> = after.filter(|other| !reached.contains(other)).collect();
+        reached.extend(new);
+        at += 1;
+    }
+    let later = reached.get(1..).filter(|later| !later.is_empty())?;
+    let mut passed_on = PassedOn::default();
+    for step in later.iter().map(|n| &steps[*n]) {
+        // What is not known is no sign that nothing happens.
+        let running = step.running.map_or(1, Count::number);
+        passed_on.in_hour += running;
+        passed_on.is_recent |= running > 0;
+        match &step.hour {
+            None => passed_on.is_recent = true,
+            Some(hour) => {
+                passed_on.in_hour += hour.finished + hour.failed + hour.ignored;
+                passed_on.is_recent |=
+                    newest(hour).any(|minute| minute.finished + minute.failed > 0);
+            }
+        }
+    }
+    Some(passed_on)
+}
+
+/// The minutes in which something has to happen.
+fn newest(hour: &LastHour) -> impl Iterator<Item = &Minute> {
+    let minutes = usize::try_from(QUIET_MINUTES).unwrap_or_default();
+    hour.curve.iter().rev().take(minutes)
 }
 
 /// The database's time.
@@ -140,11 +203,10 @@ fn of_step(session: &mut Session<'_>, step: &StepInfo, now: Option<DateTime<Utc>
             counts.push((status, ok(count(session, step, status))));
         }
     }
-    let running = ok(count_locked(session, step, None));
-    let expired = ok(count_locked(session, step, Some(step.lock_expire())));
-    let oldest_ready = oldest_ready(session, step, now).unwrap_or_else(|error| {
+    let running = ok(count_locked(session, step, false));
+    let expired = ok(count_locked(session, step, true));
+    let oldest_ready = oldest_ready(session, step, now).map_err(|error| {
         problems.push(error.to_string());
-        None
     });
     let hour = match last_hour(session, step, now) {
         Ok(hour) => Some(hour),
@@ -153,19 +215,19 @@ fn of_step(session: &mut Session<'_>, step: &StepInfo, now: Option<DateTime<Utc>
             None
         }
     };
-    let mut overview = StepOverview {
+    StepOverview {
         step: step.name().into(),
         counts,
-        oldest_ready_seconds: oldest_ready.map(|age| age.as_secs()),
+        is_oldest_known: oldest_ready.is_ok(),
+        oldest_ready_seconds: oldest_ready.ok().flatten().map(|age| age.as_secs()),
+        passed_on: None,
         running,
         expired,
         hour,
         verdict: Verdict::Unknown,
         because: String::new(),
         problems,
-    };
-    (overview.verdict, overview.because) = verdict(&overview);
-    overview
+    }
 }
 
 /// The rows with a status, whoever holds them.
@@ -174,21 +236,17 @@ fn count(session: &mut Session<'_>, step: &StepInfo, status: Status) -> Result<O
     sum(session, parts(conditions)).map(Some)
 }
 
-/// The rows that are running, of which those whose lock is older than this.
+/// The rows that are running, or of those the ones whose lock has expired.
 fn count_locked(
     session: &mut Session<'_>,
     step: &StepInfo,
-    older_than: Option<Duration>,
+    expired: bool,
 ) -> Result<Option<Count>> {
     let names = session.names();
     let codes = Status::InProgress.codes(step);
     let mut conditions = names.with_codes(step, &codes, Some(true));
-    if let Some(age) = older_than {
-        let old = format!(
-            " AND {} < {}",
-            names.column(Role::LockAt),
-            names.ago(Role::LockAt, age)
-        );
+    if expired {
+        let old = names.is_expired(step);
         conditions
             .iter_mut()
             .for_each(|condition| condition.push_str(&old));
@@ -288,7 +346,8 @@ fn last_hour(
 
 /// What the numbers mean, and why.
 fn verdict(step: &StepOverview) -> (Verdict, String) {
-    let (Some(running), Some(expired), Some(hour)) = (step.running, step.expired, &step.hour)
+    let (Some(running), Some(expired), Some(hour), true) =
+        (step.running, step.expired, &step.hour, step.is_oldest_known)
     else {
         return (
             Verdict::Unknown,
@@ -296,17 +355,21 @@ fn verdict(step: &StepOverview) -> (Verdict, String) {
         );
     };
     let waits = step.oldest_ready_seconds.map(Duration::from_secs);
-    let quiet = hour
-        .curve
-        .iter()
-        .rev()
-        .take(usize::try_from(QUIET_MINUTES).unwrap_or_default());
-    let is_quiet = quiet.clone().all(|minute| minute.finished == 0);
+    let passed_on = step.passed_on.unwrap_or_default();
+    let is_quiet = newest(hour).all(|minute| minute.finished == 0) && !passed_on.is_recent;
+    let finished = hour.finished + passed_on.in_hour;
+    let told_finished = match step.passed_on {
+        None => format!("{} finished", grouped(finished)),
+        Some(_) => format!("{} finished or in a later step", grouped(finished)),
+    };
     let failures = hour.failed + hour.ignored;
     if expired.number() > 0 {
         return (
             Verdict::Stuck,
-            format!("{expired} locks have expired, and no worker has ended them"),
+            match expired {
+                Count::Exactly(1) => "a lock has expired, and no worker has ended it".into(),
+                _ => format!("{expired} locks have expired, and no worker has ended them"),
+            },
         );
     }
     if let Some(waits) = waits
@@ -320,13 +383,12 @@ fn verdict(step: &StepOverview) -> (Verdict, String) {
             ),
         );
     }
-    if failures > 0 && failures >= hour.finished {
+    if failures > 0 && failures >= finished {
         return (
             Verdict::Failing,
             format!(
-                "{} failed or were ignored in the last hour, and {} finished",
+                "{} failed or were ignored in the last hour, and {told_finished}",
                 grouped(failures),
-                grouped(hour.finished)
             ),
         );
     }
@@ -339,10 +401,7 @@ fn verdict(step: &StepOverview) -> (Verdict, String) {
     if running.number() > 0 || waits.is_some() || !is_quiet {
         return (
             Verdict::Working,
-            format!(
-                "{running} running, {} finished in the last hour",
-                grouped(hour.finished)
-            ),
+            format!("{running} running, {told_finished} in the last hour",),
         );
     }
     (Verdict::Idle, "no job is ready or running".into())

@@ -44,10 +44,14 @@ pub struct Source {
     slow: Arc<Mutex<HashMap<String, Instant>>>,
 }
 
+/// A read waits no longer for a connection.
+const CONNECTION_WITHIN: Duration = Duration::from_secs(3);
 /// A count that took too long is not tried again for this time.
 const SLOW_FOR: Duration = Duration::from_secs(60);
 /// So many of them are remembered.
 const SLOW_AT_MOST: usize = 1_000;
+/// And none with more bytes.
+const LONGEST_CONDITION: usize = 4_000;
 
 impl Source {
     /// This table, over this pool. Its name is that of the table.
@@ -130,7 +134,8 @@ impl Source {
         let mut slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         slow.retain(|_, until| *until > now);
-        if slow.len() < SLOW_AT_MOST {
+        // A condition has what somebody has typed.
+        if slow.len() < SLOW_AT_MOST && condition.len() < LONGEST_CONDITION {
             slow.insert(condition.into(), now + SLOW_FOR);
         }
     }
@@ -197,7 +202,8 @@ impl<M: ManageConnection<Connection: DescribedConnection>> AnyDatabase for Pool<
         &self,
         work: &mut dyn FnMut(InnerConnection<'_>),
     ) -> Result<(), diesel::r2d2::PoolError> {
-        let mut conn = self.get()?;
+        // The application's pool may wait for longer, and a page would not.
+        let mut conn = self.get_timeout(self.connection_timeout().min(CONNECTION_WITHIN))?;
         work(conn.inner_connection());
         Ok(())
     }

@@ -12,6 +12,7 @@ mod layout;
 mod overview;
 mod request;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +27,9 @@ use crate::table::Source;
 
 /// Requests that use a connection at the same time.
 const AT_ONCE: usize = 4;
+/// Of those, requests for one table: a database that does not answer leaves the others
+/// some.
+const OF_ONE_TABLE: usize = 2;
 /// A form has no more bytes than this.
 const MOST_BYTES: usize = 512 * 1024;
 /// A request, its body included, takes no longer.
@@ -37,11 +41,26 @@ pub(crate) struct App {
     has_actions: bool,
     who: Option<HeaderName>,
     permits: Arc<Semaphore>,
+    tables: HashMap<String, Table>,
+}
+
+/// What the requests for one table share.
+struct Table {
+    permits: Arc<Semaphore>,
+    overview: overview::Shared,
 }
 
 impl App {
     pub fn new(sources: Vec<Source>, has_actions: bool, who: Option<HeaderName>) -> Self {
+        let table = |source: &Source| {
+            let table = Table {
+                permits: Arc::new(Semaphore::new(OF_ONE_TABLE)),
+                overview: overview::Shared::default(),
+            };
+            (source.name().to_owned(), table)
+        };
         Self {
+            tables: sources.iter().map(table).collect(),
             sources,
             has_actions,
             who,

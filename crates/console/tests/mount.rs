@@ -83,7 +83,7 @@ async fn an_application_mounts_the_console_over_its_own_pool() {
         ("/admin/jobs/failures?table=mails", "no mailbox &lt;b&gt;"),
         (
             "/admin/jobs/durations?table=mails",
-            "No job has finished yet.",
+            "The table has no finished job of this step.",
         ),
     ] {
         let request = Request::get(path).body(Body::empty()).unwrap();

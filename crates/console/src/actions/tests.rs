@@ -97,6 +97,57 @@ fn ignoring_keeps_the_reason_and_expiring_spares_what_was_renewed() {
 }
 
 #[test]
+fn a_job_that_has_changed_since_it_was_shown_is_passed_over() {
+    on_each_database(|table| {
+        // It had failed when the page was made, and has succeeded since.
+        table.insert(&TestRow::new("finished meanwhile", 140).changed(5.0));
+        table.insert(&TestRow::new("failed again", 30).changed(5.0));
+        table.insert(&TestRow::new("as it was", 30).changed(60.0));
+        let ids = ["finished meanwhile", "failed again", "as it was"];
+        for action in [Action::Reset, Action::Ignore] {
+            let mut order = order(action);
+            order.seen_at -= chrono::TimeDelta::seconds(30);
+            let done = on_keys(
+                &table.source,
+                &order,
+                ids[..2].iter().copied().map(key).collect(),
+            );
+            let done = done.unwrap();
+            assert_eq!((done.count, done.passed_over.len()), (0, 2), "{done:?}");
+            assert!(
+                done.passed_over[1].1.contains("look at it again"),
+                "{done:?}"
+            );
+        }
+        assert_eq!((status(table, ids[0]), status(table, ids[1])), (140, 30));
+        let mut order = order(Action::Reset);
+        order.seen_at -= chrono::TimeDelta::seconds(30);
+        on_keys(&table.source, &order, vec![key(ids[2])]).unwrap();
+        assert_eq!(status(table, ids[2]), 10);
+    });
+}
+
+#[test]
+fn a_prune_ends_where_rows_cannot_be_deleted() {
+    on_each_database(|table| {
+        let rows = (0..PRUNED_AT_ONCE).map(|n| {
+            let mut row = TestRow::new(&n.to_string(), 140).changed(9000.0);
+            row.locked = Some(9000.0);
+            row
+        });
+        table.insert_all(&rows.collect::<Vec<_>>());
+        let filter = Filter {
+            step: Some("pay".into()),
+            statuses: vec![Status::Succeeded],
+            older: Some(Duration::from_secs(60)),
+            ..Filter::default()
+        };
+        let chunk = on_filter(&table.source, &order(Action::Prune), &filter, None).unwrap();
+        assert_eq!((chunk.done.count, chunk.next), (0, None));
+    });
+}
+
+#[test]
 fn a_filter_is_worked_off_in_pieces_each_job_once() {
     on_each_database(|table| {
         for n in 0..250 {

@@ -59,8 +59,10 @@ pub(super) fn run(common: &Common, command: &Command) -> Done {
         Command::Durations { table } => durations(common, table),
         Command::Doctor { tables } => examine(common, tables),
         Command::Metrics { tables } => {
-            let overviews = overviews(common, tables)?;
-            common.output().text(&metrics::text(&overviews))?;
+            let tables = metrics::read(&sources(common, tables)?);
+            let errors = tables.iter().filter_map(|(_, table)| table.as_ref().err());
+            errors.for_each(|error| eprintln!("status-console: {error}"));
+            common.output().text(&metrics::text(&tables))?;
             Ok(ExitCode::SUCCESS)
         }
     }

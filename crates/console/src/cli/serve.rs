@@ -18,15 +18,15 @@ use clap::Subcommand;
 use headers::authorization::Basic;
 use headers::{Authorization, HeaderMapExt};
 use subtle::ConstantTimeEq;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::task::spawn_blocking;
 
 use super::server::serve;
 use super::tables::sources;
 use super::{Common, Done};
 use crate::console::Console;
+use crate::metrics;
 use crate::table::Source;
-use crate::{metrics, overview};
 
 const USER: &str = "STATUS_CONSOLE_USER";
 const PASSWORD: &str = "STATUS_CONSOLE_PASSWORD";
@@ -94,10 +94,7 @@ pub(super) fn pages(
     let turn = Arc::new(Mutex::new(()));
     let metrics = move || {
         let (sources, turn) = (Arc::clone(&sources), Arc::clone(&turn));
-        async move {
-            let _turn = turn.lock().await;
-            numbers(sources).await
-        }
+        async move { numbers(sources, turn.lock_owned().await).await }
     };
     let router = console.router().route("/metrics", get(metrics));
     Ok(router.layer(from_fn(move |request: Request, next: Next| {
@@ -106,17 +103,20 @@ pub(super) fn pages(
     })))
 }
 
-async fn numbers(sources: Arc<[Source]>) -> Response {
+/// `turn` lasts until the tables are read, also where the scraper has hung up.
+async fn numbers(sources: Arc<[Source]>, turn: OwnedMutexGuard<()>) -> Response {
     let read = spawn_blocking(move || {
-        let overviews = sources
-            .iter()
-            .map(overview::of)
-            .collect::<crate::Result<Vec<_>>>()?;
-        Ok::<_, crate::Error>(metrics::text(&overviews))
+        let _turn = turn;
+        let tables = metrics::read(&sources);
+        for (table, read) in &tables {
+            if let Err(error) = read {
+                tracing::warn!(%table, %error, "the metrics are without this table");
+            }
+        }
+        metrics::text(&tables)
     });
     match read.await {
-        Ok(Ok(text)) => ([("content-type", "text/plain; version=0.0.4")], text).into_response(),
-        Ok(Err(error)) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()).into_response(),
+        Ok(text) => ([("content-type", "text/plain; version=0.0.4")], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }

@@ -237,6 +237,8 @@ mod tests {
             step: name.into(),
             counts: Vec::new(),
             oldest_ready_seconds: Some(61),
+            is_oldest_known: true,
+            passed_on: None,
             running: None,
             expired: None,
             hour: Some(LastHour {

@@ -28,6 +28,8 @@ pub(crate) struct Filter {
     /// The fingerprint of the newest error.
     pub group: Option<String>,
     pub locked: bool,
+    /// Its lock is older than the step lets an attempt run.
+    pub expired: bool,
     /// `run_at` lies ahead.
     pub later: bool,
     pub by: SortBy,
@@ -57,6 +59,8 @@ impl Filter {
             match &**name {
                 "step" => filter.step = Some(value.clone()),
                 "status" => match Status::named(value) {
+                    // Twice would be counted twice.
+                    Some(status) if filter.statuses.contains(&status) => {}
                     Some(status) => filter.statuses.push(status),
                     None => return Err(format!("`{value}` is no status")),
                 },
@@ -66,6 +70,7 @@ impl Filter {
                 "error" => filter.error = Some(value.clone()),
                 "group" => filter.group = Some(value.clone()),
                 "locked" => filter.locked = true,
+                "expired" => filter.expired = true,
                 "later" => filter.later = true,
                 "order" => match &**value {
                     "changed" => {}
@@ -121,6 +126,7 @@ impl Filter {
         push("error", self.error.clone());
         push("group", self.group.clone());
         push("locked", self.locked.then(|| "1".into()));
+        push("expired", self.expired.then(|| "1".into()));
         push("later", self.later.then(|| "1".into()));
         push(
             "order",
@@ -156,6 +162,7 @@ impl Filter {
                 .map(|group| format!("with the error “{group}”")),
         );
         words.extend(self.locked.then(|| "that are locked".into()));
+        words.extend(self.expired.then(|| "whose lock has expired".into()));
         words.extend(self.later.then(|| "that are due later".into()));
         match words.is_empty() {
             true => "all jobs".into(),
@@ -195,8 +202,15 @@ impl Filter {
             // Two steps may share a code.
             codes.retain(|code| !taken.contains(code));
             taken.extend(codes.iter().cloned());
-            let locked = self.locked.then_some(true);
-            branches.extend(names.with_codes(step, &codes, locked));
+            let locked = (self.locked || self.expired).then_some(true);
+            let mut conditions = names.with_codes(step, &codes, locked);
+            if self.expired {
+                let old = names.is_expired(step);
+                conditions
+                    .iter_mut()
+                    .for_each(|condition| condition.push_str(&old));
+            }
+            branches.extend(conditions);
         }
         branches
     }
@@ -282,6 +296,7 @@ mod tests {
             error: Some("\"x\"".into()),
             group: Some("timeout after #".into()),
             locked: true,
+            expired: true,
             later: true,
             by: SortBy::CreateAt,
             oldest_first: true,
@@ -325,5 +340,7 @@ mod tests {
         assert!(read("newer", "9999999999d").is_err());
         assert!(read("order", "x").is_err());
         assert!(read("status", "").is_ok());
+        let twice = ["failed", "failed"].map(|status| ("status".into(), status.into()));
+        assert_eq!(Filter::read(&twice).unwrap().0.statuses, [Status::Failed]);
     }
 }

@@ -17,7 +17,7 @@ fn rows_of_all_kinds() -> Vec<TestRow> {
         row.tenant = i64::try_from(n % 3).unwrap();
         row.created = f64::from(u32::try_from(n * 7919 % 4000).unwrap()) + 10_000.0;
         if status % 100 == 20 {
-            row = row.locked(5.0);
+            row = row.locked(if n % 4 == 1 { 5.0 } else { 5000.0 });
         }
         if n % 5 == 0 {
             row.run_in = Some(1000.0);
@@ -136,6 +136,14 @@ fn a_filter_finds_what_a_model_finds() {
             },
             &|row| row.status < 100,
         );
+        expect(
+            "expired",
+            Filter {
+                expired: true,
+                ..all()
+            },
+            &|row| row.locked.is_some_and(|ago| ago > 900.0),
+        );
         // The end of `send` is where `pay` begins.
         expect(
             "step and status",
@@ -234,6 +242,43 @@ fn a_filter_finds_what_a_model_finds() {
             },
             &|row| row.errors.contains("host"),
         );
+    });
+}
+
+#[test]
+fn a_hidden_time_is_in_no_list_and_in_no_link() {
+    on_each_database(|table| {
+        let rows = (0..5).map(|n| TestRow::new(&n.to_string(), 140).changed(f64::from(n)));
+        table.insert_all(&rows.collect::<Vec<_>>());
+        let info = table.source.info().clone();
+        let info = info.with_hidden(["update_at", "create_at"]);
+        let described = diesel_status_tracker::DescribedTable::new(info);
+        let source = Source::new(described, table.pool());
+        for by in [SortBy::UpdateAt, SortBy::CreateAt] {
+            let filter = Filter {
+                by,
+                ..Filter::default()
+            };
+            let (mut from, mut found) = (From::Start, Vec::new());
+            loop {
+                let page = page(&source, &filter, &from, 2).unwrap();
+                for job in &page.jobs {
+                    assert_eq!(
+                        (&job.time, job.update_at, job.create_at),
+                        (&None, None, None)
+                    );
+                    found.push(job.key.parts()[1].clone());
+                }
+                match page.jobs.last().filter(|_| page.has_next) {
+                    Some(last) => from = From::After(last.place()),
+                    None => break,
+                }
+            }
+            assert_eq!(found, ["4", "3", "2", "1", "0"]);
+        }
+        let durations = crate::durations::of(&source);
+        let pay = durations[1].1.as_ref().unwrap();
+        assert!(pay.ran.is_none() && pay.took.is_none(), "{pay:?}");
     });
 }
 

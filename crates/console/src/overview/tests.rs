@@ -44,6 +44,8 @@ fn step() -> StepOverview {
         verdict: Verdict::Unknown,
         because: String::new(),
         problems: Vec::new(),
+        is_oldest_known: true,
+        passed_on: None,
     }
 }
 
@@ -86,6 +88,30 @@ fn the_verdict_follows_from_the_numbers() {
         Verdict::Failing
     );
     assert_eq!(told(&|step| step.hour = None), Verdict::Unknown);
+    assert_eq!(told(&|step| step.is_oldest_known = false), Verdict::Unknown);
+}
+
+#[test]
+fn a_step_whose_jobs_go_on_to_the_next_is_not_taken_for_a_failing_or_a_stuck_one() {
+    use crate::testing::{TestRow, on_each_database};
+    on_each_database(|table| {
+        table.insert_all(&[
+            TestRow::new("waits", 10).changed(4000.0),
+            TestRow::new("failed", 30).changed(50.0),
+            TestRow::new("paid", 140).changed(20.0),
+            TestRow::new("pays", 120).changed(5.0).locked(5.0),
+        ]);
+        let overview = of(&table.source).unwrap();
+        let [send, pay] = &*overview.steps else {
+            panic!("{overview:#?}");
+        };
+        assert_eq!(send.verdict, Verdict::FallingBehind, "{}", send.because);
+        assert_eq!(pay.verdict, Verdict::Working, "{}", pay.because);
+
+        table.sql(&format!("DELETE FROM {} WHERE status >= 110", table.name()));
+        let overview = of(&table.source).unwrap();
+        assert_eq!(overview.steps[0].verdict, Verdict::Stuck);
+    });
 }
 
 #[test]

@@ -95,6 +95,9 @@ impl Names<'_> {
             (Dialect::Postgres, true) => format!("({} AT TIME ZONE 'UTC')", self.column(role)),
             _ => self.column(role),
         };
+        if [from, to].iter().any(|role| self.shown(*role) == "NULL") {
+            return "NULL".into();
+        }
         self.dialect.between(&time(from), &time(to)).into()
     }
 
@@ -122,8 +125,8 @@ impl Names<'_> {
 
     /// Conditions that together find the rows with these codes of a step. Each is
     /// written so that the indexes of the documentation serve: their conditions are
-    /// repeated, and MySQL, which has none, gets one code at a time. A running row that
-    /// nobody holds is not found but on MySQL: there should be none, and no index has it.
+    /// repeated, and MySQL, which has none, gets one code at a time. A running row
+    /// without a lock is found on MySQL only: there should be none, and no index has it.
     pub fn with_codes(
         &self,
         step: &StepInfo,
@@ -169,6 +172,15 @@ impl Names<'_> {
             conditions.push(format!("{lock} IS NOT NULL AND {}", self.status_in(codes)));
         }
         conditions
+    }
+
+    /// That the lock is older than the step lets an attempt run.
+    pub fn is_expired(&self, step: &StepInfo) -> String {
+        let (lock_at, old) = (
+            self.column(Role::LockAt),
+            self.ago(Role::LockAt, step.lock_expire()),
+        );
+        format!(" AND {lock_at} < {old}")
     }
 
     /// That the row may run now, as far as `run_at` says.
@@ -270,7 +282,7 @@ impl Names<'_> {
                 text(Role::Retry),
                 self.micros(Role::RunAt),
                 error,
-                dialect.text(&self.column(by)).into(),
+                text(by),
             ]);
         let mut inner = Vec::new();
         let mut outer = Vec::new();
@@ -285,19 +297,23 @@ impl Names<'_> {
         (Part::joined(inner, ", "), Part::joined(outer, ", "))
     }
 
-    /// The order of a list: within a branch, and of all branches.
+    /// The order of a list: within a branch, and of all branches. Where the time is never
+    /// to be shown, by the key alone: a link to the next page has the time in it.
     pub fn list_orders(&self, page: PageEnd<'_>) -> (String, String) {
         let time = self
             .dialect
             .direction(page.is_descending, self.info.is_nullable(page.by));
         let key = self.dialect.direction(page.is_descending, false);
-        let mut inner = format!("{}{time}", self.column(page.by));
-        let mut outer = format!("tracker_time{time}");
-        for (n, name) in self.info.key().enumerate() {
-            inner.push_str(&format!(", {}{key}", self.dialect.quoted(name)));
-            outer.push_str(&format!(", tracker_key_{n}{key}"));
+        let (mut inner, mut outer) = (Vec::new(), Vec::new());
+        if self.shown(page.by) != "NULL" {
+            inner.push(format!("{}{time}", self.column(page.by)));
+            outer.push(format!("tracker_time{time}"));
         }
-        (inner, outer)
+        for (n, name) in self.info.key().enumerate() {
+            inner.push(format!("{}{key}", self.dialect.quoted(name)));
+            outer.push(format!("tracker_key_{n}{key}"));
+        }
+        (inner.join(", "), outer.join(", "))
     }
 
     /// That a row comes after this place of the list.
@@ -305,6 +321,9 @@ impl Names<'_> {
         let place = page.after?;
         let time = self.column(page.by);
         let key = self.later_key(place, 0, page.is_descending);
+        if self.shown(page.by) == "NULL" {
+            return Some(key);
+        }
         Some(match (&place.time, page.is_descending) {
             (None, false) => Part::from(format!("({time} IS NOT NULL OR "))
                 .and(key)

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use diesel_status_tracker::{PagePlace, RowKey};
 use maud::{Markup, html};
 
-use super::jobs::{job_link, list_link};
+use super::jobs::{job_link, list_link, read_filter};
 use super::layout::{Frame, cut, problem};
 use super::request::{Failure, Pairs, Request, value};
 use crate::actions::{Action, Done, Order, count, on_filter, on_keys, prunable};
@@ -48,7 +48,7 @@ fn if_allowed(request: &Request) -> Result<(), Failure> {
     match request.app.has_actions {
         true => Ok(()),
         false => {
-            let message = "the console is read-only: whoever runs it can allow actions";
+            let message = "the console is read-only: whoever runs it can allow actions (`--allow-actions`, or `.actions(true)` in Rust)";
             Err(request.failure(StatusCode::FORBIDDEN, message.into()))
         }
     }
@@ -74,13 +74,12 @@ pub(super) async fn on_marked(
         }
     }
     if order.action == Action::Prune {
-        let message = "marked jobs cannot be pruned: choose a status and an age in place of that";
+        let message = "marked jobs cannot be pruned: choose jobs by status and age instead";
         return Err(request.failure(StatusCode::BAD_REQUEST, message.into()));
     }
     if keys.len() > MOST_MARKED {
-        let message = format!(
-            "more than {MOST_MARKED} jobs are marked: choose them by a filter in place of that"
-        );
+        let message =
+            format!("more than {MOST_MARKED} jobs are marked: choose them by a filter instead");
         return Err(request.failure(StatusCode::BAD_REQUEST, message));
     }
     if keys.is_empty() {
@@ -91,12 +90,13 @@ pub(super) async fn on_marked(
         _ => request.link("jobs", [("table", source.name())]),
     };
     let done = {
-        let (source, order) = (source.clone(), order.clone());
-        request.run(move || on_keys(&source, &order, keys)).await?
+        let order = order.clone();
+        let work = move |source: &Source| on_keys(source, &order, keys);
+        request.run(&source, work).await?
     };
     let done = done.map_err(|error| request.failed(&error))?;
     let content = html! {
-        h1 { "Done" }
+        h1 { @if done.count > 0 { "Done" } @else { "Nothing was changed" } }
         p role="status" { (told(order.action, done.count)) }
         (passed_over(done.passed_over.len(), &done.passed_over))
         p { a href=(back) { "Back" } }
@@ -131,17 +131,11 @@ fn passed_over(count: usize, some: &[(String, String)]) -> Markup {
     }
 }
 
-fn filter(request: &Request, pairs: &Pairs) -> Result<Filter, Failure> {
-    let read =
-        Filter::read(pairs).map_err(|problem| request.failure(StatusCode::BAD_REQUEST, problem))?;
-    Ok(read.0)
-}
-
 /// Counts what a filter finds, and asks whether it is to be done.
 pub(super) async fn preview_all(request: Request) -> Result<Markup, Failure> {
     if_allowed(&request)?;
     let source = request.source(&request.pairs)?;
-    let filter = filter(&request, &request.pairs)?;
+    let (filter, _) = read_filter(&request, &source, &request.pairs)?;
     let action = value(&request.pairs, "action")
         .and_then(Action::named)
         .ok_or_else(|| {
@@ -155,12 +149,12 @@ pub(super) async fn preview_all(request: Request) -> Result<Markup, Failure> {
             .map_err(|problem| request.failure(StatusCode::BAD_REQUEST, problem))?;
     }
     let read = {
-        let (source, filter) = (source.clone(), filter.clone());
-        let work = move || {
+        let filter = filter.clone();
+        let work = move |source: &Source| {
             let now = source.session(overview::QUERY_LIMIT, overview::now)?;
-            Ok((now, count(&source, &filter)))
+            Ok((now, count(source, &filter)))
         };
-        request.run(work).await?
+        request.run(&source, work).await?
     };
     let (now, count) = read.map_err(|error| request.failed(&error))?;
     let run = Run {
@@ -177,7 +171,10 @@ pub(super) async fn preview_all(request: Request) -> Result<Markup, Failure> {
         h1 { (action.title()) " all?" }
         p { "This means " span class="foreign" { (run.filter.words()) } "." }
         @match count {
-            Ok(count) => p { "It finds " strong { (count) } " jobs now. Those that somebody holds, or that have changed since, are passed over." },
+            Ok(count) => p {
+                "It finds " strong { (count) } @if count == Count::Exactly(1) { " job now. " } @else { " jobs now. " }
+                (caution(action))
+            },
             Err(error) => (problem(&format!("They could not be counted: {error}"))),
         }
         @if is_any {
@@ -197,6 +194,24 @@ pub(super) async fn preview_all(request: Request) -> Result<Markup, Failure> {
         Some(source.name()),
     )
     .page(&content))
+}
+
+/// What to think of before jobs are changed.
+fn caution(action: Action) -> &'static str {
+    match action {
+        Action::Reset => {
+            "Each will be pending again, with no failures. Those that a live attempt holds, or that have changed since, are passed over."
+        }
+        Action::Ignore => {
+            "No worker will take them until they are reset. Those that a live attempt holds, that are finished, or that have changed since, are passed over."
+        }
+        Action::Expire => {
+            "The attempts that run now end and count as failed, also those whose workers are alive: do this only where you know that the workers are dead. Attempts that take or renew their locks from now on are passed over."
+        }
+        Action::Prune => {
+            "They will be deleted for good. Those that somebody holds are passed over."
+        }
+    }
 }
 
 /// A piece of work on a filter, as its form carries it from one piece to the next.
@@ -221,14 +236,30 @@ impl Run {
         }
     }
 
-    fn read(request: &Request, pairs: &Pairs, order: &Order) -> Result<Self, Failure> {
+    /// Where the next piece begins, which has the same reason.
+    fn place(&self, place: Option<&PagePlace>) -> Markup {
+        html! {
+            input type="hidden" name="reason" value=(self.reason);
+            @if let Some(place) = place {
+                @if let Some(time) = &place.time { input type="hidden" name="time" value=(time); }
+                @for part in place.key.parts() { input type="hidden" name="place" value=(part); }
+            }
+        }
+    }
+
+    fn read(
+        request: &Request,
+        source: &Source,
+        pairs: &Pairs,
+        order: &Order,
+    ) -> Result<Self, Failure> {
         let number = |name| {
             value(pairs, name)
                 .and_then(|number| number.parse().ok())
                 .unwrap_or_default()
         };
         Ok(Self {
-            filter: filter(request, pairs)?,
+            filter: read_filter(request, source, pairs)?.0,
             action: order.action,
             reason: order.reason.clone(),
             seen_at: order.seen_at,
@@ -249,17 +280,31 @@ pub(super) async fn on_all(request: Request, Form(pairs): Form<Pairs>) -> Result
     if_allowed(&request)?;
     let source = request.source(&pairs)?;
     let order = order(&request, &pairs)?;
-    let run = Run::read(&request, &pairs, &order)?;
+    let run = Run::read(&request, &source, &pairs, &order)?;
     let after = place(&pairs);
     let chunk = {
-        let (source, order, filter) = (source.clone(), order.clone(), run.filter.clone());
-        request
-            .run(move || on_filter(&source, &order, &filter, after))
-            .await?
+        let (order, filter, after) = (order.clone(), run.filter.clone(), after.clone());
+        let work = move |source: &Source| on_filter(source, &order, &filter, after);
+        request.run(&source, work).await
     };
-    let chunk = chunk.map_err(|error| request.failed(&error))?;
-    let run = run.with(&chunk.done);
     let back = list_link(&request, source.name(), &run.filter);
+    let chunk = match chunk {
+        Ok(chunk) => chunk.map_err(|error| request.failed(&error)),
+        Err(failure) => Err(failure),
+    };
+    // What is done is done, and the same piece may be tried again.
+    let chunk = chunk.map_err(|failure| {
+        failure.with(html! {
+            p { "Before that: " (told(run.action, run.count)) }
+            form method="post" action=(request.link("act-all", [])) {
+                (run.fields(&source))
+                (run.place(after.as_ref()))
+                button type="submit" { "Try this piece again" }
+            }
+            p { a href=(back) { "Back" } }
+        })
+    })?;
+    let run = run.with(&chunk.done);
     let content = html! {
         h1 { @if chunk.next.is_some() { "At work" } @else { "Done" } }
         p { "This means " span class="foreign" { (run.filter.words()) } "." }
@@ -271,9 +316,7 @@ pub(super) async fn on_all(request: Request, Form(pairs): Form<Pairs>) -> Result
             form method="post" action=(request.link("act-all", [])) hx-post=(request.link("act-all", []))
                 hx-trigger="load delay:200ms, submit" hx-target="main" hx-select="main" hx-swap="outerHTML" {
                 (run.fields(&source))
-                input type="hidden" name="reason" value=(run.reason);
-                @if let Some(time) = &next.time { input type="hidden" name="time" value=(time); }
-                @for part in next.key.parts() { input type="hidden" name="place" value=(part); }
+                (run.place(Some(next)))
                 button type="submit" { "Go on" }
             }
             p { a href=(back) role="button" { "Stop" } }

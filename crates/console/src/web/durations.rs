@@ -10,10 +10,7 @@ use crate::overview::{grouped, span};
 
 pub(super) async fn page(request: Request) -> Result<Markup, Failure> {
     let source = request.source(&request.pairs)?;
-    let steps = {
-        let source = source.clone();
-        request.run(move || durations::of(&source)).await?
-    };
+    let steps = request.run(&source, durations::of).await?;
     let newest = grouped(i64::try_from(NEWEST).unwrap_or(i64::MAX));
     let content = html! {
         h1 { "Durations of " span class="foreign" { (source.name()) } }
@@ -24,7 +21,7 @@ pub(super) async fn page(request: Request) -> Result<Markup, Failure> {
                 @match read {
                     Err(error) => (problem(&error.to_string())),
                     Ok(durations) => {
-                        (stats("Run time", "from the lock, or its last renewal, to the end; from the begin, where the table has started_at", durations.ran.as_ref()))
+                        (stats("Run time", "from the lock, or its last renewal, to the end; where the table has started_at, from the start of the last attempt", durations.ran.as_ref()))
                         (stats("From creation to the end", "waiting, retries and all", durations.took.as_ref()))
                     }
                 }
@@ -36,7 +33,7 @@ pub(super) async fn page(request: Request) -> Result<Markup, Failure> {
 
 fn stats(title: &str, what: &str, stats: Option<&Stats>) -> Markup {
     let Some(stats) = stats else {
-        return html! { h2 { (title) } p { "No job has finished yet." } };
+        return html! { h2 { (title) } p { "The table has no finished job of this step." } };
     };
     let numbers = [
         ("median", stats.median),

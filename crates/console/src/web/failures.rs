@@ -17,13 +17,11 @@ const MOST: usize = 100;
 
 pub(super) async fn page(request: Request) -> Result<Markup, Failure> {
     let source = request.source(&request.pairs)?;
-    let read = {
-        let source = source.clone();
-        request.run(move || failures::of(&source, None)).await?
-    };
+    let work = |source: &Source| failures::of(source, None);
+    let read = request.run(&source, work).await?;
     let content = html! {
         h1 { "Failures of " span class="foreign" { (source.name()) } }
-        p { "Failed and ignored jobs whose newest errors differ in numbers, ids and quoted parts alone." }
+        p { "Failed and ignored jobs, grouped by their newest error. Errors that differ only in numbers, ids and quoted parts are one group." }
         @match read {
             Err(error) => (problem(&error.to_string())),
             Ok(failures) => (live(&request, &groups(&request, &source, &failures))),
@@ -67,7 +65,7 @@ fn groups(request: &Request, source: &Source, failures: &Failures) -> Markup {
                     }
                 }
             }
-            @if failures.groups.len() > MOST { p { "And " (number(failures.groups.len() - MOST)) " rarer ones." } }
+            @if failures.groups.len() > MOST { p { (number(failures.groups.len() - MOST)) " groups with fewer jobs are not shown." } }
         }
     }
 }

@@ -28,7 +28,8 @@ pub(super) async fn guard(request: Request, next: Next) -> Response {
     } else {
         (
             StatusCode::FORBIDDEN,
-            "this request does not come from a page of the console: open the console and try again there",
+            "this request does not come from a page of the console: open the console and try again there; \
+             where a proxy is in between, it has to pass the browser's `Host` header on",
         )
             .into_response()
     };

@@ -34,17 +34,13 @@ pub(super) async fn page(request: Request) -> Result<Markup, Failure> {
     let source = request.source(&request.pairs)?;
     let key = key_in(&request, &source, &request.pairs)?.into();
     let shown = key_text(&key);
-    let read = {
-        let source = source.clone();
-        request
-            .run(move || {
-                let read = with_key(&source, &key);
-                // What the row holds may tell why it cannot be read as a job.
-                let columns = read.is_err().then(|| columns(&source, &key));
-                (read, columns)
-            })
-            .await?
+    let work = move |source: &Source| {
+        let read = with_key(source, &key);
+        // What the row holds may tell why it cannot be read as a job.
+        let columns = read.is_err().then(|| columns(source, &key));
+        (read, columns)
     };
+    let read = request.run(&source, work).await?;
     let content_of = match read {
         (Ok(Some(job)), _) => content(&request, &source, &job),
         (Ok(None), _) => {

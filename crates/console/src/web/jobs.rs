@@ -1,15 +1,15 @@
 //! A list of jobs.
 
 use axum::http::StatusCode;
-use diesel_status_tracker::{PagePlace, RowKey};
+use diesel_status_tracker::{PagePlace, Role, RowKey};
 use maud::{Markup, html};
 
 use super::layout::{Frame, ago, cut, key_text, live, problem, time};
-use super::request::{Failure, Request};
+use super::request::{Failure, Pairs, Request};
 use crate::actions::{Action, prunable};
-use crate::jobs::filter::Filter;
+use crate::jobs::filter::{Filter, From};
 use crate::jobs::{JobRow, JobsPage, READ_AT_MOST, page as read_page};
-use crate::status::{Status, meanings};
+use crate::status::{Status, is_hidden, meanings};
 use crate::table::Source;
 
 /// Jobs of a page.
@@ -17,13 +17,11 @@ const LIMIT: usize = 50;
 
 pub(super) async fn page(request: Request) -> Result<Markup, Failure> {
     let source = request.source(&request.pairs)?;
-    let (filter, from) = Filter::read(&request.pairs)
-        .map_err(|problem| request.failure(StatusCode::BAD_REQUEST, problem))?;
+    let (filter, from) = read_filter(&request, &source, &request.pairs)?;
     let read = {
-        let (source, filter, from) = (source.clone(), filter.clone(), from.clone());
-        request
-            .run(move || read_page(&source, &filter, &from, LIMIT))
-            .await?
+        let (filter, from) = (filter.clone(), from.clone());
+        let work = move |source: &Source| read_page(source, &filter, &from, LIMIT);
+        request.run(&source, work).await?
     };
     let content = html! {
         h1 { "Jobs of " span class="foreign" { (source.name()) } }
@@ -34,6 +32,21 @@ pub(super) async fn page(request: Request) -> Result<Markup, Failure> {
         }
     };
     Ok(Frame::of(&request, "Jobs", Some(source.name())).page(&content))
+}
+
+/// The filter, and the place in the list, that these pairs give.
+pub(super) fn read_filter(
+    request: &Request,
+    source: &Source,
+    pairs: &Pairs,
+) -> Result<(Filter, From), Failure> {
+    let read = Filter::read(pairs).and_then(|(filter, from)| match &filter.step {
+        Some(step) if filter.steps(source.info()).is_empty() => {
+            Err(format!("{} has no step `{step}`", source.name()))
+        }
+        _ => Ok((filter, from)),
+    });
+    read.map_err(|problem| request.failure(StatusCode::BAD_REQUEST, problem))
 }
 
 /// A link to the list with this filter.
@@ -95,7 +108,9 @@ fn form(request: &Request, source: &Source, filter: &Filter) -> Markup {
                         input name="key" value=(filter.key.get(n).map_or("", |part| part)) placeholder="exact, or beginning*";
                     }
                 }
-                label { "Error has" input name="error" value=(given("error")); }
+                @if !is_hidden(source.info(), Role::Errors) {
+                    label { "Error has" input name="error" value=(given("error")); }
+                }
                 label { "Unchanged for" input name="older" value=(given("older")) placeholder="30s, 15m, 2h, 7d"; }
                 label { "Changed within" input name="newer" value=(given("newer")) placeholder="30s, 15m, 2h, 7d"; }
                 label { "Order"
@@ -117,7 +132,10 @@ fn form(request: &Request, source: &Source, filter: &Filter) -> Markup {
             }
             div class="row" {
                 label class="box" { input type="checkbox" name="locked" value="1" checked[filter.locked]; "locked" }
-                label class="box" { input type="checkbox" name="later" value="1" checked[filter.later]; "due later" }
+                label class="box" { input type="checkbox" name="expired" value="1" checked[filter.expired]; "lock expired" }
+                @if source.info().column(Role::RunAt).is_some() {
+                    label class="box" { input type="checkbox" name="later" value="1" checked[filter.later]; "due later" }
+                }
                 button type="submit" { "Show" }
                 a href=(request.link("jobs", [("table", source.name())])) { "Show all" }
             }
@@ -181,11 +199,20 @@ fn list(request: &Request, source: &Source, filter: &Filter, page: &JobsPage) ->
         }
         @if request.app.has_actions && !page.jobs.is_empty() {
             p { "All jobs that this filter finds: "
-                @for action in Action::ALL.into_iter().filter(|action| *action != Action::Prune || prunable(source, filter).is_ok()) {
+                @for action in Action::ALL.into_iter().filter(|action| is_possible(source, filter, *action)) {
                     a href=(all_link(request, name, filter, action)) { (action) "…" } " "
                 }
             }
         }
+    }
+}
+
+/// Whether there may be jobs among those of the filter for which the action is.
+fn is_possible(source: &Source, filter: &Filter, action: Action) -> bool {
+    let statuses = &filter.statuses;
+    match action {
+        Action::Prune => prunable(source, filter).is_ok(),
+        _ => statuses.is_empty() || statuses.iter().any(|status| action.fits(*status)),
     }
 }
 

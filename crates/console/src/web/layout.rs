@@ -87,7 +87,8 @@ impl Frame {
 /// A part of a page that is read anew from time to time.
 pub(super) fn live(request: &Request, content: &Markup) -> Markup {
     html! {
-        div id="live" hx-get=(request.url) hx-select="#live" hx-swap="outerHTML" hx-trigger="refresh from:body" {
+        div id="live" hx-get=(request.url) hx-select="#live" hx-swap="outerHTML" hx-sync="this:drop"
+            hx-trigger="refresh from:body" {
             (content)
         }
     }

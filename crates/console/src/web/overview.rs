@@ -1,26 +1,81 @@
 //! How all tables are doing.
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 use maud::{Markup, html};
+use tokio::sync::Mutex;
 
 use super::chart::{Bar, bars};
 use super::layout::{Frame, class, live, problem};
-use super::request::{Failure, Request};
+use super::request::{Failure, Request, TURN_LIMIT};
 use crate::overview::{self, LastHour, Overview, StepOverview, grouped, span};
+use crate::table::Source;
+
+type Read = Result<Arc<Overview>, String>;
+
+/// Who asks while the overview of a table is being read gets it too, so that many open
+/// pages cost a database no more than one.
+#[derive(Default)]
+pub(super) struct Shared(Mutex<Option<Seen>>);
+
+/// What was read, and when.
+struct Seen {
+    began: Instant,
+    ended: Instant,
+    read: Read,
+}
+
+/// What took longer is shown for a while, so that a slow database is not asked all the
+/// time.
+const SLOW: Duration = Duration::from_millis(500);
+/// For so many times the time that it took.
+const REST: u32 = 4;
+const LONGEST_REST: Duration = Duration::from_secs(10);
+
+impl Seen {
+    /// Whether it is as good as what would be read now, for somebody who asked then.
+    fn serves(&self, asked: Instant) -> bool {
+        let took = self.ended - self.began;
+        let rest = (took * REST).min(LONGEST_REST);
+        self.began >= asked || (took > SLOW && asked < self.ended + rest)
+    }
+}
+
+async fn read(request: &Request, source: &Source) -> Result<Read, Failure> {
+    let asked = Instant::now();
+    let Some(table) = request.app.tables.get(source.name()) else {
+        return Err(request.busy());
+    };
+    let turn = tokio::time::timeout(TURN_LIMIT, table.overview.0.lock()).await;
+    let mut seen = turn.map_err(|_| request.busy())?;
+    if let Some(seen) = seen.as_ref().filter(|seen| seen.serves(asked)) {
+        return Ok(seen.read.clone());
+    }
+    let began = Instant::now();
+    let read = request.run(source, overview::of).await?;
+    let read = read.map(Arc::new).map_err(|error| error.to_string());
+    *seen = Some(Seen {
+        began,
+        ended: Instant::now(),
+        read: read.clone(),
+    });
+    Ok(read)
+}
 
 pub(super) async fn page(request: Request) -> Result<Markup, Failure> {
     let mut reads = Vec::new();
     for source in request.app.sources.clone() {
         let name = source.name().to_owned();
         let request = request.clone();
-        let read = async move { request.run(move || overview::of(&source)).await };
+        let read = async move { read(&request, &source).await };
         reads.push((name, tokio::spawn(read)));
     }
     let mut tables = Vec::new();
     for (name, read) in reads {
         // One table whose database is away is not to hide the others.
         let read = match read.await {
-            Ok(Ok(Ok(overview))) => Ok(overview),
-            Ok(Ok(Err(error))) => Err(error.to_string()),
+            Ok(Ok(read)) => read,
             Ok(Err(failure)) => Err(failure.message),
             Err(panic) => Err(panic.to_string()),
         };
@@ -37,7 +92,7 @@ pub(super) async fn page(request: Request) -> Result<Markup, Failure> {
     Ok(Frame::of(&request, "Overview", None).page(&content))
 }
 
-fn table(request: &Request, name: &str, read: &Result<Overview, String>) -> Markup {
+fn table(request: &Request, name: &str, read: &Read) -> Markup {
     html! {
         section {
             h2 { a class="foreign" href=(request.link("jobs", [("table", name)])) { (name) } }
@@ -51,16 +106,16 @@ fn table(request: &Request, name: &str, read: &Result<Overview, String>) -> Mark
 
 fn step(request: &Request, table: &str, step: &StepOverview) -> Markup {
     let verdict = step.verdict.to_string();
-    let link = |status: &str, locked: &str| {
+    let link = |status: &str, only: &str| {
         let pairs = [
             ("table", table),
             ("step", &*step.step),
             ("status", status),
-            ("locked", locked),
+            (only, "1"),
         ];
         request.link(
             "jobs",
-            pairs.into_iter().filter(|(_, value)| !value.is_empty()),
+            pairs.into_iter().filter(|(name, _)| !name.is_empty()),
         )
     };
     html! {
@@ -86,9 +141,9 @@ fn step(request: &Request, table: &str, step: &StepOverview) -> Markup {
                                 }
                             }
                         }
-                        @for count in [step.running, step.expired] {
+                        @for (count, only) in [(step.running, "locked"), (step.expired, "expired")] {
                             td class="number" {
-                                a href=(link("in_progress", "1")) {
+                                a href=(link("in_progress", only)) {
                                     @match count { Some(count) => (count), None => "?" }
                                 }
                             }
@@ -103,6 +158,9 @@ fn step(request: &Request, table: &str, step: &StepOverview) -> Markup {
                 }
             }
             @if let Some(hour) = &step.hour { (last_hour(hour)) }
+            @if step.passed_on.is_some() {
+                br; small { "Finished jobs that a later step has taken are in the numbers of that step." }
+            }
             @for message in &step.problems { (problem(message)) }
         }
     }
@@ -133,5 +191,25 @@ fn last_hour(hour: &LastHour) -> Markup {
     html! {
         (bars(&format_args!("Finished and failed jobs per minute. {text}"), &minutes.collect::<Vec<_>>()))
         small { (text) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_overview_is_shown_for_a_while_and_a_fast_one_only_to_those_who_waited() {
+        let began = Instant::now();
+        let seen = |millis| Seen {
+            began,
+            ended: began + Duration::from_millis(millis),
+            read: Err(String::new()),
+        };
+        let after = |millis| began + Duration::from_millis(millis);
+        assert!(seen(100).serves(began));
+        assert!(!seen(100).serves(after(50)) && !seen(100).serves(after(101)));
+        assert!(seen(1000).serves(after(4999)) && !seen(1000).serves(after(5000)));
+        assert!(!seen(60_000).serves(after(70_000)));
     }
 }

@@ -8,7 +8,7 @@ use axum::extract::{FromRequestParts, OriginalUri, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
-use maud::html;
+use maud::{Markup, html};
 
 use super::App;
 use super::layout::{self, Frame};
@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::table::Source;
 
 /// A request waits no longer than this for others to end.
-const TURN_LIMIT: Duration = Duration::from_secs(5);
+pub(super) const TURN_LIMIT: Duration = Duration::from_secs(5);
 
 pub(super) type Pairs = Vec<(String, String)>;
 
@@ -98,9 +98,10 @@ impl Request {
 
     pub fn failure(&self, status: StatusCode, message: String) -> Failure {
         Failure {
-            frame: Frame::of(self, "Error", None),
+            frame: Box::new(Frame::of(self, "Error", None)),
             status,
             message,
+            more: html! {},
         }
     }
 
@@ -109,20 +110,33 @@ impl Request {
         self.failure(status(error), error.to_string())
     }
 
-    /// Runs what waits for a database on a thread of its own.
+    /// It has waited for too long for its turn.
+    pub fn busy(&self) -> Failure {
+        let message = "other requests keep the console busy; try again in a moment";
+        self.failure(StatusCode::SERVICE_UNAVAILABLE, message.into())
+    }
+
+    /// Runs what waits for the database of a table on a thread of its own.
     pub async fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce() -> T + Send + 'static,
+        source: &Source,
+        work: impl FnOnce(&Source) -> T + Send + 'static,
     ) -> Result<T, Failure> {
-        let permits = Arc::clone(&self.app.permits);
-        let Ok(Ok(permit)) = tokio::time::timeout(TURN_LIMIT, permits.acquire_owned()).await else {
-            let message = "other requests keep the console busy; try again in a moment";
-            return Err(self.failure(StatusCode::SERVICE_UNAVAILABLE, message.into()));
+        // First that of the table, so that nobody who waits for it keeps others away.
+        let turn = async {
+            let table = self.app.tables.get(source.name())?;
+            let of_table = Arc::clone(&table.permits).acquire_owned().await.ok()?;
+            let of_all = Arc::clone(&self.app.permits).acquire_owned().await.ok()?;
+            Some((of_table, of_all))
         };
-        // The permit goes along: the work goes on where the browser has left.
+        let Ok(Some(permits)) = tokio::time::timeout(TURN_LIMIT, turn).await else {
+            return Err(self.busy());
+        };
+        let source = source.clone();
+        // The permits go along: the work goes on where the browser has left.
         let done = tokio::task::spawn_blocking(move || {
-            let done = work();
-            drop(permit);
+            let done = work(&source);
+            drop(permits);
             done
         });
         done.await.map_err(|panic| {
@@ -136,6 +150,7 @@ impl Request {
 fn status(error: &Error) -> StatusCode {
     match error {
         Error::NotPrunable(_) => StatusCode::BAD_REQUEST,
+        Error::Partly { source, .. } => status(source),
         Error::TimeLimit { .. } | Error::NoConnection { .. } => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }
@@ -143,9 +158,18 @@ fn status(error: &Error) -> StatusCode {
 
 /// An answer that says what went wrong.
 pub(super) struct Failure {
-    frame: Frame,
+    frame: Box<Frame>,
     status: StatusCode,
     pub message: String,
+    /// How somebody may go on.
+    more: Markup,
+}
+
+impl Failure {
+    pub fn with(mut self, more: Markup) -> Self {
+        self.more = more;
+        self
+    }
 }
 
 impl IntoResponse for Failure {
@@ -153,6 +177,7 @@ impl IntoResponse for Failure {
         let page = self.frame.page(&html! {
             h1 { "This did not work" }
             (layout::problem(&self.message))
+            (self.more)
         });
         (self.status, page).into_response()
     }

@@ -230,6 +230,9 @@ fn what_is_not_there_is_said_so() {
         let answer = app.page(table, "job", "key=1");
         assert_eq!(answer.status, StatusCode::BAD_REQUEST);
         answer.has("not one `key` for each of the columns");
+        let answer = app.page(table, "jobs", "step=nothing");
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+        answer.has("has no step `nothing`");
         let answer = app.page(table, "jobs", "older=soon");
         assert_eq!(answer.status, StatusCode::BAD_REQUEST);
         assert_eq!(app.get("/admin/nothing").status, StatusCode::NOT_FOUND);
@@ -255,6 +258,38 @@ fn a_table_that_is_missing_does_not_hide_the_others() {
         app.get("/jobs?table=no_such_table")
             .ok()
             .has("refused the query");
+    });
+}
+
+#[test]
+fn the_number_of_expired_locks_leads_to_their_jobs() {
+    on_each_database(|table| {
+        table.insert_all(&[
+            TestRow::new("alive", 20).locked(5.0),
+            TestRow::new("dead", 20).locked(5000.0),
+        ]);
+        let app = App::new(table, true);
+        let links = app.get("/admin").ok().attributes("href");
+        let link = links.iter().find(|link| link.contains("expired=1"));
+        let jobs = app.get(link.unwrap()).ok();
+        jobs.has("1 / dead");
+        jobs.has_not("1 / alive");
+
+        // What is not possible with any of these jobs is not offered.
+        let actions = |query: &str| {
+            let links = app.page(table, "jobs", query).ok().attributes("href");
+            let actions = links.into_iter().filter_map(|link| {
+                let (_, action) = link.split_once("&action=")?;
+                Some(action.split('&').next()?.to_owned())
+            });
+            actions.collect::<Vec<_>>()
+        };
+        table.insert(&TestRow::new("done", 140));
+        assert_eq!(actions("status=in_progress"), ["reset", "ignore", "expire"]);
+        assert_eq!(actions("status=succeeded"), ["reset"]);
+        app.page(table, "act-all", "action=expire&status=in_progress")
+            .ok()
+            .has("also those whose workers are alive");
     });
 }
 

@@ -138,6 +138,23 @@ async fn a_page_refreshes_by_itself_and_keeps_what_is_typed() {
 }
 
 #[tokio::test]
+async fn a_page_that_cannot_be_refreshed_says_so_until_it_can() {
+    let (served, window) = (Served::start(&[]), Window::open().await);
+    window
+        .goto(&format!("{}/job?table=invoices&key=2026-001", served.url))
+        .await;
+    served.sql("UPDATE invoices SET id = 'away' WHERE id = '2026-001'");
+    // Without a click.
+    window.says("could not be refreshed").await;
+    window.says("What may be done").await;
+    served.sql("UPDATE invoices SET id = '2026-001' WHERE id = 'away'");
+    window.find("body:not(:has(#old))").await;
+    // The browser tells of each answer with the status 404.
+    assert!(!window.complaints().await.is_empty());
+    window.close().await;
+}
+
+#[tokio::test]
 async fn all_of_it_works_without_javascript() {
     let (served, window) = (
         Served::start(&["--allow-actions"]),

@@ -110,6 +110,33 @@ fn a_group_of_failures_is_reset_after_a_look_and_in_pieces() {
 }
 
 #[test]
+fn a_piece_that_has_failed_may_be_tried_again() {
+    on_each_database(|table| {
+        let rows = (0..150).map(|n| TestRow::new(&format!("{n:03}"), 30));
+        table.insert_all(&rows.collect::<Vec<_>>());
+        let app = App::new(table, true);
+        let preview = app
+            .page(table, "act-all", "action=reset&status=failed")
+            .ok();
+        let first = app
+            .post("/admin/act-all", &preview.form("/admin/act-all"))
+            .ok();
+        first.has("100 jobs were reset.");
+        let rename =
+            |from: &str, to: &str| table.sql(&format!("ALTER TABLE {from} RENAME TO {to}"));
+        let away = format!("{}_away", table.name());
+        rename(table.name(), &away);
+        let failed = app.post("/admin/act-all", &first.form("/admin/act-all"));
+        assert_eq!(failed.status, StatusCode::INTERNAL_SERVER_ERROR);
+        failed.has("Before that: 100 jobs were reset.");
+        rename(&away, table.name());
+        app.post("/admin/act-all", &failed.form("/admin/act-all"))
+            .ok()
+            .has("150 jobs were reset.");
+    });
+}
+
+#[test]
 fn old_finished_jobs_are_pruned_and_no_others() {
     on_each_database(|table| {
         let mut rows: Vec<_> = (0..30)
