@@ -1,3 +1,3 @@
-//! Tests of several rooms together.
+//! Tests of several modules together.
 
 mod shapes;
