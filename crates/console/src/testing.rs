@@ -1,5 +1,8 @@
 //! Tables for the tests, on each database that there is.
 
+use std::cell::RefCell;
+use std::io::{self, Write};
+use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use diesel::connection::SimpleConnection;
@@ -7,6 +10,38 @@ use diesel_status_tracker::{DescribedTable, Role, StepCodes, StepInfo, TableInfo
 
 use crate::database::{ConsoleConnection, Pool, connect};
 use crate::table::Source;
+
+/// What is logged by this thread while it works.
+///
+/// The subscriber is that of the whole process: with one of a thread, what another thread
+/// logs first, for which nobody listens, would be logged by no thread from then on.
+pub(crate) fn logged(work: impl FnOnce()) -> String {
+    thread_local! {
+        static LINES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+    struct Lines;
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            LINES.with_borrow_mut(|lines| lines.extend(bytes));
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    static SUBSCRIBER: Once = Once::new();
+    SUBSCRIBER.call_once(|| {
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(|| Lines);
+        tracing::subscriber::set_global_default(subscriber.finish()).unwrap();
+        // Others may have logged while it was set.
+        tracing::callsite::rebuild_interest_cache();
+    });
+    LINES.take();
+    work();
+    String::from_utf8(LINES.take()).unwrap()
+}
 
 static NUMBER: AtomicUsize = AtomicUsize::new(0);
 

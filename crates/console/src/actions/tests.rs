@@ -1,5 +1,5 @@
 use super::*;
-use crate::testing::{TestRow, TestTable, on_each_database};
+use crate::testing::{TestRow, TestTable, logged, on_each_database};
 
 fn order(action: Action) -> Order {
     Order {
@@ -196,30 +196,13 @@ fn a_filter_is_worked_off_in_pieces_each_job_once() {
 
 #[test]
 fn what_is_changed_is_logged_with_who_did_it() {
-    #[derive(Clone, Default)]
-    struct Lines(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
-    impl std::io::Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().extend(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
     on_each_database(|table| {
         table.insert_all(&[
             TestRow::new("a", 30),
             TestRow::new("b", 30),
             TestRow::new("held", 20).locked(5.0),
         ]);
-        let lines = Lines::default();
-        let writer = lines.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_ansi(false)
-            .with_writer(move || writer.clone())
-            .finish();
-        tracing::subscriber::with_default(subscriber, || {
+        let text = logged(|| {
             on_keys(
                 &table.source,
                 &order(Action::Reset),
@@ -232,7 +215,6 @@ fn what_is_changed_is_logged_with_who_did_it() {
             };
             on_filter(&table.source, &order(Action::Ignore), &filter, None).unwrap();
         });
-        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
         let lines: Vec<_> = text
             .lines()
             .filter(|line| line.contains("console: jobs were changed"))
