@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::jobs::filter::{Filter, From};
 use crate::jobs::{JobRow, READ_AT_ONCE, is_of_group, rows};
-use crate::overview::{Count, PAGE_LIMIT, now, sum};
+use crate::overview::{Count, PAGE_LIMIT, cut, now, sum};
 use crate::status::{Status, meanings};
 use crate::table::Source;
 
@@ -132,13 +132,6 @@ pub(crate) fn on_keys(source: &Source, order: &Order, keys: Vec<RowKey>) -> Resu
 /// A key as the log and messages have it.
 fn shown_key(key: &RowKey) -> String {
     cut(&format!("{key:?}"), 200)
-}
-
-fn cut(text: &str, letters: usize) -> String {
-    match text.char_indices().nth(letters) {
-        None => text.into(),
-        Some((end, _)) => format!("{}…", &text[..end]),
-    }
 }
 
 /// Tells the log what was done, also where an error has ended it.

@@ -17,7 +17,7 @@ use crate::status::{self, Status};
 use crate::table::Source;
 
 pub(crate) use count::{Count, sum};
-pub(crate) use people::{grouped, span};
+pub(crate) use people::{cut, grouped, span};
 
 /// A page of one table asks for no longer than this in all.
 pub(crate) const PAGE_LIMIT: Duration = Duration::from_secs(2 * SECONDS);

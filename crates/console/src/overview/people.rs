@@ -1,4 +1,4 @@
-//! Numbers and times as people read them.
+//! Numbers, times and long texts as people read them.
 
 use std::time::Duration;
 
@@ -27,4 +27,12 @@ pub(crate) fn grouped(number: i64) -> String {
         text.push(digit);
     }
     text
+}
+
+/// The beginning of a text.
+pub(crate) fn cut(text: &str, letters: usize) -> String {
+    match text.char_indices().nth(letters) {
+        None => text.into(),
+        Some((end, _)) => format!("{}…", &text[..end]),
+    }
 }

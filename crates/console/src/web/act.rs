@@ -7,11 +7,11 @@ use diesel_status_tracker::{PagePlace, RowKey};
 use maud::{Markup, html};
 
 use super::jobs::{job_link, list_link, read_filter};
-use super::layout::{Frame, cut, problem};
+use super::layout::{Frame, problem};
 use super::request::{Failure, Pairs, Request, value};
 use crate::actions::{Action, Done, Order, count, on_filter, on_keys, prunable};
 use crate::jobs::filter::Filter;
-use crate::overview::{self, Count, grouped};
+use crate::overview::{self, Count, cut, grouped};
 use crate::table::Source;
 
 /// More marked jobs than this would keep a request busy for too long.

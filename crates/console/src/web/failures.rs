@@ -3,12 +3,12 @@
 use maud::{Markup, html};
 
 use super::jobs::{all_link, job_link, list_link};
-use super::layout::{Frame, cut, key_text, live, problem, time};
+use super::layout::{Frame, key_text, live, problem, time};
 use super::request::{Failure, Request};
 use crate::actions::Action;
 use crate::failures::{self, Failures, Group};
 use crate::jobs::filter::Filter;
-use crate::overview::grouped;
+use crate::overview::{cut, grouped};
 use crate::status::Status;
 use crate::table::Source;
 

@@ -4,10 +4,11 @@ use axum::http::StatusCode;
 use diesel_status_tracker::ColumnText;
 use maud::{Markup, html};
 
-use super::layout::{Frame, ago, cut, key_text, live, problem, time};
+use super::layout::{Frame, ago, key_text, live, problem, time};
 use super::request::{Failure, Pairs, Request};
 use crate::actions::Action;
 use crate::job::{Choice, Job, columns, with_key};
+use crate::overview::cut;
 use crate::table::Source;
 
 /// Letters of a column, and of an error, that are shown.

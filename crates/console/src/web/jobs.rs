@@ -4,11 +4,12 @@ use axum::http::StatusCode;
 use diesel_status_tracker::{PagePlace, Role, RowKey};
 use maud::{Markup, html};
 
-use super::layout::{Frame, ago, cut, key_text, live, problem, time};
+use super::layout::{Frame, ago, key_text, live, problem, time};
 use super::request::{Failure, Pairs, Request};
 use crate::actions::{Action, prunable};
 use crate::jobs::filter::{Filter, From};
 use crate::jobs::{JobRow, JobsPage, READ_AT_MOST, page as read_page};
+use crate::overview::cut;
 use crate::status::{Status, is_hidden, meanings};
 use crate::table::Source;
 

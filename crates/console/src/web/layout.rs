@@ -5,7 +5,7 @@ use diesel_status_tracker::RowKey;
 use maud::{DOCTYPE, Markup, html};
 
 use super::request::Request;
-use crate::overview::span;
+use crate::overview::{cut, span};
 
 /// Has htmx write no style and no script into the page.
 const HTMX: &str = r#"{"includeIndicatorStyles":false,"allowEval":false,"selfRequestsOnly":true,"historyCacheSize":0}"#;
@@ -135,14 +135,6 @@ pub(super) fn key_text(key: &RowKey) -> String {
         )
     });
     parts.collect::<Vec<_>>().join(" / ")
-}
-
-/// The beginning of a text.
-pub(super) fn cut(text: &str, letters: usize) -> String {
-    match text.char_indices().nth(letters) {
-        None => text.into(),
-        Some((end, _)) => format!("{}…", &text[..end]),
-    }
 }
 
 /// A word as a class.

@@ -2,51 +2,17 @@
 //! are taken here: `SCREENSHOTS=crates/console/screenshots scripts/with-browser cargo test
 //! -p diesel_status_console --test browser demo`.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
+use crate::served::Pages;
 use crate::window::Window;
-
-struct Demo {
-    child: Child,
-    url: String,
-    _folder: tempfile::TempDir,
-}
-
-impl Demo {
-    fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_status-console"))
-            .arg("demo")
-            .env("TMPDIR", folder.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        Self {
-            url: line.trim().trim_end_matches('/').into(),
-            child,
-            _folder: folder,
-        }
-    }
-}
-
-impl Drop for Demo {
-    fn drop(&mut self) {
-        // Its workers end with it.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 #[tokio::test]
 async fn the_demonstration_shows_work_and_failures_of_three_tables() {
-    let (demo, window) = (Demo::start(), Window::open().await);
+    let folder = tempfile::tempdir().unwrap();
+    let mut program = Command::new(env!("CARGO_BIN_EXE_status-console"));
+    let demo = Pages::of(program.arg("demo").env("TMPDIR", folder.path()));
+    let window = Window::open().await;
     window.goto(&demo.url).await;
     for table in ["invoices", "photos", "webhooks"] {
         window.named(table).await;

@@ -7,9 +7,43 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use tempfile::TempDir;
 
-pub struct Served {
+/// A program that serves pages until it is dropped.
+pub struct Pages {
+    /// Without a slash at its end.
     pub url: String,
     child: Child,
+}
+
+impl Pages {
+    /// Starts the program, and reads the address that it prints.
+    pub fn of(program: &mut Command) -> Self {
+        let mut child = program
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        Self {
+            url: line.trim().trim_end_matches('/').into(),
+            child,
+        }
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub struct Served {
+    pub url: String,
+    _pages: Pages,
     folder: TempDir,
 }
 
@@ -67,20 +101,14 @@ impl Served {
         conn.batch_execute(&String::from_utf8(migration.stdout).unwrap())
             .unwrap();
         conn.batch_execute(rows).unwrap();
-        let mut child = program()
-            .args(["serve", "invoices", "--listen", "127.0.0.1:0"])
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap())
-            .read_line(&mut line)
-            .unwrap();
+        let pages = Pages::of(
+            program()
+                .args(["serve", "invoices", "--listen", "127.0.0.1:0"])
+                .args(arguments),
+        );
         Self {
-            url: line.trim().trim_end_matches('/').into(),
-            child,
+            url: pages.url.clone(),
+            _pages: pages,
             folder,
         }
     }
@@ -105,12 +133,5 @@ impl Served {
             "SELECT count(*) AS count FROM invoices WHERE status = {status}"
         ));
         count.get_result::<Count>(&mut conn).unwrap().count
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
