@@ -18,7 +18,7 @@ use super::backend::Binds;
 use super::call::{Code, Keys};
 use super::query::{OWN_CODES, Query};
 use super::template::Slot;
-use super::written::Part;
+use super::written::{Part, push};
 
 /// Texts of one table that get a name: a few for each of its steps. Others are found by
 /// their text.
@@ -199,14 +199,6 @@ impl<DB: Binds> Query<'_, DB> {
         let numbers = codes.into_iter().map(|code| self.values.number(code));
         let numbers: Option<Vec<_>> = numbers.map(|number| Some(number?.to_string())).collect();
         Some(numbers?.join(", "))
-    }
-}
-
-/// Adds a part, text to the text before it.
-fn push(parts: &mut Vec<Part>, part: Part) {
-    match (parts.last_mut(), part) {
-        (Some(Part::Text(before)), Part::Text(text)) => before.push_str(&text),
-        (_, part) => parts.push(part),
     }
 }
 

@@ -66,6 +66,15 @@ pub(super) fn write(
     writer.parts
 }
 
+/// Adds a part, text to the text before it.
+pub(super) fn push(parts: &mut Vec<Part>, part: Part) {
+    match (parts.last_mut(), part) {
+        (Some(Part::Text(before)), Part::Text(text)) => before.push_str(&text),
+        (_, Part::Text(text)) if text.is_empty() => {}
+        (_, part) => parts.push(part),
+    }
+}
+
 struct Writer<'a> {
     statement: &'a Statement,
     dialect: &'a Dialect,
@@ -77,11 +86,7 @@ struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     fn text(&mut self, text: &str) {
-        match self.parts.last_mut() {
-            Some(Part::Text(before)) => before.push_str(text),
-            _ if text.is_empty() => {}
-            _ => self.parts.push(Part::Text(text.into())),
-        }
+        push(&mut self.parts, Part::Text(text.into()));
     }
 
     fn list<T>(&mut self, items: impl IntoIterator<Item = T>, mut write: impl FnMut(&mut Self, T)) {
@@ -115,7 +120,9 @@ impl<'a> Writer<'a> {
                     let parts = self.apart(pieces);
                     match parts.iter().any(may_be_missing) {
                         true => self.parts.push(Part::Optional(parts)),
-                        false => self.append(parts),
+                        false => parts
+                            .into_iter()
+                            .for_each(|part| push(&mut self.parts, part)),
                     }
                 }
                 Piece::EachReady(pieces, between) => {
@@ -126,15 +133,6 @@ impl<'a> Writer<'a> {
                     let parts = self.apart(pieces);
                     self.parts.push(Part::EachRow(parts, between));
                 }
-            }
-        }
-    }
-
-    fn append(&mut self, parts: Vec<Part>) {
-        for part in parts {
-            match part {
-                Part::Text(text) => self.text(&text),
-                part => self.parts.push(part),
             }
         }
     }

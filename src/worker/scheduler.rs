@@ -284,9 +284,9 @@ impl<Job, Completion> Scheduler<Job, Completion> {
             Found::Later(_) | Found::Nothing if (quiet && !undisturbed) || is_outdated => {
                 self.claim_from = now;
             }
-            Found::Later(at) => self.pause_claims(at, now),
+            Found::Later(at) => self.pause_claims(Some(at), now),
             Found::Nothing => {
-                self.pause_claims(after(now, self.poll_pause(now)), now);
+                self.pause_claims(None, now);
                 if !quiet {
                     self.recheck(now);
                 }
@@ -315,9 +315,11 @@ impl<Job, Completion> Scheduler<Job, Completion> {
         self.outdated = self.claiming;
     }
 
-    /// Waits for this time, unless something else is to be awaited that comes first.
-    fn pause_claims(&mut self, until: Instant, now: Instant) {
-        let until = until.min(after(now, self.poll_pause(now)));
+    /// Waits for the next regular look, for the time at which jobs are ready, or for what
+    /// was to be awaited before: whichever comes first.
+    fn pause_claims(&mut self, ready_at: Option<Instant>, now: Instant) {
+        let look_at = after(now, self.poll_pause(now));
+        let until = ready_at.map_or(look_at, |at| at.min(look_at));
         self.claim_from = match self.claim_from > now {
             true => self.claim_from.min(until),
             false => until,
