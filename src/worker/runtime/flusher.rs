@@ -73,8 +73,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
             RunResult::Done(job) => {
                 // Its transaction has released it.
                 let is_released = job.attempt.ended == Some(Transition::Released);
-                let ready_at =
-                    is_released.then(|| self.pause_released(&job.attempt.lease.key, now));
+                let ready_at = self.pause_or_resume(&job, is_released, now);
                 if let Some((status, delay)) = job.attempt.left(None) {
                     self.ring_others(&status, delay);
                 }
@@ -90,8 +89,8 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
             }
         };
         let is_released = matches!(outcome, Outcome::Unsuccessful(Unsuccessful::Release(_)));
-        // Before anybody can find it ready.
-        let ready_at = is_released.then(|| self.pause_released(&job.attempt.lease.key, now));
+        // Before anybody can find it ready: what the next attempt adds must stay.
+        let ready_at = self.pause_or_resume(&job, is_released, now);
         let mut due = Completion::new(job, outcome);
         due.maybe_applied = maybe_applied;
         let mut scheduler = self.scheduler();
@@ -103,14 +102,22 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
         scheduler
     }
 
-    /// Pauses a job that is released, unless it is paused already. Returns when it
-    /// is ready again.
-    fn pause_released(&self, key: &J::Key, now: Instant) -> Instant {
+    /// Pauses a job that is released, unless it is paused already, and returns when it
+    /// is ready again. Of another job it forgets how often it was released or refused.
+    fn pause_or_resume(
+        &self,
+        job: &RunningJob<J, C>,
+        is_released: bool,
+        now: Instant,
+    ) -> Option<Instant> {
+        let key = &job.attempt.lease.key;
         let mut paused = self.paused();
-        match paused.until(key, now) {
-            Some(until) => until,
-            None => paused.pause(key, PauseReason::Released, now).0,
+        if !is_released {
+            paused.resume(key);
+            return None;
         }
+        let until = paused.until(key, now);
+        Some(until.unwrap_or_else(|| paused.pause(key, PauseReason::Released, now).0))
     }
 
     /// What follows where a job's transaction was rolled back because of a conflict:
@@ -123,7 +130,6 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
             AttemptError::Error(source).discard();
             return job.attempt.release().into();
         }
-        self.paused().resume(&job.attempt.lease.key);
         let attempt_error = AttemptError::Error(TooManyConflicts { times, source }.into());
         let outcome = job.attempt.outcome_of(&attempt_error).into();
         attempt_error.discard();
@@ -241,9 +247,6 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
 
     /// Reports what became of a job, with the outcome that was to be written.
     fn report(&self, job: &RunningJob<J, C>, outcome: Option<&Outcome<J>>) {
-        if job.attempt.ended != Some(Transition::Released) {
-            self.paused().resume(&job.attempt.lease.key);
-        }
         self.sums()
             .add(job.attempt.ended.unwrap_or(Transition::Lost));
         job.attempt
