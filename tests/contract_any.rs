@@ -17,7 +17,6 @@ mod macros;
 mod any;
 
 /// Families over an enum of connections.
-#[cfg(feature = "sqlite")]
 #[path = "contract"]
 #[allow(dead_code, unused_imports, reason = "the other families use them")]
 mod any_sqlite {
@@ -27,7 +26,6 @@ mod any_sqlite {
             tracked_over! { [SqliteConnection, DbConnection] $($table)+ }
         };
     } }
-    #[cfg(all(feature = "sqlite", feature = "postgres"))]
     macro_rules! tracked_elsewhere { ($($table:tt)+) => {
         const _: () = {
             use crate::any::DbConnection;
@@ -50,7 +48,6 @@ mod any_sqlite {
 }
 
 /// Families over an enum of connections.
-#[cfg(feature = "postgres")]
 #[path = "contract"]
 #[allow(dead_code, unused_imports, reason = "the other families use them")]
 mod any_postgres {
@@ -60,7 +57,6 @@ mod any_postgres {
             tracked_over! { [PgConnection, DbConnection] $($table)+ }
         };
     } }
-    #[cfg(all(feature = "sqlite", feature = "postgres"))]
     macro_rules! tracked_elsewhere { ($($table:tt)+) => {
         const _: () = {
             use crate::any::DbConnection;
@@ -83,7 +79,6 @@ mod any_postgres {
 }
 
 /// Families over an enum of connections.
-#[cfg(feature = "mysql")]
 #[path = "contract"]
 #[allow(dead_code, unused_imports, reason = "the other families use them")]
 mod any_mysql {
@@ -93,7 +88,6 @@ mod any_mysql {
             tracked_over! { [MysqlConnection, DbConnection] $($table)+ }
         };
     } }
-    #[cfg(all(feature = "sqlite", feature = "postgres"))]
     macro_rules! tracked_elsewhere { ($($table:tt)+) => {
         const _: () = {
             use crate::any::DbConnection;

@@ -42,8 +42,13 @@ pub struct FormUpdates {
     g: Option<i32>, h: Option<i32>, i: Option<i32>, j: Option<i32>, k: Option<i32>, l: Option<i32>,
 }
 
-/// Every set of the twelve columns.
+/// As many sets of the twelve columns as there are.
 pub const SHAPES: u32 = 1 << 12;
+
+/// A fifth of them is many times what may be kept.
+pub fn many_shapes() -> impl ExactSizeIterator<Item = u32> {
+    (0..SHAPES).step_by(5)
+}
 
 /// Sets the columns whose bit is one.
 #[rustfmt::skip]
@@ -118,9 +123,9 @@ fn few_texts_that_save_updates_stay_prepared() {
     let attempt = Form::start(&pool, 1).unwrap();
     seen(&log);
 
-    (0..SHAPES).for_each(|bits| attempt.save(shape(bits)).unwrap());
+    many_shapes().for_each(|bits| attempt.save(shape(bits)).unwrap());
 
-    assert_few_are_kept(&log, SHAPES as usize);
+    assert_few_are_kept(&log, many_shapes().len());
     let last = || attempt.save(shape(SHAPES - 1)).unwrap();
     assert_eq!(kept_in_the_end(&log, last), 1);
     attempt.succeed().unwrap();
@@ -130,7 +135,6 @@ fn few_texts_that_save_updates_stay_prepared() {
 
 #[test]
 fn few_texts_that_complete_a_job_stay_prepared() {
-    const EVERY: usize = 5;
     let (_db, pool, log) = forms();
     Form::create_and_save(&pool, 1, FormUpdates::default()).unwrap();
     let end = |bits| {
@@ -140,9 +144,9 @@ fn few_texts_that_complete_a_job_stay_prepared() {
     end(0);
     seen(&log);
 
-    (0..SHAPES).step_by(EVERY).for_each(end);
+    many_shapes().for_each(end);
 
-    assert_few_are_kept(&log, SHAPES as usize / EVERY);
+    assert_few_are_kept(&log, many_shapes().len());
     assert_eq!(kept_in_the_end(&log, || end(SHAPES - 1)), 1);
     end(0);
     assert!(
@@ -161,14 +165,14 @@ fn few_texts_that_create_a_job_stay_prepared() {
     // In one transaction, for one wait for the disk.
     let mut conn = pool.get().unwrap();
     let created = conn.transaction(|conn| {
-        for bits in 0..SHAPES {
+        for bits in many_shapes() {
             create(conn, bits as i32, bits);
         }
         QueryResult::Ok(())
     });
     created.unwrap();
 
-    assert_few_are_kept(&log, SHAPES as usize);
+    assert_few_are_kept(&log, many_shapes().len());
     let mut ids = SHAPES as i32..;
     let last = || create(&mut conn, ids.next().unwrap(), SHAPES - 1);
     // On the servers Diesel keeps none.

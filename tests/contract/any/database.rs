@@ -58,11 +58,8 @@ impl Deref for TestDb {
 /// The connection of this database that the enum holds.
 pub fn held(conn: &mut DbConnection) -> &mut TestConnection {
     let conn: &mut dyn Any = match conn.inner() {
-        #[cfg(feature = "sqlite")]
         InnerConnection::Sqlite(conn) => conn,
-        #[cfg(feature = "postgres")]
         InnerConnection::Postgres(conn) => conn,
-        #[cfg(feature = "mysql")]
         InnerConnection::Mysql(conn) => conn,
         _ => unreachable!("a connection that the enum does not have"),
     };

@@ -145,7 +145,6 @@ fn a_lost_attempt_is_expired_and_old_rows_are_pruned() {
 }
 
 /// Tracked over the enum, but only over a connection that this database has not.
-#[cfg(all(feature = "sqlite", feature = "postgres"))]
 mod elsewhere {
     use super::super::jobs::{JobUpdates, Status, jobs};
     use diesel::prelude::*;
@@ -164,7 +163,6 @@ mod elsewhere {
     }
 }
 
-#[cfg(all(feature = "sqlite", feature = "postgres"))]
 #[test]
 fn a_connection_that_is_not_listed_is_named() {
     use elsewhere::Elsewhere;

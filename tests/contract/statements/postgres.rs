@@ -14,7 +14,7 @@ use super::jobs::{Job, JobUpdates, Status, jobs};
 use super::keys::{Badge, BadgeUpdates, with_badges};
 use super::plans::{fill, searches};
 use super::pools::{Log, pool_with};
-use super::shapes::{Form, MOST_KEPT, SHAPES, forms, shape};
+use super::shapes::{Form, MOST_KEPT, forms, many_shapes, shape};
 
 pub const CLAIM: &[&str] = &["UPDATE"];
 pub const CLAIM_NEXT: &[&str] = &["WITH"];
@@ -169,7 +169,7 @@ fn a_session_keeps_few_statements_whatever_is_sent() {
     Form::create_and_save(&pool, 1, shape(0)).unwrap();
     let attempt = Form::start(&pool, 1).unwrap();
 
-    (0..SHAPES).for_each(|bits| attempt.save(shape(bits)).unwrap());
+    many_shapes().for_each(|bits| attempt.save(shape(bits)).unwrap());
     (1..=1000).for_each(|n| assert!(Form::claim_next(&pool, n).unwrap().is_empty()));
 
     let prepared = prepared(&mut pool.get().unwrap());
