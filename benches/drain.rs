@@ -15,13 +15,13 @@
 
 mod drain {
     pub mod by_hand;
+    pub mod contest;
     pub mod options;
     pub mod table;
 }
 
-use drain::by_hand;
+use drain::contest;
 use drain::options::Options;
-use drain::table;
 
 /// Threads of the worker, and of the program by hand.
 const THREADS: usize = 4;
@@ -45,18 +45,29 @@ fn main() {
         options.rounds
     );
     println!(
-        "{:<12} {:>6} {:>10} {:>10} {:>16}",
-        "database", "batch", "worker", "by hand", "worker / by hand"
+        "{:<12} {:>6} {:>10} {:>10} {:>16} {:>20}",
+        "database", "batch", "worker", "by hand", "worker / by hand", "processor, µs a job"
     );
     #[cfg(feature = "sqlite")]
-    table::sqlite::contest(&options, by_hand::sqlite);
+    contest::sqlite(&options);
     #[cfg(feature = "postgres")]
-    table::postgres::contest(&options, by_hand::postgres);
+    contest::postgres(&options);
     #[cfg(feature = "mysql")]
-    table::mysql::contest(&options, by_hand::mysql);
+    contest::mysql(&options);
     if let Some(peak) = peak_memory() {
         println!("peak memory of this process: {peak}");
     }
+}
+
+/// What all threads of this process have had of the processors, as Linux counts it: in
+/// hundredths of a second.
+fn processor_time() -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // After the name of the program, in which anything may stand.
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let mut fields = fields.split(' ').skip(11);
+    let (user, system): (f64, f64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    Some((user + system) / 100.0)
 }
 
 /// As Linux counts it.

@@ -1,6 +1,4 @@
-//! The table, filled anew for each turn, and the turns.
-
-use std::time::Instant;
+//! The table, and a worker that drains it.
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
@@ -8,9 +6,6 @@ use diesel::r2d2::{ConnectionManager, Pool};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use diesel_status_tracker::{StatusTracked, job_table};
 use serde_json::json;
-
-use super::options::Options;
-use crate::THREADS;
 
 diesel::table! {
     jobs (id) {
@@ -26,9 +21,10 @@ diesel::table! {
     }
 }
 
-/// The contest over one connection type. `fill` is SQL that inserts `{count}`
-/// rows with status `{status}`.
-macro_rules! contest {
+/// The table over one connection type. `fill` is SQL that inserts `{count}`
+/// rows with status `{status}`; `settle` is for the planner; `snapshot` begins a transaction
+/// that sees the table as it is.
+macro_rules! drainable {
     ($module:ident, $Connection:ident, $migrations:literal, $clear:literal, $fill:literal, $settle:expr, $snapshot:literal) => {
         pub mod $module {
             use super::*;
@@ -61,12 +57,20 @@ macro_rules! contest {
                 Job in jobs { key: (id: String), status: i32, updates: JobUpdates, connections: [$Connection], status_field: none }
             }
 
-            type DbPool = Pool<ConnectionManager<$Connection>>;
+            pub type DbPool = Pool<ConnectionManager<$Connection>>;
 
-            fn fill(pool: &DbPool, finished: usize, jobs: usize) {
+            pub const SNAPSHOT: &str = $snapshot;
+
+            pub fn clear(pool: &DbPool) {
                 let mut conn = pool.get().expect("a connection");
                 conn.batch_execute($clear).expect("an empty table");
-                for (status, prefix, count) in [(40, "done", finished), (10, "job", jobs)] {
+            }
+
+            /// Adds rows that are done, and jobs, whose keys begin so.
+            pub fn fill(pool: &DbPool, finished: usize, jobs: usize, prefix: &str) {
+                let mut conn = pool.get().expect("a connection");
+                let done = format!("done-{prefix}");
+                for (status, prefix, count) in [(40, &*done, finished), (10, prefix, jobs)] {
                     let sql = $fill
                         .replace("{status}", &status.to_string())
                         .replace("{prefix}", prefix)
@@ -78,8 +82,8 @@ macro_rules! contest {
                 }
             }
 
-            fn worker(pool: &DbPool, batch: usize, updates: bool) {
-                let worker = Job::worker(pool).threads(THREADS).batch(batch);
+            pub fn worker(pool: &DbPool, threads: usize, batch: usize, updates: bool) {
+                let worker = Job::worker(pool).threads(threads).batch(batch);
                 worker
                     .run_until_empty(|_, changes| {
                         if updates {
@@ -90,54 +94,27 @@ macro_rules! contest {
                     .expect("all is done");
             }
 
-            pub fn contest(options: &Options, by_hand: fn(&DbPool, usize, bool)) {
-                let name = stringify!($module);
-                if options.database.as_deref().is_some_and(|only| only != name) {
-                    return;
-                }
-                let Some((pool, _folder)) = $crate::drain::table::$module() else { return };
-                pool.get().expect("a connection").run_pending_migrations(MIGRATIONS).expect("migrations");
-                for batch in &options.batches {
-                    let mut rates = [const { Vec::new() }; 2];
-                    for round in 0..options.rounds {
-                        for turn in 0..2 {
-                            let way = (round + turn) % 2;
-                            fill(&pool, options.finished, options.jobs);
-                            let mut looking = options.snapshot.then(|| pool.get().expect("a connection"));
-                            if let Some(conn) = &mut looking {
-                                conn.batch_execute($snapshot).expect("a snapshot");
-                            }
-                            let begun = Instant::now();
-                            [worker, by_hand][way](&pool, *batch, options.updates);
-                            let rate = options.jobs as f64 / begun.elapsed().as_secs_f64();
-                            if let Some(conn) = &mut looking {
-                                conn.batch_execute("COMMIT").expect("its end");
-                            }
-                            let done: i64 = jobs::table
-                                .filter(jobs::status.eq(40))
-                                .count()
-                                .get_result(&mut pool.get().expect("a connection"))
-                                .expect("a count");
-                            let who = ["worker", "program by hand"][way];
-                            assert_eq!(done as usize, options.jobs + options.finished, "done, by the {who}");
-                            rates[way].push(rate);
-                        }
-                    }
-                    let [worker, by_hand] = rates.map(median);
-                    println!("{name:<12} {batch:>6} {worker:>10.0} {by_hand:>10.0} {:>16.2}", worker / by_hand);
-                }
+            /// How many jobs are done.
+            pub fn done(pool: &DbPool) -> usize {
+                let mut conn = pool.get().expect("a connection");
+                let done = jobs::table.filter(jobs::status.eq(40)).count();
+                done.get_result::<i64>(&mut conn).expect("a count") as usize
+            }
+
+            /// A pool of this size over a migrated database, and the folder of its file.
+            /// `None` where no server is named.
+            pub fn open(connections: usize) -> Option<(DbPool, Option<tempfile::TempDir>)> {
+                let opened = super::$module(connections)?;
+                let mut conn = opened.0.get().expect("a connection");
+                conn.run_pending_migrations(MIGRATIONS).expect("migrations");
+                Some(opened)
             }
         }
     };
 }
 
-fn median(mut rates: Vec<f64>) -> f64 {
-    rates.sort_by(f64::total_cmp);
-    rates[rates.len() / 2]
-}
-
 #[cfg(feature = "sqlite")]
-contest!(
+drainable!(
     sqlite,
     SqliteConnection,
     "migrations/sqlite",
@@ -150,7 +127,7 @@ contest!(
     "BEGIN; SELECT count(*) FROM jobs"
 );
 #[cfg(feature = "postgres")]
-contest!(
+drainable!(
     postgres,
     PgConnection,
     "migrations/postgres",
@@ -161,7 +138,7 @@ contest!(
     "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM jobs"
 );
 #[cfg(feature = "mysql")]
-contest!(
+drainable!(
     mysql,
     MysqlConnection,
     "migrations/mysql",
@@ -176,14 +153,13 @@ contest!(
 /// A pool, and the folder of its file, which is gone at the end.
 type Opened<C> = (Pool<ConnectionManager<C>>, Option<tempfile::TempDir>);
 
-/// As many connections as the worker may use at a time.
 #[cfg(feature = "sqlite")]
-fn sqlite() -> Option<Opened<SqliteConnection>> {
+fn sqlite(connections: usize) -> Option<Opened<SqliteConnection>> {
     use diesel_status_tracker::sqlite::Customizer;
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("drain.db");
     let pool = Pool::builder()
-        .max_size(THREADS as u32 + 3)
+        .max_size(connections as u32)
         .test_on_check_out(false)
         .connection_customizer(Box::new(Customizer::default()))
         .build(ConnectionManager::new(file.to_string_lossy()));
@@ -191,26 +167,29 @@ fn sqlite() -> Option<Opened<SqliteConnection>> {
 }
 
 #[cfg(any(feature = "postgres", feature = "mysql"))]
-fn server<C: diesel::r2d2::R2D2Connection + Send + 'static>(variable: &str) -> Option<Opened<C>> {
+fn server<C: diesel::r2d2::R2D2Connection + Send + 'static>(
+    variable: &str,
+    connections: usize,
+) -> Option<Opened<C>> {
     let Ok(url) = std::env::var(variable) else {
         println!(
-            "{variable} is not set: run `scripts/with-servers cargo bench --all-features --bench drain`"
+            "{variable} is not set: run scripts/with-servers cargo bench --all-features, and so on"
         );
         return None;
     };
     let pool = Pool::builder()
-        .max_size(THREADS as u32 + 3)
+        .max_size(connections as u32)
         .test_on_check_out(false)
         .build(ConnectionManager::new(url));
     Some((pool.expect("a pool"), None))
 }
 
 #[cfg(feature = "postgres")]
-fn postgres() -> Option<Opened<PgConnection>> {
-    server("POSTGRES_URL")
+fn postgres(connections: usize) -> Option<Opened<PgConnection>> {
+    server("POSTGRES_URL", connections)
 }
 
 #[cfg(feature = "mysql")]
-fn mysql() -> Option<Opened<MysqlConnection>> {
-    server("MYSQL_URL")
+fn mysql(connections: usize) -> Option<Opened<MysqlConnection>> {
+    server("MYSQL_URL", connections)
 }
