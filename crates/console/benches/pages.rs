@@ -26,7 +26,7 @@ use diesel_status_console::{Console, ConsoleConnection, Description, Result};
 use tower::ServiceExt;
 
 /// What a page is called here, and its link.
-const PAGES: [(&str, &str); 18] = [
+const PAGES: [(&str, &str); 19] = [
     ("overview", "/"),
     ("jobs", "/jobs?table=jobs"),
     ("jobs, further on", "/jobs?table=jobs&older=3d"),
@@ -36,6 +36,10 @@ const PAGES: [(&str, &str); 18] = [
     ("failed", "/jobs?table=jobs&status=failed"),
     ("ignored", "/jobs?table=jobs&status=ignored"),
     ("expired locks", "/jobs?table=jobs&locked=1&expired=1"),
+    (
+        "expired, running",
+        "/jobs?table=jobs&status=in_progress&expired=1",
+    ),
     ("by key", "/jobs?table=jobs&key=job-500"),
     ("by start of key", "/jobs?table=jobs&key=job-5000*"),
     (
@@ -168,7 +172,7 @@ fn databases(file: &str) -> Vec<Database> {
             indexes: &[
                 ("jobs_ready", "ON jobs (status, update_at)"),
                 ("jobs_locked", "ON jobs (status, lock_at)"),
-                ("jobs_created", "ON jobs (create_at)"),
+                ("jobs_created", "ON jobs (status, create_at)"),
             ],
             numbers: "WITH RECURSIVE numbers (n) AS (SELECT {first} UNION ALL SELECT n + 1 FROM numbers WHERE n < {last})",
             ago: |seconds| format!("UTC_TIMESTAMP(6) - INTERVAL ({seconds}) SECOND"),
