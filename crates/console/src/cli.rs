@@ -6,6 +6,7 @@ mod filter;
 mod health;
 mod jobs;
 mod output;
+mod progress;
 mod schema;
 mod serve;
 mod server;

@@ -1,8 +1,9 @@
 //! The overview as Prometheus reads it.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::overview::{self, Count, Overview, StepOverview};
 use crate::table::Source;
 
@@ -59,12 +60,15 @@ const METRICS: [Metric; 5] = [
 ];
 
 /// A table by its name, as far as it could be read.
-pub(crate) type Table = (String, Result<Overview>);
+pub(crate) type Table = (String, Result<Overview, Arc<Error>>);
 
 /// Looks at all of them. One that cannot be read does not hide the others.
 pub(crate) fn read(sources: &[Source]) -> Vec<Table> {
     let tables = sources.iter();
-    let tables = tables.map(|source| (source.name().to_owned(), overview::of(source)));
+    let tables = tables.map(|source| {
+        let overview = overview::of(source).map_err(Arc::new);
+        (source.name().to_owned(), overview)
+    });
     tables.collect()
 }
 
@@ -112,7 +116,6 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Error;
     use crate::testing::{TestRow, on_each_database};
 
     #[test]
@@ -126,7 +129,7 @@ mod tests {
             let source = table.source.clone().named("a \"b\"");
             let mut tables = read(&[source]);
             tables[0].1.as_mut().unwrap().steps[0].is_oldest_known = false;
-            tables.push(("away".into(), Err(Error::Url("x".into()))));
+            tables.push(("away".into(), Err(Arc::new(Error::Url("x".into())))));
             let text = text(&tables);
             // Not 0, which would mean that no job is ready.
             assert!(!text.contains("oldest_ready_seconds{table=\"a \\\"b\\\"\",step=\"send\"}"));

@@ -32,6 +32,9 @@ pub(super) struct Chosen {
     /// Those that have a lock.
     #[arg(long)]
     locked: bool,
+    /// Those whose lock has expired: their workers are presumed dead.
+    #[arg(long)]
+    expired: bool,
     /// Those that are due later.
     #[arg(long)]
     later: bool,
@@ -65,6 +68,7 @@ impl Chosen {
         push("group", self.group.as_ref());
         let yes = "1".to_owned();
         push("locked", self.locked.then_some(&yes));
+        push("expired", self.expired.then_some(&yes));
         push("later", self.later.then_some(&yes));
         Filter::read(&pairs).map(|(filter, _)| filter)
     }

@@ -28,6 +28,12 @@ impl TextRow {
         self.0.get(column)?.as_deref()
     }
 
+    /// The key, whose columns are the first.
+    pub fn key(&self, columns: usize) -> RowKey {
+        let parts = (0..columns).map(|n| self.text(n).unwrap_or_default().to_owned());
+        parts.collect::<Vec<_>>().into()
+    }
+
     pub fn number(&self, column: usize) -> Option<i64> {
         self.text(column)?.parse().ok()
     }

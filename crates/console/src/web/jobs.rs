@@ -4,6 +4,7 @@ use axum::http::StatusCode;
 use diesel_status_tracker::{PagePlace, Role, RowKey};
 use maud::{Markup, html};
 
+use super::act::mark;
 use super::layout::{Frame, ago, key_text, live, problem, time};
 use super::request::{Failure, Pairs, Request};
 use crate::actions::{Action, prunable};
@@ -226,7 +227,7 @@ pub(super) fn all_link(request: &Request, table: &str, filter: &Filter, action: 
 }
 
 fn row(request: &Request, source: &Source, page: &JobsPage, job: &JobRow) -> Markup {
-    let marked = serde_json::json!(job.key.parts()).to_string();
+    let marked = mark(&job.key, job.seen());
     let key = key_text(&job.key);
     html! {
         tr {

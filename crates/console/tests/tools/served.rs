@@ -208,7 +208,7 @@ fn jobs_are_changed_only_where_that_is_allowed() {
         let answer = server.ask(
             "POST /act",
             &origin,
-            "table=jobs&action=reset&seen_at=99999999999999&mark=%5B%221%22%5D",
+            "table=jobs&action=reset&seen_at=99999999999999&mark=%7B%22key%22:%5B%221%22%5D%7D",
         );
         let shown = run(
             &server._database,

@@ -1,0 +1,112 @@
+//! Which tables and which jobs are meant, and what is said where that cannot be known.
+
+use std::fs;
+
+use super::{Console, consoles};
+use crate::database::{Kind, TestDatabase};
+
+#[test]
+fn the_codes_that_were_assumed_are_named_where_the_table_has_others() {
+    for console in consoles() {
+        console.fill();
+        fs::remove_file(console.folder.path().join("status-console.toml")).unwrap();
+        assert_eq!(console.run(&["list", "jobs"]).err, "");
+        console
+            .database
+            .sql("UPDATE jobs SET status = status / 10 WHERE id <> 'done'");
+        let said = console.run(&["list", "jobs", "--json"]);
+        assert_eq!((said.code, said.json_lines().len()), (0, 1));
+        assert_eq!(
+            said.err,
+            "status-console: no file describes `jobs`, so that its codes are assumed: 10 pending, 20 in progress, 30 failed, \
+             40 succeeded, 50 ignored; it has jobs with other codes too, which are not shown (1, 2, 3, 5): write its codes \
+             into the file that `status-console describe jobs > status-console.toml` begins\n"
+        );
+    }
+}
+
+#[test]
+fn the_jobs_whose_lock_has_expired_are_listed() {
+    for console in consoles() {
+        console.fill();
+        let list = console.run(&["list", "jobs", "--expired", "--json"]);
+        let keys: Vec<_> = list
+            .json_lines()
+            .iter()
+            .map(|job| job["key"][0].clone())
+            .collect();
+        assert_eq!(keys, ["dead"]);
+    }
+}
+
+/// A second table, whose database cannot be reached.
+fn describe_one_that_is_away(console: &Console) {
+    let path = console.folder.path().join("status-console.toml");
+    let jobs = fs::read_to_string(&path).unwrap();
+    let away = jobs.replace("[tables.jobs", "[tables.away").replace(
+        "url_env = \"DATABASE_URL\"",
+        "url = \"sqlite:///no/such/file\"",
+    );
+    fs::write(&path, [away, jobs].join("\n")).unwrap();
+}
+
+#[test]
+fn a_table_that_cannot_be_read_is_named_and_hides_no_other() {
+    for console in consoles() {
+        console.fill();
+        describe_one_that_is_away(&console);
+        for check in [&["overview"][..], &["overview", "--check"]] {
+            let said = console.run(check);
+            assert_eq!(said.code, 3, "{}", said.err);
+            assert!(said.out.contains("jobs\tjob\tstuck"), "{}", said.out);
+            let lines: Vec<_> = said.err.lines().collect();
+            assert_eq!(lines.len(), 1, "{}", said.err);
+            assert!(
+                lines[0].starts_with(
+                    "status-console: `away` cannot be read: there is no SQLite database"
+                ),
+                "{}",
+                said.err
+            );
+        }
+        console.database.sql("DROP TABLE jobs");
+        let gone = console.run(&["overview", "jobs"]);
+        assert_eq!(gone.code, 1, "{}", gone.err);
+        assert!(gone.err.contains("on `jobs`"), "{}", gone.err);
+    }
+}
+
+#[test]
+fn the_doctor_and_the_metrics_go_on_too() {
+    for console in consoles() {
+        console.fill();
+        describe_one_that_is_away(&console);
+        let doctor = console.run(&["doctor"]);
+        assert_eq!(doctor.code, 3, "{}", doctor.err);
+        assert!(doctor.out.contains("jobs: warning:") && doctor.err.contains("`away`"));
+        let metrics = console.run(&["metrics"]);
+        assert!(metrics.out.contains("table_readable{table=\"away\"} 0"));
+        assert!(metrics.out.contains("table_readable{table=\"jobs\"} 1"));
+    }
+}
+
+#[test]
+fn keys_are_printed_as_they_are_typed() {
+    let console = Console::new(TestDatabase::new(Kind::Sqlite).unwrap());
+    console.fill();
+    let said = console.run(&["--allow-actions", "reset", "jobs", "no \"such\"", "--yes"]);
+    assert_eq!(
+        said.out,
+        "0 done, 1 passed over\nkey\tpassed over, for\nno \"such\"\tthere is no such job\n"
+    );
+    let json = console.run(&["--allow-actions", "reset", "jobs", "a", "--yes", "--json"]);
+    assert_eq!(
+        json.json_lines()[0]["passed_over"][0]["key"],
+        serde_json::json!(["a"])
+    );
+    let show = console.run(&["show", "jobs", "a b"]);
+    assert_eq!(
+        show.err,
+        "status-console: no row of `jobs` has the key a b\n"
+    );
+}
