@@ -61,7 +61,7 @@ pub(super) fn run(common: &Common, command: &Command) -> Done {
         Command::Doctor { tables } => examine(common, tables),
         Command::Metrics { tables } => {
             let tables = overviews(common, tables)?;
-            common.output().text(&metrics::text(&tables))?;
+            common.output().text(&metrics::text(&tables)?)?;
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -205,7 +205,7 @@ fn a_table_is_followed_from_the_description_to_the_job() {
         );
         let metrics = console.run(&["metrics"]).ok();
         assert!(
-            metrics.contains("status_console_expired_locks{table=\"jobs\",step=\"job\"} 1\n"),
+            metrics.contains("status_console_expired_locks{step=\"job\",table=\"jobs\"} 1\n"),
             "{metrics}"
         );
         let durations = console.run(&["durations", "jobs", "--json"]).json();

@@ -135,7 +135,7 @@ fn the_pages_and_the_metrics_are_served_on_every_database() {
         let metrics = server.get("/metrics");
         assert!(
             metrics
-                .contains("status_console_jobs{table=\"jobs\",step=\"job\",status=\"failed\"} 1"),
+                .contains("status_console_jobs{status=\"failed\",step=\"job\",table=\"jobs\"} 1"),
             "{metrics}"
         );
         assert_eq!(server.end("TERM"), (Some(0), String::new()));
