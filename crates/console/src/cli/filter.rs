@@ -23,10 +23,10 @@ pub(super) struct Chosen {
     /// The key, once for each of its columns; `a*` is a beginning, and an empty text is any.
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     key: Vec<String>,
-    /// A text in the errors.
+    /// A text in the errors. Without --status, succeeded jobs are left out.
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     error: Option<String>,
-    /// The fingerprint of a group of `failures`.
+    /// The fingerprint of a group of `failures`. Without --status, succeeded jobs are left out.
     #[arg(long, value_name = "FINGERPRINT", allow_hyphen_values = true)]
     group: Option<String>,
     /// Those that have a lock.

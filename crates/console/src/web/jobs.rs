@@ -158,6 +158,11 @@ fn list(request: &Request, source: &Source, filter: &Filter, page: &JobsPage) ->
                 a href=(place_link(request, name, filter, place, "on")) { "Look at the next ones" }
             }
         }
+        @if filter.leaves_out_succeeded() {
+            p { "Jobs that have succeeded were not searched. "
+                a href=(list_link(request, name, &of_succeeded(filter))) { "Search them alone" }
+            }
+        }
         @if page.jobs.is_empty() { p { "There are none." } }
         @else {
             form method="post" action=(request.link("act", [])) {
@@ -206,6 +211,13 @@ fn list(request: &Request, source: &Source, filter: &Filter, page: &JobsPage) ->
                 }
             }
         }
+    }
+}
+
+fn of_succeeded(filter: &Filter) -> Filter {
+    Filter {
+        statuses: vec![Status::Succeeded],
+        ..filter.clone()
     }
 }
 
