@@ -108,6 +108,9 @@ fn list(common: &Common, table: &str, chosen: &Chosen, order: &str, limit: usize
         }
         Ok(left > 0)
     })?;
+    if left == limit && limit > 0 {
+        eprintln!("status-console: none is found: {}", filter.words());
+    }
     let rows: Vec<_> = rows.iter().map(|job| shown(&source, job, now)).collect();
     out.rows(&["key", "status", "changed", "retry", "error"], &rows)?;
     Ok(ExitCode::SUCCESS)

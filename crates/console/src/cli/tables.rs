@@ -5,7 +5,7 @@ use std::error::Error as StdError;
 use std::path::Path;
 use std::sync::Arc;
 
-use diesel_status_tracker::{RowKey, TableInfo};
+use diesel_status_tracker::{Role, RowKey, TableInfo};
 
 use super::Common;
 use super::output::shown;
@@ -15,6 +15,7 @@ use crate::describe::describe;
 use crate::description::{DatabaseUrl, DescribedEntry, Description};
 use crate::error::{Error, Result};
 use crate::overview::{PAGE_LIMIT, QUERY_LIMIT, cut};
+use crate::roles::{guessed, usual_name};
 use crate::sql::statements::FIRST_CODES;
 use crate::status::{Status, code, meanings};
 use crate::table::Source;
@@ -53,10 +54,31 @@ pub(super) fn source(common: &Common, name: &str) -> Result<Source, Box<dyn StdE
     let mut sources = guessed.connect()?;
     let source = sources.pop().ok_or("the table is not described")?;
     let source = source.named(name);
-    if let Some(warning) = other_codes(&source)? {
+    let warning = match missing(&catalog) {
+        None => other_codes(&source).unwrap_or_else(|error| {
+            Some(format!("whether `{name}` has other codes than those that are assumed cannot be seen: {error}"))
+        }),
+        missing => missing,
+    };
+    if let Some(warning) = warning {
         eprintln!("status-console: {warning}");
     }
     Ok(source)
+}
+
+/// Says which columns a table lacks, if it does. The doctor looks at such a table, too.
+fn missing(catalog: &Catalog) -> Option<String> {
+    let needed = Role::ALL.into_iter().map(|(_, role)| role);
+    let needed = needed.filter(|role| !matches!(role, Role::RunAt | Role::StartedAt));
+    let missing = needed.filter(|role| guessed(catalog, *role).is_none());
+    let missing: Vec<_> = missing.map(usual_name).collect();
+    (!missing.is_empty()).then(|| {
+        format!(
+            "no column of `{catalog}` looks like {}: `status-console migration {catalog}` prints the SQL that adds what is missing, \
+             and `status-console describe {catalog}` begins a file in which you name others",
+            missing.join(", ")
+        )
+    })
 }
 
 /// Rows that are looked at for codes that were not assumed.
@@ -112,7 +134,10 @@ pub(super) fn sources(common: &Common, names: &[String]) -> Result<Vec<Source>, 
     }
     match described(common)? {
         Some(description) => Ok(description.connect()?),
-        None => Err("which tables? Name them, or describe them in a file: see --config".into()),
+        None => Err(format!(
+            "which tables? Name them, or describe them in a file: `status-console describe TABLE > {USUAL_FILE}` begins it, or see --config"
+        )
+        .into()),
     }
 }
 

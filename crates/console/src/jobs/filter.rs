@@ -62,7 +62,10 @@ impl Filter {
                     // Twice would be counted twice.
                     Some(status) if filter.statuses.contains(&status) => {}
                     Some(status) => filter.statuses.push(status),
-                    None => return Err(format!("`{value}` is no status")),
+                    None => {
+                        let names = Status::ALL.map(Status::name).join(", ");
+                        return Err(format!("`{value}` is no status: the statuses are {names}"));
+                    }
                 },
                 "older" => filter.older = Some(read_span(value)?),
                 "newer" => filter.newer = Some(read_span(value)?),
@@ -77,7 +80,11 @@ impl Filter {
                     "changed-asc" => filter.oldest_first = true,
                     "created" => filter.by = SortBy::CreateAt,
                     "created-asc" => (filter.by, filter.oldest_first) = (SortBy::CreateAt, true),
-                    _ => return Err(format!("`{value}` is no order")),
+                    _ => {
+                        return Err(format!(
+                            "`{value}` is no order: write changed, changed-asc, created or created-asc"
+                        ));
+                    }
                 },
                 "time" => time = Some(value.clone()),
                 "place" => place.push(value.clone()),

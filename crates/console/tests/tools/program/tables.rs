@@ -110,3 +110,74 @@ fn keys_are_printed_as_they_are_typed() {
         "status-console: no row of `jobs` has the key a b\n"
     );
 }
+
+#[test]
+fn why_a_database_cannot_be_used_is_said_in_one_line() {
+    let console = Console::new(TestDatabase::new(Kind::Sqlite).unwrap());
+    fs::remove_file(console.folder.path().join("status-console.toml")).unwrap();
+    fs::write(
+        console.folder.path().join("letter"),
+        "no database".repeat(100),
+    )
+    .unwrap();
+    let holds = |url: &str, why: &str| {
+        let said = console.run(&["--url", url, "list", "jobs"]);
+        assert_eq!(
+            (said.code, said.err.lines().count()),
+            (3, 1),
+            "{}",
+            said.err
+        );
+        let is_clear = said.err.contains("cannot be used:") && said.err.contains(why);
+        let is_hushed = !said.err.contains("secret") && !said.err.contains("multiconnection");
+        assert!(is_clear && is_hushed, "{}", said.err);
+    };
+    holds("sqlite://letter", "not a database");
+    // Nobody listens there, whatever the driver calls that.
+    holds("postgres://me:secret@127.0.0.1:1/jobs", "127.0.0.1");
+    holds("mysql://me:secret@127.0.0.1:1/jobs", "127.0.0.1");
+    if let Ok(url) = std::env::var("MYSQL_URL") {
+        let (_, server) = url.rsplit_once('@').unwrap();
+        holds(&format!("mysql://test:secret@{server}"), "'test'");
+    }
+    if let Ok(url) = std::env::var("POSTGRES_URL") {
+        let (server, _) = url.rsplit_once('/').unwrap();
+        holds(&format!("{server}/no_such_database"), "no_such_database");
+    }
+}
+
+#[test]
+fn a_table_that_is_not_tracked_is_told_what_it_lacks() {
+    for console in consoles() {
+        fs::remove_file(console.folder.path().join("status-console.toml")).unwrap();
+        console
+            .database
+            .sql("CREATE TABLE mails (id INTEGER NOT NULL PRIMARY KEY, status INTEGER NOT NULL)");
+        let list = console.run(&["list", "mails"]);
+        assert_eq!(list.code, 3);
+        assert!(
+            list.err.starts_with(
+                "status-console: no column of `mails` looks like create_at, update_at, lock, lock_at, retry, errors: \
+                 `status-console migration mails` prints the SQL"
+            ),
+            "{}",
+            list.err
+        );
+        // That is what the doctor is for.
+        let doctor = console.run(&["doctor", "mails"]);
+        assert_eq!(doctor.code, 2, "{}", doctor.err);
+    }
+}
+
+#[test]
+fn a_filter_that_finds_nothing_is_told_in_words() {
+    for console in consoles() {
+        console.fill();
+        let none = console.run(&["list", "jobs", "--error", "no such error"]);
+        assert_eq!((none.code, &*none.out), (0, ""));
+        assert_eq!(
+            none.err,
+            "status-console: none is found: jobs that have not succeeded, with “no such error” in their errors\n"
+        );
+    }
+}
