@@ -58,6 +58,9 @@ pub(crate) fn one<D: Database<Connection: DescribedConnection>>(
                 Some(seen) => seen.has_changed(conn, rows, key)?,
                 None => false,
             };
+            if maybe_applied && has_changed {
+                return Err(Fault::RowChanged);
+            }
             let refusal = match step.may_start(&row) {
                 Start::Ready | Start::Expired if has_changed => return Ok(Err(changed())),
                 // The attempt that held it may have ended between the statements.

@@ -57,16 +57,19 @@ pub(crate) fn one<D: Database, T: RowStore<D::Connection>>(
                 }
             }
         }
-        let obstacle = if conn.facts().reads_old_rows && conn.depth()? > 0 {
-            Obstacle::Held
-        } else {
-            Obstacle::Dropped
-        };
-        Ok(Err(obstacle.into_error(name.to_string())))
+        Ok(Err(unexplained(conn)?.into_error(name.to_string())))
     };
     db.run(&name, |conn, _| conn.keeping_lock_wait(reset))??;
     tracing::info!(job = %name, "reset");
     Ok(())
+}
+
+/// Why a row is not changed that may be, as far as this session can see it.
+fn unexplained<C: TrackerConnection>(conn: &mut C) -> QueryResult<Obstacle> {
+    Ok(match conn.facts().reads_old_rows && conn.depth()? > 0 {
+        true => Obstacle::Held,
+        false => Obstacle::Dropped,
+    })
 }
 
 /// A job as somebody has seen it.
@@ -126,7 +129,7 @@ pub(crate) fn if_unchanged<D: Database<Connection: DescribedConnection>>(
                     return Ok(Err(Error::JobChanged { job }));
                 }
             }
-            Ok(Err(Obstacle::Dropped.into_error(name.to_string())))
+            Ok(Err(unexplained(conn)?.into_error(name.to_string())))
         })
     })??;
     tracing::info!(job = %name, "reset");

@@ -5,7 +5,7 @@ use std::fmt::{self, Display};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use diesel_status_tracker::{JobState, PagePlace, RowKey, SeenJob, SortBy, StatusCode};
+use diesel_status_tracker::{PagePlace, RowKey, SeenJob, SortBy, StatusCode};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
@@ -222,37 +222,64 @@ fn carry_out(source: &Source, order: &Order, jobs: &[Meant], done: &mut Done) ->
     Ok(tried)
 }
 
-/// Does it with one job, or says why not. The statement that changes the row holds that it
-/// is still as it was seen, so that nobody comes in between.
+/// Does it with one job, or says why not.
 fn one(source: &Source, order: &Order, job: &Meant) -> Result<Option<String>> {
     let passed_over = |why_not: &str| Ok(Some(why_not.into()));
+    let changes = matches!(order.action, Action::Reset | Action::Ignore);
+    if let (true, Some(seen)) = (changes, &job.seen) {
+        return change(source, order, &job.key, seen);
+    }
     let Some(state) = source.find(&job.key)? else {
-        return passed_over("there is no such job");
+        return passed_over(NO_SUCH_JOB);
     };
-    let step = match step_for(source, order, &state) {
+    let now = state.seen();
+    match order.action {
+        Action::Reset | Action::Ignore if state.update_at > Some(order.seen_at) => {
+            passed_over(HAS_CHANGED)
+        }
+        Action::Reset | Action::Ignore => change(source, order, &job.key, &now),
+        Action::Prune => passed_over("jobs are pruned by status and age, not one by one"),
+        Action::Expire => {
+            let step = match step_for(source, order, &now.status) {
+                Ok(step) => step,
+                Err(why_not) => return Ok(Some(why_not)),
+            };
+            let is_another = job.seen.as_ref().is_some_and(|seen| *seen != now);
+            match state.seen_lock() {
+                Some(_) if is_another || state.lock_at > Some(order.seen_at) => {
+                    passed_over("its attempt has taken or renewed its lock since it was shown")
+                }
+                Some(lock) => {
+                    source.expire(&step, &job.key, &lock)?;
+                    Ok(None)
+                }
+                None => passed_over("no attempt holds it"),
+            }
+        }
+    }
+}
+
+const NO_SUCH_JOB: &str = "there is no such job";
+const HAS_CHANGED: &str = "it has changed since it was shown: look at it again";
+
+/// Resets or ignores a job as it was seen: one that has succeeded since is not to run a
+/// second time. The statement that changes the row holds that, so that nobody comes in between.
+fn change(source: &Source, order: &Order, key: &RowKey, seen: &SeenJob) -> Result<Option<String>> {
+    use diesel_status_tracker::Error as E;
+    let step = match step_for(source, order, &seen.status) {
         Ok(step) => step,
         Err(why_not) => return Ok(Some(why_not)),
     };
-    let now = state.seen();
-    let seen = job.seen.as_ref().unwrap_or(&now);
-    // A job that has succeeded since then is not to run a second time.
-    let has_changed = *seen != now || state.update_at > Some(order.seen_at);
-    match order.action {
-        Action::Expire => match state.seen_lock() {
-            Some(_) if *seen != now || state.lock_at > Some(order.seen_at) => {
-                return passed_over("its attempt has taken or renewed its lock since it was shown");
-            }
-            Some(lock) => source.expire(&step, &job.key, &lock)?,
-            None => return passed_over("no attempt holds it"),
-        },
-        Action::Prune => return passed_over("jobs are pruned by status and age, not one by one"),
-        Action::Reset | Action::Ignore if has_changed => {
-            return passed_over("it has changed since it was shown: look at it again");
-        }
-        Action::Reset => source.reset(&step, &job.key, seen)?,
-        Action::Ignore => source.ignore(&step, &job.key, seen, &order.reason)?,
+    let changed = match order.action {
+        Action::Ignore => source.ignore(&step, key, seen, &order.reason),
+        _ => source.reset(&step, key, seen),
+    };
+    match changed {
+        Ok(()) => Ok(None),
+        Err(Error::Tracker(E::JobChanged { .. })) => Ok(Some(HAS_CHANGED.into())),
+        Err(Error::Tracker(E::NotFound { .. })) => Ok(Some(NO_SUCH_JOB.into())),
+        Err(error) => Err(error),
     }
-    Ok(None)
 }
 
 /// Whether the next job may fare better.
@@ -265,18 +292,15 @@ fn is_of_the_job(error: &diesel_status_tracker::Error) -> bool {
 }
 
 /// The step whose job it is, or why there is none.
-fn step_for(source: &Source, order: &Order, state: &JobState) -> Result<String, String> {
-    let meanings = meanings(source.info(), &state.status);
+fn step_for(source: &Source, order: &Order, code: &StatusCode) -> Result<String, String> {
+    let meanings = meanings(source.info(), code);
     let asked = |name: &str| order.step.as_ref().is_none_or(|step| step == name);
     let found = meanings
         .iter()
         .find(|(step, status)| asked(step.name()) && order.action.fits(*status));
     match found {
         Some((step, _)) => Ok(step.name().into()),
-        None if meanings.is_empty() => Err(format!(
-            "its status is {}, which no step knows",
-            state.status
-        )),
+        None if meanings.is_empty() => Err(format!("its status is {code}, which no step knows")),
         None => {
             let statuses = meanings
                 .iter()
