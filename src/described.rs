@@ -20,7 +20,7 @@ use crate::sql::statements;
 use crate::sql::table_rows::TableRows;
 use crate::table_info::{StatusCode, TableInfo};
 
-pub use query::{ColumnText, JobPage, JobQuery, JobState, PagePlace, SeenLock, SortBy};
+pub use query::{ColumnText, JobPage, JobQuery, JobState, PagePlace, SeenJob, SeenLock, SortBy};
 pub use step::{DescribedStep, PassedOver, ResetMany};
 
 /// A tracked table that a program knows by names alone: it has neither a row type

@@ -117,6 +117,13 @@ pub enum Error {
         /// Table and key.
         job: String,
     },
+    /// The job is not as it was seen: it has changed since. Nothing was written.
+    #[error("{job} has changed since it was seen, nothing was written: look at it again")]
+    #[non_exhaustive]
+    JobChanged {
+        /// Table and key.
+        job: String,
+    },
     /// The business logic failed, and that is recorded in the row.
     #[error("{job} failed, and the failure is recorded: {}", chain(&**source))]
     Failed {

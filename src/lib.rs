@@ -54,7 +54,7 @@ pub use db::postgres;
 pub use db::sqlite;
 pub use described::{
     ColumnText, DescribedStep, DescribedTable, JobPage, JobQuery, JobState, PagePlace, PassedOver,
-    ResetMany, SeenLock, SortBy,
+    ResetMany, SeenJob, SeenLock, SortBy,
 };
 pub use error::{Error, PoolTimeout, Result};
 pub use macros::status_codes::UnknownCode;

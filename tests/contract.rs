@@ -76,6 +76,7 @@
 //! | A table known by names alone is seen as by its type | `described` | `a_described_table_and_a_typed_one_see_the_same` |
 //! | And reset, expired and pruned under the same conditions | `described` | `a_described_table_and_a_typed_one_reset_the_same` |
 //! | `ignore` keeps its reason, and spares a live attempt | `described` | `what_a_live_attempt_holds_and_what_is_done_is_not_ignored` |
+//! | What was decided of a job as it was seen is not done to one that has changed | `described_seen` | `a_job_that_has_changed_since_it_was_seen_is_left_as_it_is` |
 //! | `expire` hits only the attempt that was seen | `described` | `an_attempt_that_has_renewed_its_lock_or_began_since_is_not_expired` |
 //! | The database casts keys that are text | `described_keys` | `a_key_that_is_no_value_of_its_column_is_an_error_of_its_own` |
 //! | Hostile names and keys do no harm | `described_keys` | `hostile_names_and_keys_do_no_harm` |

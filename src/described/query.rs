@@ -61,6 +61,17 @@ impl JobState {
         })
     }
 
+    /// The job as it was seen, for
+    /// [`DescribedStep::reset_if_unchanged`](super::DescribedStep::reset_if_unchanged) and
+    /// [`DescribedStep::ignore_if_unchanged`](super::DescribedStep::ignore_if_unchanged).
+    #[must_use]
+    pub fn seen(&self) -> SeenJob {
+        SeenJob {
+            status: self.status.clone(),
+            update_at: self.shown[1].clone(),
+        }
+    }
+
     /// Its place in a list, for [`JobQuery::after`] and [`JobQuery::before`].
     #[must_use]
     pub fn place(&self, sorted_by: SortBy) -> PagePlace {
@@ -83,6 +94,16 @@ pub struct SeenLock {
     pub token: String,
     /// `lock_at`, as the database shows it.
     pub lock_at: String,
+}
+
+/// A job as it was seen: it is meant only while it has not changed since. Each change by
+/// the tracker writes another `update_at`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenJob {
+    /// Its status.
+    pub status: StatusCode,
+    /// `update_at`, as the database shows it; `None` for NULL.
+    pub update_at: Option<String>,
 }
 
 /// By which time a list is sorted.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{SeenLock, checked};
+use super::{SeenJob, SeenLock, checked};
 use crate::attempt::expiry;
 use crate::db::database::Database;
 use crate::error::{Error, Result};
@@ -39,6 +39,13 @@ pub struct PassedOver {
     pub error: Error,
 }
 
+fn as_seen(seen: &SeenJob) -> reset::Seen<'_> {
+    reset::Seen {
+        status: &seen.status,
+        update_at: seen.update_at.as_deref(),
+    }
+}
+
 impl DescribedStep {
     pub(super) fn new(table: Arc<Described>, number: usize) -> Self {
         Self { table, number }
@@ -64,6 +71,49 @@ impl DescribedStep {
     {
         let key = checked(&self.table, key)?;
         reset::one(db, &self.rows(), &key, &self.step())
+    }
+
+    /// [`reset`](Self::reset)s a job if it is still as it was `seen`, which
+    /// [`JobState::seen`](super::JobState::seen) tells: that is a condition of the
+    /// statement that changes the row. For what a person decides by looking at a job: one
+    /// that has run since, and has succeeded, is not to run again.
+    ///
+    /// ```
+    /// # #[cfg(not(feature = "sqlite"))] fn main() {}
+    /// # #[cfg(feature = "sqlite")] fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use diesel::prelude::*;
+    /// # use diesel_status_tracker::{DescribedTable, Error, StepCodes, StepInfo, TableInfo};
+    /// # let mut conn = SqliteConnection::establish(":memory:")?;
+    /// # diesel::sql_query("CREATE TABLE jobs (id INTEGER PRIMARY KEY, status INTEGER NOT NULL, create_at TIMESTAMP NOT NULL,
+    /// #     update_at TIMESTAMP NOT NULL, lock TEXT, lock_at TIMESTAMP, retry INTEGER NOT NULL, errors TEXT NOT NULL)")
+    /// #     .execute(&mut conn)?;
+    /// # diesel::sql_query("INSERT INTO jobs VALUES (7, 50, '2026-01-01 00:00:00', '2026-01-01 00:00:00', NULL, NULL, 3, '{}')")
+    /// #     .execute(&mut conn)?;
+    /// # let codes = StepCodes {
+    /// #     pending: 10.into(), in_progress: 20.into(), failed: 30.into(), succeeded: 40.into(), ignored: 50.into(),
+    /// # };
+    /// # let info = TableInfo::named("jobs").key(["id"]).usual_columns().step(StepInfo::new("job", codes)).build()?;
+    /// # let table = DescribedTable::new(info);
+    /// let seen = table.find(&mut conn, "7")?.expect("it is there").seen();
+    /// let step = table.step("job")?;
+    /// step.reset_if_unchanged(&mut conn, "7", &seen)?;
+    ///
+    /// let again = step.reset_if_unchanged(&mut conn, "7", &seen);
+    /// assert!(matches!(again, Err(Error::JobChanged { .. })));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`reset`](Self::reset); [`Error::JobChanged`] where it has changed since,
+    /// and could still be reset; [`Error::OutcomeUnknown`] where the answer was lost and
+    /// the row does not tell.
+    pub fn reset_if_unchanged<D>(&self, db: D, key: impl Into<RowKey>, seen: &SeenJob) -> Result<()>
+    where
+        D: Database<Connection: DescribedConnection>,
+    {
+        let key = checked(&self.table, key)?;
+        reset::if_unchanged(db, &self.rows(), &key, &self.step(), as_seen(seen))
     }
 
     /// [`reset`](Self::reset)s several jobs, and says which of them it has passed over
@@ -104,7 +154,29 @@ impl DescribedStep {
         D: Database<Connection: DescribedConnection>,
     {
         let key = checked(&self.table, key)?;
-        ignore::one(db, &self.rows(), &key, &self.step(), reason)
+        ignore::one(db, &self.rows(), &key, &self.step(), reason, None)
+    }
+
+    /// [`ignore`](Self::ignore)s a job if it is still as it was `seen`, as
+    /// [`reset_if_unchanged`](Self::reset_if_unchanged) resets it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ignore`](Self::ignore), and [`Error::JobChanged`] where it has changed
+    /// since, and could still be ignored.
+    pub fn ignore_if_unchanged<D>(
+        &self,
+        db: D,
+        key: impl Into<RowKey>,
+        seen: &SeenJob,
+        reason: &str,
+    ) -> Result<()>
+    where
+        D: Database<Connection: DescribedConnection>,
+    {
+        let key = checked(&self.table, key)?;
+        let (rows, step) = (self.rows(), self.step());
+        ignore::one(db, &rows, &key, &step, reason, Some(as_seen(seen)))
     }
 
     /// Ends an attempt now whose worker is known to be dead, without waiting for its

@@ -8,7 +8,7 @@ use crate::db::connection::{MaybeDatabaseError, TrackerConnection};
 use crate::db::database::Database;
 use crate::db::retry::Fault;
 use crate::error::{Error, Result};
-use crate::rows::reset::LOOKS;
+use crate::rows::reset::{LOOKS, Seen};
 use crate::sql::call::Document;
 use crate::sql::described::{DescribedConnection, DescribedRows, RowKey};
 use crate::sql::dialect::LockWait;
@@ -18,7 +18,8 @@ use crate::sql::table_rows::{RowStore, TableRows, expired, held};
 use crate::table_info::Phase;
 use status_protocol::{ErrorLog, Failure, Refusal, Start, Step};
 
-/// Ignores the job with this key, or returns why it cannot.
+/// Ignores the job with this key, if it is still as it was `seen`, or returns why it
+/// cannot.
 ///
 /// In one transaction the row is changed first, which keeps all others from it, and
 /// then its errors are written: so no entry of another is lost.
@@ -28,12 +29,16 @@ pub(crate) fn one<D: Database<Connection: DescribedConnection>>(
     key: &RowKey,
     step: &Step<Phase>,
     reason: &str,
+    seen: Option<Seen<'_>>,
 ) -> Result<()> {
     let name = rows.job(key);
+    let changed = || Error::JobChanged {
+        job: name.to_string(),
+    };
     db.run(&name, |conn, maybe_applied| {
         for _ in 0..LOOKS {
             let ignored = conn.keeping_lock_wait(|conn| {
-                conn.write_transaction(|conn| ignore(conn, rows, key, step, reason))
+                conn.write_transaction(|conn| ignore(conn, rows, key, step, reason, seen))
             });
             let ignored = match ignored {
                 Err(Stop::Dropped) => break,
@@ -49,10 +54,21 @@ pub(crate) fn one<D: Database<Connection: DescribedConnection>>(
             if maybe_applied && row.status == Phase::Ignored {
                 return Err(Fault::RowChanged);
             }
+            let has_changed = match seen {
+                Some(seen) => seen.has_changed(conn, rows, key)?,
+                None => false,
+            };
+            if maybe_applied && has_changed {
+                return Err(Fault::RowChanged);
+            }
             let refusal = match step.may_start(&row) {
+                Start::Ready | Start::Expired if has_changed => return Ok(Err(changed())),
                 // The attempt that held it may have ended between the statements.
                 Start::Ready | Start::Expired => continue,
                 // Whether it is due does not matter.
+                Start::Refused(Refusal::NotReady {
+                    run_at: Some(_), ..
+                }) if has_changed => return Ok(Err(changed())),
                 Start::Refused(Refusal::NotReady {
                     run_at: Some(_), ..
                 }) => continue,
@@ -95,18 +111,30 @@ fn ignore<C: DescribedConnection>(
     key: &RowKey,
     step: &Step<Phase>,
     reason: &str,
+    seen: Option<Seen<'_>>,
 ) -> Result<bool, Stop> {
     let Some(own) = rows.step.map(|step| step.codes()) else {
         return Ok(false);
     };
-    let statuses = [
+    let mut statuses = vec![
         own.pending.clone(),
         own.in_progress.clone(),
         own.failed.clone(),
     ];
+    if let Some(seen) = seen {
+        statuses.retain(|status| status == seen.status);
+        if statuses.is_empty() {
+            return Ok(false);
+        }
+    }
     let mut call = expired(held(from_ref(key), &[], LockWait::Briefly), step);
     call.statuses = &statuses;
-    let Some(row) = rows.read(conn, &statements::IGNORE_ROW, call)?.pop() else {
+    call.plain.seen_update_at = seen.map(|seen| seen.update_at);
+    let statement = match seen {
+        Some(_) => &statements::IGNORE_SEEN_ROW,
+        None => &statements::IGNORE_ROW,
+    };
+    let Some(row) = rows.read(conn, statement, call)?.pop() else {
         return Ok(false);
     };
     let mut log = ErrorLog::from(row.plain.errors);

@@ -4,6 +4,8 @@ use std::slice::from_ref;
 use std::thread;
 use std::time::Duration;
 
+use diesel::QueryResult;
+
 use crate::db::connection::TrackerConnection;
 use crate::db::database::Database;
 use crate::db::retry::Fault;
@@ -11,9 +13,12 @@ use crate::error::{Error, Result};
 use crate::keys::KeySet;
 use crate::rows::apart::Mode;
 use crate::rows::bulk::{CHUNK, Changed, change};
+use crate::sql::described::{DescribedConnection, DescribedRows, RowKey};
 use crate::sql::dialect::LockWait;
 use crate::sql::results::Obstacle;
-use crate::sql::table_rows::RowStore;
+use crate::sql::statements;
+use crate::sql::table_rows::{RowStore, TableRows, expired, held};
+use crate::table_info::{Phase, StatusCode};
 use status_protocol::Step;
 use status_protocol::backoff;
 
@@ -52,14 +57,81 @@ pub(crate) fn one<D: Database, T: RowStore<D::Connection>>(
                 }
             }
         }
-        let obstacle = if conn.facts().reads_old_rows && conn.depth()? > 0 {
-            Obstacle::Held
-        } else {
-            Obstacle::Dropped
-        };
-        Ok(Err(obstacle.into_error(name.to_string())))
+        Ok(Err(unexplained(conn)?.into_error(name.to_string())))
     };
     db.run(&name, |conn, _| conn.keeping_lock_wait(reset))??;
+    tracing::info!(job = %name, "reset");
+    Ok(())
+}
+
+/// Why a row is not changed that may be, as far as this session can see it.
+fn unexplained<C: TrackerConnection>(conn: &mut C) -> QueryResult<Obstacle> {
+    Ok(match conn.facts().reads_old_rows && conn.depth()? > 0 {
+        true => Obstacle::Held,
+        false => Obstacle::Dropped,
+    })
+}
+
+/// A job as somebody has seen it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seen<'a> {
+    pub status: &'a StatusCode,
+    /// As the database shows it.
+    pub update_at: Option<&'a str>,
+}
+
+impl Seen<'_> {
+    /// Whether the row is no longer so.
+    pub fn has_changed<C: DescribedConnection>(
+        &self,
+        conn: &mut C,
+        rows: &DescribedRows<'_>,
+        key: &RowKey,
+    ) -> QueryResult<bool> {
+        let shown = rows.last_change(conn, key)?;
+        Ok(shown.is_none_or(|(status, update_at)| {
+            status != *self.status || update_at.as_deref() != self.update_at
+        }))
+    }
+}
+
+/// Resets the job with this key if it is still as it was seen, or returns why it cannot.
+pub(crate) fn if_unchanged<D: Database<Connection: DescribedConnection>>(
+    mut db: D,
+    rows: &DescribedRows<'_>,
+    key: &RowKey,
+    step: &Step<Phase>,
+    seen: Seen<'_>,
+) -> Result<()> {
+    let name = rows.job(key);
+    db.run(&name, |conn, maybe_applied| {
+        conn.keeping_lock_wait(|conn| -> Result<Result<()>, Fault> {
+            for _ in 0..LOOKS {
+                let mut call = expired(held(from_ref(key), &[], LockWait::Briefly), step);
+                call.statuses = from_ref(seen.status);
+                call.plain.seen_update_at = Some(seen.update_at);
+                if rows.execute(conn, &statements::RESET_SEEN_ROW, call)? > 0 {
+                    return Ok(Ok(()));
+                }
+                let Some((row, shown)) = rows.row_state(conn, key)? else {
+                    return Ok(Err(name.not_found()));
+                };
+                let has_changed = seen.has_changed(conn, rows, key)?;
+                if has_changed && maybe_applied {
+                    return Err(Fault::RowChanged);
+                }
+                if !step.may_reset(&row) {
+                    let why = step.why_not_reset(&row);
+                    return Ok(Err(Error::refused_as(why, name.to_string(), shown)));
+                }
+                if has_changed {
+                    let job = name.to_string();
+                    return Ok(Err(Error::JobChanged { job }));
+                }
+            }
+            Ok(Err(unexplained(conn)?.into_error(name.to_string())))
+        })
+    })??;
     tracing::info!(job = %name, "reset");
     Ok(())
 }

@@ -74,6 +74,8 @@ pub(crate) struct Plain<'a> {
     pub page: Option<Page<'a>>,
     /// The `lock_at` that was seen, as the database shows it.
     pub seen_lock_at: Option<&'a str>,
+    /// The `update_at` that was seen, as the database shows it; NULL is `Some(None)`.
+    pub seen_update_at: Option<Option<&'a str>>,
 }
 
 impl<'a> Plain<'a> {

@@ -397,6 +397,23 @@ impl<'a> DescribedRows<'a> {
         self.step.map_or(Phase::Other, |step| step.phase(status))
     }
 
+    /// The status of a row and its last change, as the database shows it.
+    pub fn last_change<C: DescribedConnection>(
+        &self,
+        conn: &mut C,
+        key: &RowKey,
+    ) -> QueryResult<Option<(StatusCode, Option<String>)>> {
+        let call = DescribedCall {
+            keys: std::slice::from_ref(key),
+            ..DescribedCall::default()
+        };
+        let record = conn.read(self.table, &statements::SEEN_ROW, &call)?.pop();
+        Ok(record.map(|record| {
+            let status = self.table.status(record.status.unwrap_or_default());
+            (status, record.plain.shown.into_iter().nth(1).flatten())
+        }))
+    }
+
     pub fn call<'b>(&self, call: RowCall<'b, Self>) -> DescribedCall<'b>
     where
         'a: 'b,

@@ -55,6 +55,8 @@ pub struct Dialect {
     /// another unique index stays an error, and neither breaks the caller's
     /// transaction.
     unless_exists: &'static str,
+    /// Compares two values, of which NULL equals NULL.
+    pub(super) is_same: &'static str,
     /// The most rows of one insert. A text with so many stays prepared, as far as Diesel
     /// lets it.
     pub(super) rows_of_insert: usize,

@@ -276,6 +276,14 @@ impl<DB: Binds> Query<'_, DB> {
                 Some(time) => DB::bind_text(time, out.reborrow()),
                 None => self.missing("time of the lock"),
             },
+            Slot::Unchanged => match plain.seen_update_at {
+                Some(Some(time)) => DB::bind_text(time, out.reborrow()),
+                Some(None) => {
+                    out.push_sql("NULL");
+                    Ok(())
+                }
+                None => self.missing("time of the last change"),
+            },
             Slot::TableText => DB::bind_text(self.info.name(), out.reborrow()),
             Slot::SchemaText => {
                 DB::bind_text(self.info.schema().unwrap_or_default(), out.reborrow())

@@ -30,7 +30,8 @@
 //! - `:wait`, how long the statement waits for a row that another transaction
 //!   holds, and `:lock_rows`, which locks the rows that are read;
 //! - **of a table that is known at run time alone**: `:page_order` and `:past_cursor`
-//!   (a page of a sorted list), `:seen_lock_at` (the time of a lock, as text), and
+//!   (a page of a sorted list), `:seen_lock_at` (the time of a lock, as text),
+//!   `:unchanged` (the last change is the one that was seen, whose time is given as text), and
 //!   where the names of its columns stand: `:catalog`, by `:table_text`,
 //!   `:schema_text` and `:table_path`;
 //! - `:fields`, what the statement reads: its list of [`Field`]s.
@@ -361,8 +362,16 @@ statements! {
     SEEN_ROW = "SELECT :fields FROM :table WHERE :is",
         reads SEEN;
 
+    /// Back to pending, if the row is still as somebody has seen it.
+    RESET_SEEN_ROW = "UPDATE :table SET :reset WHERE :is AND :free AND :status IN (:statuses) AND :unchanged[ AND :wait]";
+
     /// Leaves a job alone, unless a live attempt holds it.
     IGNORE_ROW = "UPDATE :table SET :status = :ignored, :lock = NULL, :update_at = :stamp WHERE :is AND :ignorable[ AND :wait]",
+        reads IGNORED, or again by IGNORED_ROW;
+
+    /// The same, if the row is still as somebody has seen it.
+    IGNORE_SEEN_ROW = "UPDATE :table SET :status = :ignored, :lock = NULL, :update_at = :stamp \
+         WHERE :is AND :ignorable AND :unchanged[ AND :wait]",
         reads IGNORED, or again by IGNORED_ROW;
 
     IGNORED_ROW = "SELECT :fields FROM :table WHERE :is",

@@ -216,6 +216,7 @@ fn varying<'a>(statement: &Statement) -> Plain<'a> {
             after: Some(place),
         }),
         seen_lock_at: has("seen_lock_at").then_some("2026-01-01 00:00:00"),
+        seen_update_at: has("unchanged").then_some(Some("2026-01-01 00:00:00")),
         ..Plain::default()
     }
 }

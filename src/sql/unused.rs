@@ -12,7 +12,7 @@ impl<DB: Binds> Query<'_, DB> {
     pub(super) fn unused(&self) -> Option<&'static str> {
         use Slot::{
             AnyGiven, ChangedSince, Changes, Count, Document, Filter, Is, Limit, LimitText, NewKey,
-            NewStatus, PageOrder, Past, SeenLockAt, SetValues, Statuses, Token, Tokens,
+            NewStatus, PageOrder, Past, SeenLockAt, SetValues, Statuses, Token, Tokens, Unchanged,
             WrittenToken,
         };
         let pieces = self.statement.pieces(self.dialect);
@@ -58,6 +58,11 @@ impl<DB: Binds> Query<'_, DB> {
                 plain.seen_lock_at.is_some(),
                 takes(&[SeenLockAt]),
                 "seen lock",
+            ),
+            (
+                plain.seen_update_at.is_some(),
+                takes(&[Unchanged]),
+                "seen change",
             ),
             (
                 self.fragments.changes.is_some(),

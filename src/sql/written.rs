@@ -205,6 +205,14 @@ impl<'a> Writer<'a> {
                 self.parts.push(Part::Slot(Slot::SeenLockAt));
                 self.text(&after);
             }
+            Slot::Unchanged => {
+                let name = self.info.column(Role::UpdateAt).unwrap_or_default();
+                let [before, after] = self.dialect.cast_from_text(self.names, name);
+                let column = &self.name(Role::UpdateAt).alone;
+                self.text(&format!("{column} {} {before}", self.dialect.is_same));
+                self.parts.push(Part::Slot(Slot::Unchanged));
+                self.text(&after);
+            }
             other => self.parts.push(Part::Slot(other)),
         }
     }

@@ -19,6 +19,8 @@ mod described;
 mod described_keys;
 #[path = "described/pages.rs"]
 mod described_pages;
+#[path = "described/seen.rs"]
+mod described_seen;
 mod expire;
 mod filter;
 #[path = "filter/changing.rs"]

@@ -1,17 +1,16 @@
 //! What an operator does with jobs. Each row is changed by the statements of the
 //! tracker alone, so that a job that somebody holds is passed over.
 
-use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use diesel_status_tracker::{JobState, PagePlace, RowKey, SortBy, StatusCode};
+use diesel_status_tracker::{PagePlace, RowKey, SeenJob, SortBy, StatusCode};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::jobs::filter::{Filter, From};
-use crate::jobs::{JobRow, READ_AT_ONCE, is_of_group, rows};
+use crate::jobs::{JobRow, READ_AT_ONCE, as_parts, is_of_group, rows};
 use crate::overview::{Count, PAGE_LIMIT, cut, now, sum};
 use crate::status::{Status, meanings};
 use crate::table::Source;
@@ -95,26 +94,62 @@ pub(crate) struct Order {
 #[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct Done {
     pub count: usize,
-    /// The others, and why.
-    pub passed_over: Vec<(String, String)>,
+    pub passed_over: Vec<PassedOver>,
+}
+
+/// A job that was left as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct PassedOver {
+    #[serde(serialize_with = "as_parts")]
+    pub key: RowKey,
+    pub why: String,
 }
 
 /// A request that works for longer than this ends with what it has done.
 const WORK_LIMIT: Duration = Duration::from_secs(20);
 
+/// A job that is meant, and how it was when the operator decided that, where that is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Meant {
+    pub key: RowKey,
+    pub seen: Option<SeenJob>,
+}
+
+impl std::convert::From<RowKey> for Meant {
+    fn from(key: RowKey) -> Self {
+        Self { key, seen: None }
+    }
+}
+
+impl std::convert::From<&JobRow> for Meant {
+    fn from(job: &JobRow) -> Self {
+        Self {
+            key: job.key.clone(),
+            seen: job.seen(),
+        }
+    }
+}
+
 /// Does it with these jobs.
-pub(crate) fn on_keys(source: &Source, order: &Order, keys: Vec<RowKey>) -> Result<Done> {
-    let mut shown: Vec<_> = keys.iter().take(CHUNK).map(shown_key).collect();
-    if let Some(more) = keys.len().checked_sub(CHUNK).filter(|more| *more > 0) {
+pub(crate) fn on_jobs<J: Into<Meant>>(
+    source: &Source,
+    order: &Order,
+    jobs: impl IntoIterator<Item = J>,
+) -> Result<Done> {
+    let jobs: Vec<Meant> = jobs.into_iter().map(Into::into).collect();
+    let shown = jobs.iter().take(CHUNK).map(|job| shown_key(&job.key));
+    let mut shown: Vec<_> = shown.collect();
+    if let Some(more) = jobs.len().checked_sub(CHUNK).filter(|more| *more > 0) {
         shown.push(format!("and {more} more"));
     }
     let mut done = Done::default();
-    let tried = carry_out(source, order, &keys, &mut done);
+    let tried = carry_out(source, order, &jobs, &mut done);
     if let Ok(tried) = tried {
-        let left = keys.iter().skip(tried).map(shown_key);
-        let why_not = "there was no time left for it: try it again";
-        done.passed_over
-            .extend(left.map(|key| (key, why_not.into())));
+        let left = jobs.into_iter().skip(tried).map(|job| PassedOver {
+            key: job.key,
+            why: "there was no time left for it: try it again".into(),
+        });
+        done.passed_over.extend(left);
     }
     log(
         source,
@@ -129,7 +164,7 @@ pub(crate) fn on_keys(source: &Source, order: &Order, keys: Vec<RowKey>) -> Resu
     }
 }
 
-/// A key as the log and messages have it.
+/// A key as the log has it.
 fn shown_key(key: &RowKey) -> String {
     cut(&format!("{key:?}"), 200)
 }
@@ -162,78 +197,89 @@ fn log(
 }
 
 /// Tries one job after the other, and says how many it has tried when the time was over.
-fn carry_out(source: &Source, order: &Order, keys: &[RowKey], done: &mut Done) -> Result<usize> {
+fn carry_out(source: &Source, order: &Order, jobs: &[Meant], done: &mut Done) -> Result<usize> {
     let begun = Instant::now();
-    let mut resets = BTreeMap::<String, Vec<RowKey>>::new();
     let mut tried = 0;
-    for key in keys {
+    for job in jobs {
         if tried > 0 && begun.elapsed() > WORK_LIMIT {
             break;
         }
         tried += 1;
-        match one(source, order, key, &mut resets) {
-            Ok(Outcome::Changed) => done.count += 1,
-            Ok(Outcome::Later) => {}
-            Ok(Outcome::PassedOver(why_not)) => done.passed_over.push((shown_key(key), why_not)),
-            Err(Error::Tracker(error)) if is_of_the_job(&error) => {
-                done.passed_over.push((shown_key(key), error.to_string()));
+        let why_not = match one(source, order, job) {
+            Ok(None) => {
+                done.count += 1;
+                continue;
             }
+            Ok(Some(why_not)) => why_not,
+            Err(Error::Tracker(error)) if is_of_the_job(&error) => error.to_string(),
             Err(error) => return Err(error),
-        }
-    }
-    for (step, keys) in resets {
-        let many = source.reset(&step, keys)?;
-        done.count += many.count;
-        let passed_over = many.passed_over.into_iter();
-        done.passed_over
-            .extend(passed_over.map(|one| (shown_key(&one.key), one.error.to_string())));
+        };
+        done.passed_over.push(PassedOver {
+            key: job.key.clone(),
+            why: why_not,
+        });
     }
     Ok(tried)
 }
 
-/// What came of one job.
-enum Outcome {
-    Changed,
-    /// It is reset with others.
-    Later,
-    PassedOver(String),
+/// Does it with one job, or says why not.
+fn one(source: &Source, order: &Order, job: &Meant) -> Result<Option<String>> {
+    let passed_over = |why_not: &str| Ok(Some(why_not.into()));
+    let changes = matches!(order.action, Action::Reset | Action::Ignore);
+    if let (true, Some(seen)) = (changes, &job.seen) {
+        return change(source, order, &job.key, seen);
+    }
+    let Some(state) = source.find(&job.key)? else {
+        return passed_over(NO_SUCH_JOB);
+    };
+    let now = state.seen();
+    match order.action {
+        Action::Reset | Action::Ignore if state.update_at > Some(order.seen_at) => {
+            passed_over(HAS_CHANGED)
+        }
+        Action::Reset | Action::Ignore => change(source, order, &job.key, &now),
+        Action::Prune => passed_over("jobs are pruned by status and age, not one by one"),
+        Action::Expire => {
+            let step = match step_for(source, order, &now.status) {
+                Ok(step) => step,
+                Err(why_not) => return Ok(Some(why_not)),
+            };
+            let is_another = job.seen.as_ref().is_some_and(|seen| *seen != now);
+            match state.seen_lock() {
+                Some(_) if is_another || state.lock_at > Some(order.seen_at) => {
+                    passed_over("its attempt has taken or renewed its lock since it was shown")
+                }
+                Some(lock) => {
+                    source.expire(&step, &job.key, &lock)?;
+                    Ok(None)
+                }
+                None => passed_over("no attempt holds it"),
+            }
+        }
+    }
 }
 
-fn one(
-    source: &Source,
-    order: &Order,
-    key: &RowKey,
-    resets: &mut BTreeMap<String, Vec<RowKey>>,
-) -> Result<Outcome> {
-    let passed_over = |why_not: &str| Ok(Outcome::PassedOver(why_not.into()));
-    let Some(state) = source.find(key)? else {
-        return passed_over("there is no such job");
-    };
-    let step = match step_for(source, order, &state) {
+const NO_SUCH_JOB: &str = "there is no such job";
+const HAS_CHANGED: &str = "it has changed since it was shown: look at it again";
+
+/// Resets or ignores a job as it was seen: one that has succeeded since is not to run a
+/// second time. The statement that changes the row holds that, so that nobody comes in between.
+fn change(source: &Source, order: &Order, key: &RowKey, seen: &SeenJob) -> Result<Option<String>> {
+    use diesel_status_tracker::Error as E;
+    let step = match step_for(source, order, &seen.status) {
         Ok(step) => step,
-        Err(why_not) => return passed_over(&why_not),
+        Err(why_not) => return Ok(Some(why_not)),
     };
-    // A job that has succeeded since then is not to run a second time.
-    let has_changed = state.update_at > Some(order.seen_at);
-    match order.action {
-        Action::Reset | Action::Ignore if has_changed => {
-            return passed_over("it has changed since it was shown: look at it again");
-        }
-        Action::Reset => {
-            resets.entry(step).or_default().push(key.clone());
-            return Ok(Outcome::Later);
-        }
-        Action::Ignore => source.ignore(&step, key, &order.reason)?,
-        Action::Expire => match state.seen_lock() {
-            Some(_) if state.lock_at > Some(order.seen_at) => {
-                return passed_over("its attempt has taken or renewed its lock since it was shown");
-            }
-            Some(lock) => source.expire(&step, key, &lock)?,
-            None => return passed_over("no attempt holds it"),
-        },
-        Action::Prune => return passed_over("jobs are pruned by status and age, not one by one"),
+    let changed = match order.action {
+        Action::Ignore => source.ignore(&step, key, seen, &order.reason),
+        _ => source.reset(&step, key, seen),
+    };
+    match changed {
+        Ok(()) => Ok(None),
+        Err(Error::Tracker(E::JobChanged { .. })) => Ok(Some(HAS_CHANGED.into())),
+        Err(Error::Tracker(E::NotFound { .. })) => Ok(Some(NO_SUCH_JOB.into())),
+        Err(error) => Err(error),
     }
-    Ok(Outcome::Changed)
 }
 
 /// Whether the next job may fare better.
@@ -246,18 +292,15 @@ fn is_of_the_job(error: &diesel_status_tracker::Error) -> bool {
 }
 
 /// The step whose job it is, or why there is none.
-fn step_for(source: &Source, order: &Order, state: &JobState) -> Result<String, String> {
-    let meanings = meanings(source.info(), &state.status);
+fn step_for(source: &Source, order: &Order, code: &StatusCode) -> Result<String, String> {
+    let meanings = meanings(source.info(), code);
     let asked = |name: &str| order.step.as_ref().is_none_or(|step| step == name);
     let found = meanings
         .iter()
         .find(|(step, status)| asked(step.name()) && order.action.fits(*status));
     match found {
         Some((step, _)) => Ok(step.name().into()),
-        None if meanings.is_empty() => Err(format!(
-            "its status is {}, which no step knows",
-            state.status
-        )),
+        None if meanings.is_empty() => Err(format!("its status is {code}, which no step knows")),
         None => {
             let statuses = meanings
                 .iter()
@@ -346,13 +389,13 @@ pub(crate) fn on_filter(
         .into_iter()
         .filter(|job| group.is_none_or(|group| is_of_group(job, group)));
     let meant: Vec<_> = meant.collect();
-    let keys: Vec<_> = meant.iter().map(|job| job.key.clone()).collect();
+    let jobs: Vec<_> = meant.iter().map(Meant::from).collect();
     let order = Order {
         step: order.step.clone().or_else(|| filter.step.clone()),
         ..order.clone()
     };
     let mut done = Done::default();
-    let tried = carry_out(source, &order, &keys, &mut done);
+    let tried = carry_out(source, &order, &jobs, &mut done);
     log(
         source,
         &order,

@@ -6,6 +6,7 @@ mod filter;
 mod health;
 mod jobs;
 mod output;
+mod progress;
 mod schema;
 mod serve;
 mod server;
@@ -41,7 +42,7 @@ Exit codes: 0 well, 1 warnings, 2 broken; 3 the command has failed.";
 
 /// Looks after tables that diesel_status_tracker tracks.
 #[derive(Debug, Parser)]
-#[command(name = "status-console", version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(name = "status-console", version, after_help = EXAMPLES, max_term_width = 100, arg_required_else_help = true)]
 struct Arguments {
     #[command(flatten)]
     common: Common,

@@ -1,12 +1,14 @@
 //! The databases that the console works on by their URLs.
 
 use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use diesel::connection::{CacheSize, SimpleConnection};
 use diesel::prelude::*;
 use diesel::r2d2::{self, ConnectionManager};
-use diesel_status_tracker::{ConnectionEnum, InnerConnection};
+use diesel_status_tracker::{BoxError, ConnectionEnum, InnerConnection};
 
 use crate::error::{Error, Result};
 
@@ -75,28 +77,74 @@ pub(crate) fn connect(url: &str, connections: u32) -> Result<Pool> {
     {
         return Err(Error::NoFile(path.into()));
     }
+    let unreachable = |source: BoxError| Error::Unreachable {
+        url: without_password(url),
+        source,
+    };
+    try_once(url).map_err(unreachable)?;
     r2d2::Pool::builder()
         .max_size(connections)
         .min_idle(Some(1))
         .connection_timeout(CONNECT_WITHIN)
         .connection_customizer(Box::new(Settings))
         .build(ConnectionManager::new(url))
-        .map_err(|source| Error::Unreachable {
-            url: without_password(url),
-            source,
-        })
+        .map_err(|source| unreachable(source.into()))
+}
+
+/// Connects once, to learn what is wrong: an enum of connections does not tell what the
+/// driver has said, and a pool tries again until its time is over.
+fn try_once(url: &str) -> Result<(), BoxError> {
+    let (tell, told) = mpsc::channel();
+    let asked = url.to_owned();
+    // A driver may wait for minutes. After too long, nobody listens to the thread.
+    thread::spawn(move || tell.send(open(&asked)).is_ok());
+    let opened = told.recv_timeout(CONNECT_WITHIN);
+    let opened = opened.unwrap_or_else(|_| {
+        Err(format!("it does not answer within {} s", CONNECT_WITHIN.as_secs()).into())
+    });
+    opened.map_err(|error| {
+        let text = error.to_string();
+        let lines: Vec<_> = text.lines().map(str::trim).collect();
+        let mut text = lines.join(" ");
+        // A driver shows what it takes for no URL.
+        if let Some((_, password, _)) = around_password(url).filter(|(_, text, _)| !text.is_empty())
+        {
+            text = text.replace(password, "…");
+        }
+        text.into()
+    })
+}
+
+fn open(url: &str) -> Result<(), BoxError> {
+    if url.starts_with("sqlite://") {
+        let mut conn = SqliteConnection::establish(url)?;
+        // The file is read only now.
+        conn.batch_execute("PRAGMA busy_timeout = 2000; SELECT count(*) FROM sqlite_master")?;
+    } else if url.starts_with("mysql://") {
+        MysqlConnection::establish(url)?;
+    } else {
+        PgConnection::establish(url)?;
+    }
+    Ok(())
 }
 
 /// The URL as messages show it.
 fn without_password(url: &str) -> String {
-    let hidden = || {
-        let (scheme, rest) = url.split_once("://")?;
-        // The host cannot hold an `@`, a password may.
-        let (user, host) = rest.rsplit_once('@')?;
-        let (name, _) = user.split_once(':')?;
-        Some(format!("{scheme}://{name}:…@{host}"))
-    };
-    hidden().unwrap_or_else(|| url.into())
+    match around_password(url) {
+        Some((before, _, after)) => format!("{before}…{after}"),
+        None => url.into(),
+    }
+}
+
+/// The password in a URL, and what stands before and after it.
+fn around_password(url: &str) -> Option<(&str, &str, &str)> {
+    let (scheme, rest) = url.split_once("://")?;
+    // The host cannot hold an `@`, a password may.
+    let (user, host) = rest.rsplit_once('@')?;
+    let (name, password) = user.split_once(':')?;
+    let before = scheme.len() + "://".len() + name.len() + 1;
+    let after = url.len() - host.len() - 1;
+    Some((&url[..before], password, &url[after..]))
 }
 
 #[cfg(test)]

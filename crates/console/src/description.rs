@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+#[cfg(feature = "cli")]
+use std::sync::Arc;
 use std::time::Duration;
 
 use diesel_status_tracker::{
@@ -131,14 +133,36 @@ impl Description {
                 None => connect(&url, CONNECTIONS)?,
             };
             pools.insert(url, pool.clone());
-            let table = DescribedTable::new(entry.info.clone());
-            sources.push(Source::new(table, pool).named(&entry.name));
+            sources.push(entry.source(pool));
         }
         Ok(sources)
+    }
+
+    /// The same, where a database that cannot be reached hides no table of another. It is
+    /// tried once, whatever number of tables it has.
+    #[cfg(feature = "cli")]
+    pub(crate) fn connect_each(&self) -> Vec<(String, Result<Source, Arc<Error>>)> {
+        let mut pools: BTreeMap<String, Result<Pool, Arc<Error>>> = BTreeMap::new();
+        let sources = self.tables.iter().map(|entry| {
+            let url = entry.url(|variable| std::env::var(variable).ok());
+            let source = url.map_err(Arc::new).and_then(|url| {
+                let pool = pools.entry(url);
+                let pool =
+                    pool.or_insert_with_key(|url| connect(url, CONNECTIONS).map_err(Arc::new));
+                Ok(entry.source(pool.clone()?))
+            });
+            (entry.name.clone(), source)
+        });
+        sources.collect()
     }
 }
 
 impl DescribedEntry {
+    fn source(&self, pool: Pool) -> Source {
+        let table = DescribedTable::new(self.info.clone());
+        Source::new(table, pool).named(&self.name)
+    }
+
     fn url(&self, variable: impl Fn(&str) -> Option<String>) -> Result<String> {
         match &self.url {
             DatabaseUrl::Given(url) => Ok(url.clone()),

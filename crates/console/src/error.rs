@@ -13,12 +13,12 @@ pub enum Error {
     )]
     Url(String),
     /// No connection to the database.
-    #[error("the database at {url} cannot be reached: {source}")]
+    #[error("the database at {url} cannot be used: {source}; correct its URL, or start it")]
     Unreachable {
         /// Its URL, without the password.
         url: String,
         /// What the driver says.
-        source: diesel::r2d2::PoolError,
+        source: diesel_status_tracker::BoxError,
     },
     /// A call of the tracker has failed.
     #[error(transparent)]
@@ -101,7 +101,7 @@ pub enum Error {
     TwoNames(String),
     /// The pool gave no connection in time.
     #[error(
-        "no connection to the database of `{table}` was free in time: try again, or give its pool more connections"
+        "no connection to the database of `{table}` was to be had in time: look whether it answers, or give its pool more connections"
     )]
     NoConnection {
         /// The table's name in the console.

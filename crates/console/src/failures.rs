@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use diesel_status_tracker::RowKey;
+use diesel_status_tracker::{RowKey, StatusCode};
 use serde::Serialize;
 
 use crate::error::Result;
-use crate::fingerprint::fingerprint;
+use crate::fingerprint::{fingerprint, newest_error};
 use crate::jobs::filter::{Filter, From};
-use crate::jobs::{READ_AT_MOST, READ_AT_ONCE, as_parts, rows};
+use crate::jobs::{READ_AT_MOST, as_parts, rows_of};
 use crate::overview::PAGE_LIMIT;
-use crate::status::Status;
+use crate::sql::Session;
+use crate::status::{Status, code};
 use crate::table::Source;
 
 /// The failed and ignored jobs that were looked at.
@@ -45,60 +46,70 @@ pub(crate) fn of(source: &Source, step: Option<&str>) -> Result<Failures> {
         statuses: vec![Status::Failed, Status::Ignored],
         ..Filter::default()
     };
-    let info = source.info();
-    let steps = filter.steps(info);
+    let steps = filter.steps(source.info());
+    let is_ignored = |code: &StatusCode| {
+        let mut statuses = steps.iter().map(|step| Status::of(step, code));
+        statuses.any(|status| status == Some(Status::Ignored))
+    };
     let mut groups = BTreeMap::<String, Group>::new();
     let mut failures = Failures::default();
-    source.session(PAGE_LIMIT, |session| {
-        let mut from = From::Start;
-        loop {
-            let some = rows(session, &filter, &from, READ_AT_ONCE)?;
-            failures.looked_at += some.len();
-            let last = some.last().map(|job| job.place());
-            let is_end = some.len() < READ_AT_ONCE;
-            for job in some {
-                let error = job.error.unwrap_or_default();
-                let group = groups
-                    .entry(fingerprint(&error))
-                    .or_insert_with_key(|fingerprint| Group {
-                        fingerprint: fingerprint.clone(),
-                        failed: 0,
-                        ignored: 0,
-                        first_at: None,
-                        last_at: None,
-                        example: error,
-                        example_key: job.key,
-                    });
-                let is_ignored = steps
-                    .iter()
-                    .any(|step| Status::of(step, &job.status) == Some(Status::Ignored));
-                *(if is_ignored {
-                    &mut group.ignored
-                } else {
-                    &mut group.failed
-                }) += 1;
-                group.last_at = group.last_at.max(job.update_at);
-                group.first_at = match (group.first_at, job.update_at) {
-                    (Some(first), Some(at)) => Some(std::cmp::min(first, at)),
-                    (first, at) => first.or(at),
-                };
-            }
-            match last {
-                Some(last) if !is_end && failures.looked_at < READ_AT_MOST => {
-                    from = From::After(last)
-                }
-                _ => {
-                    failures.is_cut = !is_end;
-                    return Ok(());
-                }
-            }
-        }
-    })?;
+    let mut failed = source.session(PAGE_LIMIT, |session| read(session, &filter))?;
+    // A row more tells whether there are more.
+    failures.is_cut = failed.len() > READ_AT_MOST;
+    failed.truncate(READ_AT_MOST);
+    failures.looked_at = failed.len();
+    for job in failed {
+        let error = job.error.unwrap_or_default();
+        let group = groups
+            .entry(fingerprint(&error))
+            .or_insert_with_key(|fingerprint| Group {
+                fingerprint: fingerprint.clone(),
+                failed: 0,
+                ignored: 0,
+                first_at: None,
+                last_at: None,
+                example: error,
+                example_key: job.key,
+            });
+        *(match is_ignored(&job.status) {
+            true => &mut group.ignored,
+            false => &mut group.failed,
+        }) += 1;
+        group.last_at = group.last_at.max(job.update_at);
+        group.first_at = match (group.first_at, job.update_at) {
+            (Some(first), Some(at)) => Some(std::cmp::min(first, at)),
+            (first, at) => first.or(at),
+        };
+    }
     failures.groups = groups.into_values().collect();
     failures
         .groups
         .sort_by_key(|group| std::cmp::Reverse(group.failed + group.ignored));
     Ok(failures)
+}
+
+/// A failed or ignored job.
+struct FailedJob {
+    key: RowKey,
+    status: StatusCode,
+    update_at: Option<DateTime<Utc>>,
+    error: Option<String>,
+}
+
+/// The newest ones, and of each only what a group shows. All by one query: of many rows, most
+/// are passed over to find these, and pages would plan that anew.
+fn read(session: &mut Session<'_>, filter: &Filter) -> Result<Vec<FailedJob>> {
+    let columns = session.names().failed_columns();
+    let rows = rows_of(session, filter, &From::Start, READ_AT_MOST + 1, columns)?;
+    let info = session.info();
+    let parts = info.key().len();
+    let failed = rows.iter().map(|row| FailedJob {
+        key: row.key(parts),
+        status: code(info, row.text(parts).unwrap_or_default()),
+        update_at: row.time(parts + 1),
+        error: row.text(parts + 2).and_then(newest_error),
+    });
+    Ok(failed.collect())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 pub(crate) mod filter;
 
 use chrono::{DateTime, Utc};
-use diesel_status_tracker::{PagePlace, RowKey, StatusCode};
+use diesel_status_tracker::{PagePlace, RowKey, SeenJob, StatusCode};
 use serde::Serialize;
 
 use crate::error::Result;
@@ -33,9 +33,11 @@ pub(crate) struct JobRow {
     pub run_at: Option<DateTime<Utc>>,
     /// The newest error; its beginning where it is long.
     pub error: Option<String>,
-    /// The time of the order, as the database shows it.
+    /// The time of the order, and that of the last change, as the database shows them.
     #[serde(skip)]
     pub time: Option<String>,
+    #[serde(skip)]
+    changed: Option<String>,
 }
 
 pub(crate) fn as_parts<S: serde::Serializer>(
@@ -53,11 +55,8 @@ impl JobRow {
     pub fn of(session: &Session<'_>, row: &TextRow) -> Self {
         let info = session.info();
         let parts = info.key().len();
-        let key: Vec<_> = (0..parts)
-            .map(|n| row.text(n).unwrap_or_default().to_owned())
-            .collect();
         Self {
-            key: key.into(),
+            key: row.key(parts),
             status: status::code(info, row.text(parts).unwrap_or_default()),
             create_at: row.time(parts + 1),
             update_at: row.time(parts + 2),
@@ -67,7 +66,16 @@ impl JobRow {
             run_at: row.time(parts + 6),
             error: row.text(parts + 7).and_then(newest_error),
             time: row.text(parts + 8).map(Into::into),
+            changed: row.text(parts + 9).map(Into::into),
         }
+    }
+
+    /// The job as it was read; `None` where its last change is hidden, or unknown.
+    pub fn seen(&self) -> Option<SeenJob> {
+        Some(SeenJob {
+            status: self.status.clone(),
+            update_at: Some(self.changed.clone()?),
+        })
     }
 
     pub fn place(&self) -> PagePlace {
@@ -178,9 +186,21 @@ pub(crate) fn rows(
     from: &From,
     limit: usize,
 ) -> Result<Vec<JobRow>> {
+    let columns = session.names().list_columns(filter.page_end(from).by);
+    let rows = rows_of(session, filter, from, limit, columns)?;
+    Ok(rows.iter().map(|row| JobRow::of(session, row)).collect())
+}
+
+/// The same with these columns: those of a branch, and those that are read of all.
+pub(crate) fn rows_of(
+    session: &mut Session<'_>,
+    filter: &Filter,
+    from: &From,
+    limit: usize,
+    (columns, outer): (Part, Part),
+) -> Result<Vec<TextRow>> {
     let names = session.names();
     let end = filter.page_end(from);
-    let (columns, outer) = names.list_columns(end.by);
     let (order, outer_order) = names.list_orders(end);
     let mut conditions = filter.conditions(&names);
     conditions.extend(names.after(end));
@@ -208,8 +228,7 @@ pub(crate) fn rows(
         ("outer_order", outer_order.as_str().into()),
         ("limit", limit),
     ];
-    let rows = session.ask(&statements::JOBS, QUERY_LIMIT, &given)?;
-    Ok(rows.iter().map(|row| JobRow::of(session, row)).collect())
+    session.ask(&statements::JOBS, QUERY_LIMIT, &given)
 }
 
 #[cfg(test)]

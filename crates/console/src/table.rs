@@ -5,9 +5,9 @@ use std::fmt::{self, Debug};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use diesel::r2d2::{ManageConnection, Pool};
+use diesel::r2d2::{ManageConnection, Pool, PoolError, PooledConnection};
 use diesel_status_tracker::{
-    DescribedConnection, DescribedTable, InnerConnection, ResetMany, RowKey, SeenLock, StatusCode,
+    DescribedConnection, DescribedTable, InnerConnection, RowKey, SeenJob, SeenLock, StatusCode,
     TableInfo,
 };
 
@@ -95,15 +95,9 @@ impl Source {
 
     /// Runs `work` on one of Diesel's three connections.
     pub(crate) fn with<T>(&self, work: impl FnOnce(InnerConnection<'_>) -> Result<T>) -> Result<T> {
-        let mut work = Some(work);
-        let mut done = None;
-        self.database
-            .with(&mut |conn| done = work.take().map(|work| work(conn)))
-            .map_err(|source| Error::NoConnection {
-                table: self.name().into(),
-                source,
-            })?;
-        done.expect("`with` has called what it was given")
+        // The application's pool may wait for longer, and a page would not.
+        let mut conn = self.conn(CONNECTION_WITHIN)?;
+        work(conn.inner())
     }
 
     /// Runs `work` on two connections at once; `None` where the pool has only one, or
@@ -112,15 +106,21 @@ impl Source {
         &self,
         work: impl FnOnce(InnerConnection<'_>, InnerConnection<'_>) -> T,
     ) -> Result<Option<T>> {
-        let mut work = Some(work);
-        let mut done = None;
-        self.database
-            .with_two(&mut |one, other| done = work.take().map(|work| work(one, other)))
-            .map_err(|source| Error::NoConnection {
-                table: self.name().into(),
-                source,
-            })?;
-        Ok(done)
+        if self.database.connections() < 2 {
+            return Ok(None);
+        }
+        let mut one = self.conn(Duration::MAX)?;
+        // Where others use the pool, this is not to wait for them with one in hand.
+        let other = self.conn(Duration::from_secs(1));
+        Ok(other.ok().map(|mut other| work(one.inner(), other.inner())))
+    }
+
+    fn conn(&self, within: Duration) -> Result<Box<dyn Held>> {
+        let conn = self.database.conn(within);
+        conn.map_err(|source| Error::NoConnection {
+            table: self.name().into(),
+            source,
+        })
     }
 
     /// Whether counting these rows took too long a moment ago.
@@ -140,12 +140,19 @@ impl Source {
         }
     }
 
-    pub(crate) fn reset(&self, step: &str, keys: Vec<RowKey>) -> Result<ResetMany> {
-        Ok(self.database.reset(&self.table, step, keys)?)
+    pub(crate) fn reset(&self, step: &str, key: &RowKey, seen: &SeenJob) -> Result<()> {
+        Ok(self.database.reset(&self.table, step, key, seen)?)
     }
 
-    pub(crate) fn ignore(&self, step: &str, key: &RowKey, reason: &str) -> Result<()> {
-        Ok(self.database.ignore(&self.table, step, key, reason)?)
+    pub(crate) fn ignore(
+        &self,
+        step: &str,
+        key: &RowKey,
+        seen: &SeenJob,
+        reason: &str,
+    ) -> Result<()> {
+        let database = &self.database;
+        Ok(database.ignore(&self.table, step, key, seen, reason)?)
     }
 
     pub(crate) fn expire(&self, step: &str, key: &RowKey, seen: &SeenLock) -> Result<()> {
@@ -168,20 +175,34 @@ impl Debug for Source {
 
 type Called<T> = diesel_status_tracker::Result<T>;
 
+/// A connection of a pool, which takes it back.
+trait Held {
+    fn inner(&mut self) -> InnerConnection<'_>;
+}
+
+impl<M: ManageConnection<Connection: DescribedConnection>> Held for PooledConnection<M> {
+    fn inner(&mut self) -> InnerConnection<'_> {
+        self.inner_connection()
+    }
+}
+
 /// A pool, whatever its connections are. The calls are those of [`DescribedTable`],
 /// which repeats what a transient error has broken.
 trait AnyDatabase: Send + Sync {
-    fn with(
+    /// A connection, within this time and that of the pool.
+    fn conn(&self, within: Duration) -> Result<Box<dyn Held>, PoolError>;
+    /// How many it has at most.
+    fn connections(&self) -> u32;
+    fn reset(&self, table: &DescribedTable, step: &str, key: &RowKey, seen: &SeenJob)
+    -> Called<()>;
+    fn ignore(
         &self,
-        work: &mut dyn FnMut(InnerConnection<'_>),
-    ) -> Result<(), diesel::r2d2::PoolError>;
-    /// Does not call `work` where the pool has only one connection, or none is free.
-    fn with_two(
-        &self,
-        work: &mut dyn FnMut(InnerConnection<'_>, InnerConnection<'_>),
-    ) -> Result<(), diesel::r2d2::PoolError>;
-    fn reset(&self, table: &DescribedTable, step: &str, keys: Vec<RowKey>) -> Called<ResetMany>;
-    fn ignore(&self, table: &DescribedTable, step: &str, key: &RowKey, reason: &str) -> Called<()>;
+        table: &DescribedTable,
+        step: &str,
+        key: &RowKey,
+        seen: &SeenJob,
+        reason: &str,
+    ) -> Called<()>;
     fn expire(
         &self,
         table: &DescribedTable,
@@ -198,37 +219,35 @@ trait AnyDatabase: Send + Sync {
 }
 
 impl<M: ManageConnection<Connection: DescribedConnection>> AnyDatabase for Pool<M> {
-    fn with(
+    fn conn(&self, within: Duration) -> Result<Box<dyn Held>, PoolError> {
+        let conn = self.get_timeout(self.connection_timeout().min(within))?;
+        Ok(Box::new(conn))
+    }
+
+    fn connections(&self) -> u32 {
+        self.max_size()
+    }
+
+    fn reset(
         &self,
-        work: &mut dyn FnMut(InnerConnection<'_>),
-    ) -> Result<(), diesel::r2d2::PoolError> {
-        // The application's pool may wait for longer, and a page would not.
-        let mut conn = self.get_timeout(self.connection_timeout().min(CONNECTION_WITHIN))?;
-        work(conn.inner_connection());
-        Ok(())
+        table: &DescribedTable,
+        step: &str,
+        key: &RowKey,
+        seen: &SeenJob,
+    ) -> Called<()> {
+        table.step(step)?.reset_if_unchanged(self, key, seen)
     }
 
-    fn with_two(
+    fn ignore(
         &self,
-        work: &mut dyn FnMut(InnerConnection<'_>, InnerConnection<'_>),
-    ) -> Result<(), diesel::r2d2::PoolError> {
-        if self.max_size() < 2 {
-            return Ok(());
-        }
-        let mut one = self.get()?;
-        // Where others use the pool, this is not to wait for them with one in hand.
-        if let Ok(mut other) = self.get_timeout(Duration::from_secs(1)) {
-            work(one.inner_connection(), other.inner_connection());
-        }
-        Ok(())
-    }
-
-    fn reset(&self, table: &DescribedTable, step: &str, keys: Vec<RowKey>) -> Called<ResetMany> {
-        table.step(step)?.reset_many(self, keys)
-    }
-
-    fn ignore(&self, table: &DescribedTable, step: &str, key: &RowKey, reason: &str) -> Called<()> {
-        table.step(step)?.ignore(self, key, reason)
+        table: &DescribedTable,
+        step: &str,
+        key: &RowKey,
+        seen: &SeenJob,
+        reason: &str,
+    ) -> Called<()> {
+        let step = table.step(step)?;
+        step.ignore_if_unchanged(self, key, seen, reason)
     }
 
     fn expire(

@@ -19,6 +19,7 @@ pub(crate) static MYSQL: Dialect = Dialect {
     // IGNORE would hide other errors, and ON DUPLICATE KEY tells nothing, since
     // Diesel counts matched rows: so a plain insert, and a look at a duplicate.
     unless_exists: "",
+    is_same: "<=>",
     rows_of_insert: 500,
     has_default: true,
     // Else `LAST_INSERT_ID()` would still tell the key of an earlier insert where

@@ -28,6 +28,7 @@ pub(super) const DIALECT: Dialect = Dialect {
     null_before_all: [" ASC NULLS FIRST", " DESC NULLS LAST"],
     empty_document: |_| "'{}'",
     unless_exists: " ON CONFLICT (:key) DO NOTHING",
+    is_same: "IS NOT DISTINCT FROM",
     rows_of_insert: 100,
     has_default: true,
     no_retry: "0",

@@ -30,6 +30,7 @@ pub(crate) static SQLITE: Dialect = Dialect {
         Document::Json | Document::Text => "'{}'",
     },
     unless_exists: " ON CONFLICT (:key) DO NOTHING",
+    is_same: "IS",
     rows_of_insert: 50,
     has_default: false,
     no_retry: "0",

@@ -23,7 +23,9 @@ use crate::table_info::{
 pub(super) const ONLY: &[&str] = &[
     "LISTED_ROWS",
     "SEEN_ROW",
+    "RESET_SEEN_ROW",
     "IGNORE_ROW",
+    "IGNORE_SEEN_ROW",
     "IGNORED_ROW",
     "SET_ERRORS",
     "SEEN_ATTEMPT",

@@ -34,12 +34,11 @@ fn each_job_is_changed_or_passed_over_with_a_reason() {
         let all = [
             "failed", "ignored", "done", "held", "dead", "unknown", "missing",
         ];
-        let done = on_keys(&table.source, &order(Action::Reset), all.map(key).into()).unwrap();
+        let done = on_jobs(&table.source, &order(Action::Reset), all.map(key)).unwrap();
         assert_eq!(done.count, 4, "{done:?}");
         let why_not = |id: &str| {
-            let shown = format!("{:?}", key(id));
-            let found = done.passed_over.iter().find(|(key, _)| *key == shown);
-            found.map(|(_, why)| &**why).unwrap_or_default()
+            let found = done.passed_over.iter().find(|job| job.key == key(id));
+            found.map(|job| &*job.why).unwrap_or_default()
         };
         assert!(why_not("held").contains("locked"), "{done:?}");
         assert!(why_not("unknown").contains("no step knows"), "{done:?}");
@@ -67,10 +66,10 @@ fn ignoring_keeps_the_reason_and_expiring_spares_what_was_renewed() {
             TestRow::new("held", 20).locked(5.0),
             TestRow::new("renewed", 20).locked(-60.0),
         ]);
-        let done = on_keys(
+        let done = on_jobs(
             &table.source,
             &order(Action::Ignore),
-            ["failed", "done", "held"].map(key).into(),
+            ["failed", "done", "held"].map(key),
         )
         .unwrap();
         assert_eq!((done.count, done.passed_over.len()), (1, 2), "{done:?}");
@@ -84,10 +83,10 @@ fn ignoring_keeps_the_reason_and_expiring_spares_what_was_renewed() {
         );
         assert_eq!(status(table, "failed"), 50);
 
-        let done = on_keys(
+        let done = on_jobs(
             &table.source,
             &order(Action::Expire),
-            ["held", "renewed", "done"].map(key).into(),
+            ["held", "renewed", "done"].map(key),
         )
         .unwrap();
         assert_eq!((done.count, done.passed_over.len()), (1, 2), "{done:?}");
@@ -107,23 +106,67 @@ fn a_job_that_has_changed_since_it_was_shown_is_passed_over() {
         for action in [Action::Reset, Action::Ignore] {
             let mut order = order(action);
             order.seen_at -= chrono::TimeDelta::seconds(30);
-            let done = on_keys(
-                &table.source,
-                &order,
-                ids[..2].iter().copied().map(key).collect(),
-            );
+            let done = on_jobs(&table.source, &order, ids[..2].iter().copied().map(key));
             let done = done.unwrap();
             assert_eq!((done.count, done.passed_over.len()), (0, 2), "{done:?}");
             assert!(
-                done.passed_over[1].1.contains("look at it again"),
+                done.passed_over[1].why.contains("look at it again"),
                 "{done:?}"
             );
         }
         assert_eq!((status(table, ids[0]), status(table, ids[1])), (140, 30));
         let mut order = order(Action::Reset);
         order.seen_at -= chrono::TimeDelta::seconds(30);
-        on_keys(&table.source, &order, vec![key(ids[2])]).unwrap();
+        on_jobs(&table.source, &order, vec![key(ids[2])]).unwrap();
         assert_eq!(status(table, ids[2]), 10);
+    });
+}
+
+/// A transaction writes the time at which it ends its job, and commits later: a page that is
+/// made in between shows the job as it was, and is newer than that time.
+#[test]
+fn a_change_that_was_committed_late_is_none_that_was_seen() {
+    on_each_database(|table| {
+        let row = |status, ago| TestRow::new("late", status).changed(ago);
+        table.insert(&row(30, 90.0));
+        let jobs = |table: &TestTable| {
+            let filter = Filter::default();
+            let page = crate::jobs::page(&table.source, &filter, &From::Start, 10);
+            page.unwrap().jobs
+        };
+        let shown = Meant::from(&jobs(table)[0]);
+        assert!(shown.seen.is_some());
+        table.sql(&format!("DELETE FROM {}", table.name()));
+        table.insert(&row(40, 60.0));
+
+        for action in [Action::Reset, Action::Ignore] {
+            let done = on_jobs(&table.source, &order(action), [shown.clone()]).unwrap();
+            assert_eq!(done.count, 0, "{done:?}");
+        }
+        assert_eq!(status(table, "late"), 40);
+        // What is seen now is meant.
+        let shown = Meant::from(&jobs(table)[0]);
+        let done = on_jobs(&table.source, &order(Action::Reset), [shown]).unwrap();
+        assert_eq!(done.count, 1, "{done:?}");
+    });
+}
+
+/// Somebody comes between the look at a job and the statement that changes it.
+#[test]
+fn the_statement_itself_holds_that_a_job_has_not_changed() {
+    on_each_database(|table| {
+        table.insert(&TestRow::new("a", 30).changed(90.0));
+        let seen = table.source.find(&key("a")).unwrap().unwrap().seen();
+        table.sql(&format!("DELETE FROM {}", table.name()));
+        table.insert(&TestRow::new("a", 40).changed(60.0));
+
+        let late = table.source.reset("send", &key("a"), &seen).unwrap_err();
+        assert!(late.to_string().contains("has changed since"), "{late}");
+        table
+            .source
+            .ignore("send", &key("a"), &seen, "x")
+            .unwrap_err();
+        assert_eq!(status(table, "a"), 40);
     });
 }
 
@@ -203,12 +246,7 @@ fn what_is_changed_is_logged_with_who_did_it() {
             TestRow::new("held", 20).locked(5.0),
         ]);
         let text = logged(|| {
-            on_keys(
-                &table.source,
-                &order(Action::Reset),
-                ["a", "held"].map(key).into(),
-            )
-            .unwrap();
+            on_jobs(&table.source, &order(Action::Reset), ["a", "held"].map(key)).unwrap();
             let filter = Filter {
                 statuses: vec![Status::Failed],
                 ..Filter::default()

@@ -5,16 +5,17 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use diesel_status_tracker::PagePlace;
 use serde::Serialize;
 
 use super::filter::Chosen;
-use super::jobs::Progress;
+use super::progress::Progress;
 use super::tables::{keys, source};
 use super::{Common, Done};
-use crate::actions::{self, Action, Done as Outcome, Order};
-use crate::error::Result;
+use crate::actions::{self, Action, Chunk, Done as Outcome, Order, PassedOver};
+use crate::error::{Error, Result};
 use crate::jobs::filter::Filter;
-use crate::overview::{PAGE_LIMIT, now};
+use crate::overview::{Count, PAGE_LIMIT, now};
 use crate::table::Source;
 
 /// So many reasons why jobs were passed over are kept.
@@ -93,7 +94,7 @@ struct Told {
     would_be_tried: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     done: Option<usize>,
-    passed_over: Vec<(String, String)>,
+    passed_over: Vec<PassedOver>,
 }
 
 pub(super) fn run(common: &Common, command: &Command) -> Done {
@@ -125,13 +126,14 @@ fn change(common: &Common, jobs: &Jobs, action: Action, reason: &str) -> Done {
         (_, false) => return Err("give either keys or a filter, and not both".into()),
     };
     let order = order(&source, action, reason, jobs.chosen.step.clone())?;
-    let count = match &keys {
-        Some(keys) => keys.len().to_string(),
-        None => actions::count(&source, &filter)?.to_string(),
-    };
-    let what = match &keys {
-        Some(_) => format!("{action} {count} of {}, by key", source.name()),
-        None => format!("{action} {count} of {}: {}", source.name(), filter.words()),
+    let name = source.name();
+    let (what, count) = match &keys {
+        Some(keys) => (format!("{action} {} of {name}, by key", keys.len()), None),
+        None => {
+            let count = actions::count(&source, &filter)?;
+            let words = filter.words();
+            (format!("{action} {count} of {name}: {words}"), Some(count))
+        }
     };
     if jobs.consent.dry_run {
         return tell(
@@ -143,18 +145,10 @@ fn change(common: &Common, jobs: &Jobs, action: Action, reason: &str) -> Done {
         );
     }
     consent(common, &jobs.consent, &what)?;
-    let done = match keys {
-        Some(keys) => actions::on_keys(&source, &order, keys)?,
-        None => on_filter(&source, &order, &filter)?,
-    };
-    tell(
-        common,
-        &Told {
-            done: Some(done.count),
-            passed_over: done.passed_over,
-            ..Told::default()
-        },
-    )
+    match keys {
+        Some(keys) => tell_done(common, actions::on_jobs(&source, &order, keys)?),
+        None => on_filter(common, &source, &order, &filter, count),
+    }
 }
 
 /// The filter without what says which jobs; a step alone says it not.
@@ -167,14 +161,55 @@ fn bare(filter: &Filter) -> Filter {
     }
 }
 
-/// One piece after the other; each is committed by itself.
-fn on_filter(source: &Source, order: &Order, filter: &Filter) -> Result<Outcome> {
+/// One piece after the other; each is committed by itself, so that what was done before
+/// an error is told as well.
+fn on_filter(
+    common: &Common,
+    source: &Source,
+    order: &Order,
+    filter: &Filter,
+    count: Option<Count>,
+) -> Done {
     let mut all = Outcome::default();
+    let of = match count {
+        Some(Count::Exactly(number)) => u64::try_from(number).ok(),
+        _ => None,
+    };
+    let progress = Progress::new("jobs", of);
+    let piece = |after| actions::on_filter(source, order, filter, after);
+    let worked = each_piece(piece, &progress, &mut all);
+    drop(progress);
+    let is_any = all.count > 0 || !all.passed_over.is_empty();
+    match worked {
+        Err(error) if !is_any => Err(error.into()),
+        Err(error) => {
+            tell_done(common, all)?;
+            Err(
+                format!("this has ended the work, and the same command goes on with it: {error}")
+                    .into(),
+            )
+        }
+        Ok(()) => tell_done(common, all),
+    }
+}
+
+/// Adds what each piece has done to `all`, which is true after an error too.
+fn each_piece(
+    mut piece: impl FnMut(Option<PagePlace>) -> Result<Chunk>,
+    progress: &Progress,
+    all: &mut Outcome,
+) -> Result<()> {
     let mut after = None;
-    let mut progress = Progress::new("done");
     loop {
-        let chunk = actions::on_filter(source, order, filter, after)?;
-        progress.add(chunk.done.count);
+        let chunk = match piece(after) {
+            Ok(chunk) => chunk,
+            Err(Error::Partly { count, source }) => {
+                all.count += count;
+                return Err(*source);
+            }
+            Err(error) => return Err(error),
+        };
+        progress.add(chunk.done.count + chunk.done.passed_over.len());
         all.count += chunk.done.count;
         // Each reason is printed, as far as somebody would read them.
         let room = MOST_REASONS.saturating_sub(all.passed_over.len());
@@ -182,7 +217,7 @@ fn on_filter(source: &Source, order: &Order, filter: &Filter) -> Result<Outcome>
             .extend(chunk.done.passed_over.into_iter().take(room));
         match chunk.next {
             Some(place) => after = Some(place),
-            None => return Ok(all),
+            None => return Ok(()),
         }
     }
 }
@@ -223,11 +258,15 @@ fn prune(common: &Common, table: &str, chosen: &Chosen, given: &Consent) -> Done
     }
     consent(common, given, &what)?;
     let order = order(&source, Action::Prune, "", filter.step.clone())?;
-    let done = on_filter(&source, &order, &filter)?;
+    on_filter(common, &source, &order, &filter, Some(count))
+}
+
+fn tell_done(common: &Common, done: Outcome) -> Done {
     tell(
         common,
         &Told {
             done: Some(done.count),
+            passed_over: done.passed_over,
             ..Told::default()
         },
     )
@@ -252,7 +291,7 @@ fn tell(common: &Common, told: &Told) -> Done {
     let rows: Vec<_> = told
         .passed_over
         .iter()
-        .map(|(key, why)| vec![key.clone(), why.clone()])
+        .map(|job| vec![job.key.parts().join(" "), job.why.clone()])
         .collect();
     out.rows(&["key", "passed over, for"], &rows)?;
     Ok(code)
@@ -276,5 +315,35 @@ fn consent(common: &Common, given: &Consent, what: &str) -> Result<(), Box<dyn S
     match answer.trim() {
         "y" | "Y" | "yes" => Ok(()),
         _ => Err("nothing was changed".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_done_before_an_error_is_told() {
+        let mut pieces = vec![
+            Err(Error::Url("x".into()).after(3)),
+            Ok(Chunk {
+                done: Outcome {
+                    count: 100,
+                    passed_over: vec![PassedOver {
+                        key: "a".into(),
+                        why: "somebody holds it".into(),
+                    }],
+                },
+                next: Some(PagePlace {
+                    time: None,
+                    key: "b".into(),
+                }),
+            }),
+        ];
+        let mut all = Outcome::default();
+        let next = |_| pieces.pop().unwrap();
+        let error = each_piece(next, &Progress::hidden(), &mut all).unwrap_err();
+        assert_eq!((all.count, all.passed_over.len()), (103, 1));
+        assert!(matches!(error, Error::Url(_)), "{error}");
     }
 }

@@ -23,15 +23,18 @@ pub(super) struct Chosen {
     /// The key, once for each of its columns; `a*` is a beginning, and an empty text is any.
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     key: Vec<String>,
-    /// A text in the errors.
+    /// A text in the errors. Without --status, succeeded jobs are left out.
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     error: Option<String>,
-    /// The fingerprint of a group of `failures`.
+    /// The fingerprint of a group of `failures`. Without --status, succeeded jobs are left out.
     #[arg(long, value_name = "FINGERPRINT", allow_hyphen_values = true)]
     group: Option<String>,
     /// Those that have a lock.
     #[arg(long)]
     locked: bool,
+    /// Those whose lock has expired: their workers are presumed dead.
+    #[arg(long)]
+    expired: bool,
     /// Those that are due later.
     #[arg(long)]
     later: bool,
@@ -65,6 +68,7 @@ impl Chosen {
         push("group", self.group.as_ref());
         let yes = "1".to_owned();
         push("locked", self.locked.then_some(&yes));
+        push("expired", self.expired.then_some(&yes));
         push("later", self.later.then_some(&yes));
         Filter::read(&pairs).map(|(filter, _)| filter)
     }

@@ -7,8 +7,8 @@ use clap::Subcommand;
 use serde::Serialize;
 
 use super::output::Output;
-use super::tables::{source, sources};
-use super::{Common, Done};
+use super::tables::{each_source, source};
+use super::{Common, Done, FAILED};
 use crate::doctor::{Finding, Limits, Severity, doctor};
 use crate::durations;
 use crate::metrics;
@@ -23,7 +23,8 @@ pub(super) enum Command {
     Overview {
         /// The tables; otherwise all of the description.
         tables: Vec<String>,
-        /// End with 0 where all is well, 1 where a step falls behind or fails, 2 where one is stuck.
+        /// End with 0 where all is well, 1 where a step falls behind or fails, 2 where one is stuck, 3 where
+        /// a table cannot be read.
         #[arg(long)]
         check: bool,
     },
@@ -59,25 +60,34 @@ pub(super) fn run(common: &Common, command: &Command) -> Done {
         Command::Durations { table } => durations(common, table),
         Command::Doctor { tables } => examine(common, tables),
         Command::Metrics { tables } => {
-            let tables = metrics::read(&sources(common, tables)?);
-            let errors = tables.iter().filter_map(|(_, table)| table.as_ref().err());
-            errors.for_each(|error| eprintln!("status-console: {error}"));
-            common.output().text(&metrics::text(&tables))?;
+            let tables = overviews(common, tables)?;
+            common.output().text(&metrics::text(&tables)?)?;
             Ok(ExitCode::SUCCESS)
         }
     }
 }
 
+/// The overview of each table. One that cannot be read is named, and hides no other.
 fn overviews(
     common: &Common,
     tables: &[String],
-) -> Result<Vec<Overview>, Box<dyn std::error::Error>> {
-    let sources = sources(common, tables)?;
-    Ok(sources.iter().map(overview::of).collect::<Result<_, _>>()?)
+) -> Result<Vec<metrics::Table>, Box<dyn std::error::Error>> {
+    let sources = each_source(common, tables)?.into_iter();
+    let tables = sources.map(|(name, source)| {
+        let overview = source.and_then(|source| Ok(overview::of(&source)?));
+        if let Err(error) = &overview {
+            eprintln!("status-console: `{name}` cannot be read: {error}");
+        }
+        (name, overview)
+    });
+    Ok(tables.collect())
 }
 
 fn overview(common: &Common, tables: &[String], check: bool) -> Done {
-    let overviews = overviews(common, tables)?;
+    let tables = overviews(common, tables)?;
+    let are_all = tables.iter().all(|(_, table)| table.is_ok());
+    let overviews = tables.into_iter().filter_map(|(_, table)| table.ok());
+    let overviews: Vec<_> = overviews.collect();
     let out = common.output();
     if out.is_json() {
         overviews
@@ -87,11 +97,17 @@ fn overview(common: &Common, tables: &[String], check: bool) -> Done {
         print(&out, &overviews)?;
     }
     let steps = overviews.iter().flat_map(|overview| &overview.steps);
+    let is_unknown = steps.clone().any(|step| step.verdict == Verdict::Unknown);
     let worst = steps
         .map(|step| badness(step.verdict))
         .max()
         .unwrap_or_default();
-    Ok(ExitCode::from(if check { worst } else { 0 }))
+    Ok(ExitCode::from(match check {
+        _ if !are_all => FAILED,
+        true => worst,
+        // The numbers of a step are missing.
+        false => u8::from(is_unknown),
+    }))
 }
 
 fn badness(verdict: Verdict) -> u8 {
@@ -155,8 +171,16 @@ fn durations(common: &Common, table: &str) -> Done {
     let source = source(common, table)?;
     let out = common.output();
     let mut rows = Vec::new();
+    let mut code = ExitCode::SUCCESS;
     for (step, durations) in durations::of(&source) {
-        let durations = durations?;
+        let durations = match durations {
+            Ok(durations) => durations,
+            Err(error) => {
+                eprintln!("status-console: the step `{step}` cannot be read: {error}");
+                code = ExitCode::from(FAILED);
+                continue;
+            }
+        };
         if out.is_json() {
             out.json(&durations)?;
             continue;
@@ -173,7 +197,7 @@ fn durations(common: &Common, table: &str) -> Done {
         &["step", "time", "jobs", "median", "90 %", "99 %", "longest"],
         &rows,
     )?;
-    Ok(ExitCode::SUCCESS)
+    Ok(code)
 }
 
 /// A finding with its table, as JSON.
@@ -187,8 +211,20 @@ struct Found<'a> {
 fn examine(common: &Common, tables: &[String]) -> Done {
     let out = common.output();
     let mut worst = Severity::Note;
-    for source in sources(common, tables)? {
-        let findings = doctor(&source, Limits::default())?;
+    let mut are_all = true;
+    for (name, source) in each_source(common, tables)? {
+        let examined = source.and_then(|source| {
+            let findings = doctor(&source, Limits::default())?;
+            Ok((source, findings))
+        });
+        let (source, findings) = match examined {
+            Ok(examined) => examined,
+            Err(error) => {
+                eprintln!("status-console: `{name}` cannot be read: {error}");
+                are_all = false;
+                continue;
+            }
+        };
         worst = findings
             .iter()
             .map(|finding| finding.severity)
@@ -214,6 +250,7 @@ fn examine(common: &Common, tables: &[String]) -> Done {
         }
     }
     Ok(ExitCode::from(match worst {
+        _ if !are_all => FAILED,
         Severity::Note => 0,
         Severity::Warning => 1,
         Severity::Broken => 2,

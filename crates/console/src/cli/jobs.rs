@@ -9,6 +9,7 @@ use clap::Subcommand;
 use serde::Serialize;
 
 use super::filter::Chosen;
+use super::progress::Progress;
 use super::tables::{keys, source};
 use super::{Common, Done};
 use crate::jobs::JobRow;
@@ -107,6 +108,9 @@ fn list(common: &Common, table: &str, chosen: &Chosen, order: &str, limit: usize
         }
         Ok(left > 0)
     })?;
+    if left == limit && limit > 0 {
+        eprintln!("status-console: none is found: {}", filter.words());
+    }
     let rows: Vec<_> = rows.iter().map(|job| shown(&source, job, now)).collect();
     out.rows(&["key", "status", "changed", "retry", "error"], &rows)?;
     Ok(ExitCode::SUCCESS)
@@ -182,7 +186,8 @@ fn show(common: &Common, table: &str, key: &[String]) -> Done {
         return Err(format!("{} keys are given; name one job", keys.len()).into());
     };
     let found = job::with_key(&source, key)?;
-    let job = found.ok_or_else(|| format!("no row of `{table}` has the key {key:?}"))?;
+    let job = found
+        .ok_or_else(|| format!("no row of `{table}` has the key {}", key.parts().join(" ")))?;
     let out = common.output();
     if out.is_json() {
         let columns = job
@@ -229,7 +234,11 @@ fn export(common: &Common, table: &str, chosen: &Chosen) -> Done {
     let source = source(common, table)?;
     let filter = chosen.filter(source.info(), "changed-asc")?;
     let out = common.output();
-    let mut progress = Progress::new("exported");
+    // Rows on the same terminal tell it themselves.
+    let progress = match std::io::stdout().is_terminal() {
+        true => Progress::hidden(),
+        false => Progress::new("exported", None),
+    };
     let everything = chosen.filter(source.info(), "changed-asc")?
         == Filter {
             oldest_first: true,
@@ -289,37 +298,4 @@ fn failures(common: &Common, table: &str, step: Option<&str>) -> Done {
         );
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Says on a terminal how far long work is.
-pub(super) struct Progress {
-    what: &'static str,
-    count: usize,
-    is_shown: bool,
-}
-
-impl Progress {
-    pub fn new(what: &'static str) -> Self {
-        Self {
-            what,
-            count: 0,
-            // Rows on the same terminal tell it themselves.
-            is_shown: std::io::stderr().is_terminal() && !std::io::stdout().is_terminal(),
-        }
-    }
-
-    pub fn add(&mut self, count: usize) {
-        self.count += count;
-        if self.is_shown {
-            eprint!("\r{} {}", self.count, self.what);
-        }
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        if self.is_shown && self.count > 0 {
-            eprintln!();
-        }
-    }
 }

@@ -59,7 +59,9 @@ pub(super) fn serve(
         let listener = TcpListener::bind(listen).await.map_err(|error| {
             io::Error::new(
                 error.kind(),
-                format!("{listen} cannot be listened on: {error}"),
+                format!(
+                    "{listen} cannot be listened on ({error}): choose another address with --listen"
+                ),
             )
         })?;
         let end = told_to_end()?;

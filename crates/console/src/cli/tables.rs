@@ -3,15 +3,21 @@
 use std::env;
 use std::error::Error as StdError;
 use std::path::Path;
+use std::sync::Arc;
 
-use diesel_status_tracker::{RowKey, TableInfo};
+use diesel_status_tracker::{Role, RowKey, TableInfo};
 
 use super::Common;
+use super::output::shown;
 use crate::catalog::Catalog;
 use crate::database::connect;
 use crate::describe::describe;
 use crate::description::{DatabaseUrl, DescribedEntry, Description};
 use crate::error::{Error, Result};
+use crate::overview::{PAGE_LIMIT, QUERY_LIMIT, cut};
+use crate::roles::{guessed, usual_name};
+use crate::sql::statements::FIRST_CODES;
+use crate::status::{Status, code, meanings};
 use crate::table::Source;
 
 /// The description that is read where none is named.
@@ -46,10 +52,79 @@ pub(super) fn source(common: &Common, name: &str) -> Result<Source, Box<dyn StdE
         entry.url = DatabaseUrl::Given(url.clone());
     }
     let mut sources = guessed.connect()?;
-    Ok(sources
-        .pop()
-        .ok_or("the table is not described")?
-        .named(name))
+    let source = sources.pop().ok_or("the table is not described")?;
+    let source = source.named(name);
+    let warning = match missing(&catalog) {
+        None => other_codes(&source).unwrap_or_else(|error| {
+            Some(format!("whether `{name}` has other codes than those that are assumed cannot be seen: {error}"))
+        }),
+        missing => missing,
+    };
+    if let Some(warning) = warning {
+        eprintln!("status-console: {warning}");
+    }
+    Ok(source)
+}
+
+/// Says which columns a table lacks, if it does. The doctor looks at such a table, too.
+fn missing(catalog: &Catalog) -> Option<String> {
+    let needed = Role::ALL.into_iter().map(|(_, role)| role);
+    let needed = needed.filter(|role| !matches!(role, Role::RunAt | Role::StartedAt));
+    let missing = needed.filter(|role| guessed(catalog, *role).is_none());
+    let missing: Vec<_> = missing.map(usual_name).collect();
+    (!missing.is_empty()).then(|| {
+        format!(
+            "no column of `{catalog}` looks like {}: `status-console migration {catalog}` prints the SQL that adds what is missing, \
+             and `status-console describe {catalog}` begins a file in which you name others",
+            missing.join(", ")
+        )
+    })
+}
+
+/// Rows that are looked at for codes that were not assumed.
+const FIRST_ROWS: &str = "10000";
+/// So many codes are named.
+const MOST_CODES: usize = 10;
+
+/// Says that the table has other codes than those that were assumed, if it has.
+fn other_codes(source: &Source) -> Result<Option<String>> {
+    let rows = source.session(PAGE_LIMIT, |session| {
+        session.ask(&FIRST_CODES, QUERY_LIMIT, &[("cap", FIRST_ROWS.into())])
+    })?;
+    let info = source.info();
+    let codes = rows.iter().filter_map(|row| row.text(0));
+    let mut others: Vec<_> = codes
+        .filter(|text| meanings(info, &code(info, text)).is_empty())
+        .map(|text| shown(&cut(text, 40)))
+        .collect();
+    if others.is_empty() {
+        return Ok(None);
+    }
+    others.sort();
+    if others.len() > MOST_CODES {
+        others.truncate(MOST_CODES);
+        others.push("…".into());
+    }
+    let steps = info.steps().iter();
+    let assumed = steps.flat_map(|step| {
+        let codes = |status: Status| {
+            status
+                .codes(step)
+                .into_iter()
+                .map(move |code| (code, status))
+        };
+        Status::ALL.into_iter().flat_map(codes)
+    });
+    let assumed: Vec<_> = assumed
+        .map(|(code, status)| format!("{code} {status}"))
+        .collect();
+    let name = source.name();
+    Ok(Some(format!(
+        "no file describes `{name}`, so that its codes are assumed: {}; it has jobs with other codes too, which are not shown ({}): \
+         write its codes into the file that `status-console describe {name} > {USUAL_FILE}` begins",
+        assumed.join(", "),
+        others.join(", ")
+    )))
 }
 
 /// These tables, or else all of the description.
@@ -59,7 +134,39 @@ pub(super) fn sources(common: &Common, names: &[String]) -> Result<Vec<Source>, 
     }
     match described(common)? {
         Some(description) => Ok(description.connect()?),
-        None => Err("which tables? Name them, or describe them in a file: see --config".into()),
+        None => Err(format!(
+            "which tables? Name them, or describe them in a file: `status-console describe TABLE > {USUAL_FILE}` begins it, or see --config"
+        )
+        .into()),
+    }
+}
+
+/// A table by its name, as far as its database could be reached.
+pub(super) type Reached = (String, Result<Source, Arc<Error>>);
+
+/// The same, where one that cannot be reached hides no other.
+pub(super) fn each_source(
+    common: &Common,
+    names: &[String],
+) -> Result<Vec<Reached>, Box<dyn StdError>> {
+    match described(common)? {
+        Some(mut description) => {
+            if !names.is_empty() {
+                let tables = names.iter().map(|name| {
+                    let mut part = part(&description, name)?;
+                    part.tables.pop().ok_or_else(|| unknown(&description, name))
+                });
+                description = Description {
+                    tables: tables.collect::<Result<_, _>>()?,
+                };
+            }
+            Ok(description.connect_each())
+        }
+        None => {
+            let sources = sources(common, names)?.into_iter();
+            let named = sources.map(|source| (source.name().to_owned(), Ok(source)));
+            Ok(named.collect())
+        }
     }
 }
 

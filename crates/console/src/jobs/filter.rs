@@ -15,7 +15,7 @@ use crate::status::Status;
 pub(crate) struct Filter {
     /// The step; all where there is none.
     pub step: Option<String>,
-    /// All where there is none.
+    /// All where there is none; without the succeeded where an error is sought.
     pub statuses: Vec<Status>,
     /// Not changed for at least this time.
     pub older: Option<Duration>,
@@ -62,7 +62,10 @@ impl Filter {
                     // Twice would be counted twice.
                     Some(status) if filter.statuses.contains(&status) => {}
                     Some(status) => filter.statuses.push(status),
-                    None => return Err(format!("`{value}` is no status")),
+                    None => {
+                        let names = Status::ALL.map(Status::name).join(", ");
+                        return Err(format!("`{value}` is no status: the statuses are {names}"));
+                    }
                 },
                 "older" => filter.older = Some(read_span(value)?),
                 "newer" => filter.newer = Some(read_span(value)?),
@@ -77,7 +80,11 @@ impl Filter {
                     "changed-asc" => filter.oldest_first = true,
                     "created" => filter.by = SortBy::CreateAt,
                     "created-asc" => (filter.by, filter.oldest_first) = (SortBy::CreateAt, true),
-                    _ => return Err(format!("`{value}` is no order")),
+                    _ => {
+                        return Err(format!(
+                            "`{value}` is no order: write changed, changed-asc, created or created-asc"
+                        ));
+                    }
                 },
                 "time" => time = Some(value.clone()),
                 "place" => place.push(value.clone()),
@@ -143,6 +150,10 @@ impl Filter {
             let names: Vec<_> = self.statuses.iter().map(ToString::to_string).collect();
             words.push(format!("that are {}", names.join(" or ")));
         }
+        words.extend(
+            self.leaves_out_succeeded()
+                .then(|| "that have not succeeded".into()),
+        );
         words.extend(self.older.map(|age| format!("unchanged for {}", span(age))));
         words.extend(
             self.newer
@@ -185,13 +196,21 @@ impl Filter {
             .collect()
     }
 
+    /// Whether jobs that have succeeded are left out, since nothing says that they are meant:
+    /// an error is sought, and theirs are past. They are most of the table, and to read
+    /// the errors of all of them takes too long.
+    pub fn leaves_out_succeeded(&self) -> bool {
+        self.statuses.is_empty() && (self.error.is_some() || self.group.is_some())
+    }
+
     /// The conditions of the branches, each of which an index may serve. No row is in
     /// two of them.
     pub fn branches(&self, names: &Names<'_>) -> Vec<String> {
-        let statuses = match &*self.statuses {
-            [] => &Status::ALL[..],
-            some => some,
-        };
+        let mut statuses = self.statuses.clone();
+        if statuses.is_empty() {
+            statuses.extend(Status::ALL);
+            statuses.retain(|status| *status != Status::Succeeded || !self.leaves_out_succeeded());
+        }
         let mut branches = Vec::new();
         let mut taken: Vec<StatusCode> = Vec::new();
         for step in self.steps(names.info) {
@@ -325,6 +344,14 @@ mod tests {
             "jobs of step send, that are failed or ignored, unchanged for 2 h 0 min"
         );
         assert_eq!(Filter::default().words(), "all jobs");
+        let sought = Filter {
+            error: Some("refused".into()),
+            ..Filter::default()
+        };
+        assert_eq!(
+            sought.words(),
+            "jobs that have not succeeded, with “refused” in their errors"
+        );
     }
 
     #[test]

@@ -245,6 +245,38 @@ fn a_filter_finds_what_a_model_finds() {
     });
 }
 
+/// What has succeeded keeps its errors. They are past, and most of the table.
+#[test]
+fn an_error_is_sought_in_succeeded_jobs_only_where_they_are_chosen() {
+    on_each_database(|table| {
+        for (id, status) in [("failed", 130), ("pending", 110), ("done", 140)] {
+            table.insert(&TestRow::new(id, status).failed_with("timeout after 5 s"));
+        }
+        let found = |filter: Filter| {
+            let jobs = all(&table.source, &filter, 5);
+            let mut ids: Vec<_> = jobs.iter().map(|job| job.key.parts()[1].clone()).collect();
+            ids.sort();
+            ids
+        };
+        let text = Filter {
+            error: Some("timeout".into()),
+            ..Filter::default()
+        };
+        let group = Filter {
+            group: Some("timeout after # s".into()),
+            ..Filter::default()
+        };
+        for filter in [text, group] {
+            assert_eq!(found(filter.clone()), ["failed", "pending"]);
+            let chosen = Filter {
+                statuses: vec![Status::Succeeded],
+                ..filter
+            };
+            assert_eq!(found(chosen), ["done"]);
+        }
+    });
+}
+
 #[test]
 fn a_hidden_time_is_in_no_list_and_in_no_link() {
     on_each_database(|table| {

@@ -8,8 +8,9 @@ use diesel_status_tracker::{PagePlace, Role, RowKey, StatusCode, StepInfo, Table
 use super::dialect::Dialect;
 use super::part::Part;
 
-/// The letters that are read of an `errors` column: enough for the newest error.
-const ERROR_LETTERS: usize = 4096;
+/// The letters that are read of an `errors` column in a list: enough for what is shown of
+/// the newest error, and for its fingerprint. The documents of thousands of rows are held at once.
+const ERROR_LETTERS: usize = 1024;
 
 /// A table and its database.
 #[derive(Debug, Clone, Copy)]
@@ -260,7 +261,7 @@ impl Names<'_> {
     /// columns of the order.
     pub fn list_columns(&self, by: Role) -> (Part, Part) {
         let dialect = self.dialect;
-        let key: Vec<_> = self.info.key().map(|name| dialect.quoted(name)).collect();
+        let key = self.info.key().map(|name| dialect.quoted(name));
         let text = |role| match &*self.shown(role) {
             "NULL" => Part::from("NULL"),
             column => dialect.text(column).into(),
@@ -270,20 +271,38 @@ impl Names<'_> {
             "CASE WHEN {} IS NULL THEN '0' ELSE '1' END",
             self.column(Role::Lock)
         );
+        let shown = key.map(|column| Part::from(dialect.text(&column))).chain([
+            dialect.text(&self.column(Role::Status)).into(),
+            self.micros(Role::CreateAt),
+            self.micros(Role::UpdateAt),
+            is_locked.into(),
+            self.micros(Role::LockAt),
+            text(Role::Retry),
+            self.micros(Role::RunAt),
+            error,
+            text(by),
+            text(Role::UpdateAt),
+        ]);
+        self.branch_columns(shown, by)
+    }
+
+    /// What the failures read of each row: key, status, last change, and the beginning of
+    /// its errors.
+    pub fn failed_columns(&self) -> (Part, Part) {
+        let key = self.info.key().map(|name| self.dialect.quoted(name));
+        let status = self.column(Role::Status);
         let shown = key
-            .iter()
-            .map(|column| Part::from(dialect.text(column)))
+            .chain([status])
+            .map(|column| Part::from(self.dialect.text(&column)))
             .chain([
-                dialect.text(&self.column(Role::Status)).into(),
-                self.micros(Role::CreateAt),
                 self.micros(Role::UpdateAt),
-                is_locked.into(),
-                self.micros(Role::LockAt),
-                text(Role::Retry),
-                self.micros(Role::RunAt),
-                error,
-                text(by),
+                self.document_text(ERROR_LETTERS),
             ]);
+        self.branch_columns(shown, Role::UpdateAt)
+    }
+
+    /// These columns under names that the outer query knows, and those of the order.
+    fn branch_columns(&self, shown: impl Iterator<Item = Part>, by: Role) -> (Part, Part) {
         let mut inner = Vec::new();
         let mut outer = Vec::new();
         for (n, part) in shown.enumerate() {
@@ -291,7 +310,8 @@ impl Names<'_> {
             outer.push(Part::from(format!("tracker_{n}")));
         }
         inner.push(format!("{} AS tracker_time", self.column(by)).into());
-        for (n, column) in key.iter().enumerate() {
+        for (n, name) in self.info.key().enumerate() {
+            let column = self.dialect.quoted(name);
             inner.push(format!("{column} AS tracker_key_{n}").into());
         }
         (Part::joined(inner, ", "), Part::joined(outer, ", "))

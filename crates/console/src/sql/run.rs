@@ -28,6 +28,12 @@ impl TextRow {
         self.0.get(column)?.as_deref()
     }
 
+    /// The key, whose columns are the first.
+    pub fn key(&self, columns: usize) -> RowKey {
+        let parts = (0..columns).map(|n| self.text(n).unwrap_or_default().to_owned());
+        parts.collect::<Vec<_>>().into()
+    }
+
     pub fn number(&self, column: usize) -> Option<i64> {
         self.text(column)?.parse().ok()
     }
@@ -124,21 +130,26 @@ fn limited<T>(
     limit: Duration,
     read: impl FnOnce(&mut PgConnection) -> diesel_status_tracker::Result<T>,
 ) -> Result<T> {
-    let mut done = None;
-    let ended = conn.build_transaction().read_only().run(|conn| {
+    let mut transaction = conn.build_transaction().read_only();
+    let done = transaction.run(|conn| {
         set_limit(conn, limit)?;
-        let read = done.insert(read(conn));
-        // After an error there is nothing to commit.
-        if read.is_ok() {
-            Ok(())
-        } else {
-            Err(DieselError::RollbackTransaction)
-        }
+        read(conn).map_err(Ended::Read)
     });
-    match (done, ended) {
-        (Some(done), Ok(()) | Err(DieselError::RollbackTransaction)) => Ok(done?),
-        (_, Err(error)) => Err(Error::Transaction(error)),
-        (None, Ok(())) => unreachable!("the transaction has run"),
+    done.map_err(|ended| match ended {
+        Ended::Read(error) => Error::Tracker(error),
+        Ended::Transaction(error) => Error::Transaction(error),
+    })
+}
+
+/// What has ended a transaction that reads.
+enum Ended {
+    Read(diesel_status_tracker::Error),
+    Transaction(DieselError),
+}
+
+impl From<DieselError> for Ended {
+    fn from(error: DieselError) -> Self {
+        Self::Transaction(error)
     }
 }
 
@@ -197,7 +208,7 @@ impl Session<'_> {
             }),
             InnerConnection::Mysql(conn) => bound(text, binds).load(*conn),
             InnerConnection::Sqlite(conn) => bound(text, binds).load(*conn),
-            _ => unreachable!("a session has one of the three"),
+            _ => return Err(self.source.unknown_database()),
         };
         read.map_err(|error| match error {
             // The messages are in the server's language, and the codes are not told.

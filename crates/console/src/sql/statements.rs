@@ -35,6 +35,11 @@ statements! {
     EXPORTED = "SELECT :columns FROM :table WHERE :condition ORDER BY :order LIMIT :limit",
         slow: "look whether the server is overloaded";
 
+    /// The status codes of the first rows.
+    #[cfg_attr(not(feature = "cli"), allow(dead_code))]
+    FIRST_CODES = "SELECT DISTINCT :code FROM (SELECT :status AS tracker_code FROM :table LIMIT :cap) AS tracker_first",
+        slow: "look whether the server is overloaded";
+
     /// How many rows the planner expects.
     ESTIMATE = "EXPLAIN :as_json SELECT 1 FROM :table WHERE :condition",
         slow: "look whether the server is overloaded";

@@ -3,21 +3,50 @@
 use axum::Form;
 use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
-use diesel_status_tracker::{PagePlace, RowKey};
+use diesel_status_tracker::{PagePlace, RowKey, SeenJob};
 use maud::{Markup, html};
+use serde::{Deserialize, Serialize};
 
 use super::jobs::{job_link, list_link, read_filter};
-use super::layout::{Frame, problem};
+use super::layout::{Frame, key_text, problem};
 use super::request::{Failure, Pairs, Request, value};
-use crate::actions::{Action, Done, Order, count, on_filter, on_keys, prunable};
+use crate::actions::{Action, Done, Meant, Order, PassedOver, count, on_filter, on_jobs, prunable};
 use crate::jobs::filter::Filter;
 use crate::overview::{self, Count, cut, grouped};
+use crate::status::code;
 use crate::table::Source;
 
 /// More marked jobs than this would keep a request busy for too long.
 const MOST_MARKED: usize = 500;
 /// Of those that were passed over, so many are named.
 const NAMED: usize = 20;
+
+/// A job of a form, as its mark has it.
+#[derive(Serialize, Deserialize)]
+struct Mark {
+    key: Vec<String>,
+    /// Its status and its last change when the page was made, where the page may show them.
+    seen: Option<(String, String)>,
+}
+
+impl Mark {
+    fn meant(self, source: &Source) -> Meant {
+        Meant {
+            key: self.key.into(),
+            seen: self.seen.map(|(status, changed)| SeenJob {
+                status: code(source.info(), &status),
+                update_at: Some(changed),
+            }),
+        }
+    }
+}
+
+/// The mark of a job in a form.
+pub(super) fn mark(key: &RowKey, seen: Option<SeenJob>) -> String {
+    let seen = seen.and_then(|seen| Some((seen.status.to_string(), seen.update_at?)));
+    let key = key.parts();
+    serde_json::json!({"key": key, "seen": seen}).to_string()
+}
 
 /// What the form asks for, if it may be done at all.
 fn order(request: &Request, pairs: &Pairs) -> Result<Order, Failure> {
@@ -61,10 +90,12 @@ pub(super) async fn on_marked(
     if_allowed(&request)?;
     let source = request.source(&pairs)?;
     let order = order(&request, &pairs)?;
-    let mut keys = Vec::<RowKey>::new();
+    let mut jobs = Vec::new();
     for (_, mark) in pairs.iter().filter(|(name, _)| name == "mark") {
-        match serde_json::from_str::<Vec<String>>(mark) {
-            Ok(parts) if parts.len() == source.info().key().len() => keys.push(parts.into()),
+        match serde_json::from_str::<Mark>(mark) {
+            Ok(mark) if mark.key.len() == source.info().key().len() => {
+                jobs.push(mark.meant(&source));
+            }
             _ => {
                 return Err(request.failure(
                     StatusCode::BAD_REQUEST,
@@ -77,21 +108,21 @@ pub(super) async fn on_marked(
         let message = "marked jobs cannot be pruned: choose jobs by status and age instead";
         return Err(request.failure(StatusCode::BAD_REQUEST, message.into()));
     }
-    if keys.len() > MOST_MARKED {
+    if jobs.len() > MOST_MARKED {
         let message =
             format!("more than {MOST_MARKED} jobs are marked: choose them by a filter instead");
         return Err(request.failure(StatusCode::BAD_REQUEST, message));
     }
-    if keys.is_empty() {
+    if jobs.is_empty() {
         return Err(request.failure(StatusCode::BAD_REQUEST, "no job is marked".into()));
     }
-    let back = match &*keys {
-        [key] => job_link(&request, source.name(), key),
+    let back = match &*jobs {
+        [job] => job_link(&request, source.name(), &job.key),
         _ => request.link("jobs", [("table", source.name())]),
     };
     let done = {
         let order = order.clone();
-        let work = move |source: &Source| on_keys(source, &order, keys);
+        let work = move |source: &Source| on_jobs(source, &order, jobs);
         request.run(&source, work).await?
     };
     let done = done.map_err(|error| request.failed(&error))?;
@@ -118,13 +149,13 @@ fn told(action: Action, count: usize) -> String {
     )
 }
 
-fn passed_over(count: usize, some: &[(String, String)]) -> Markup {
+fn passed_over(count: usize, some: &[PassedOver]) -> Markup {
     html! {
         @if count > 0 {
             p { (count) " passed over" @if some.len() < count || some.len() > NAMED { ", of which some" } ":" }
             ul {
-                @for (key, why) in some.iter().take(NAMED) {
-                    li class="foreign" { (cut(key, 200)) ": " (cut(why, 500)) }
+                @for job in some.iter().take(NAMED) {
+                    li class="foreign" { (key_text(&job.key)) ": " (cut(&job.why, 500)) }
                 }
             }
         }

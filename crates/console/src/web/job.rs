@@ -1,14 +1,16 @@
 //! One job.
 
 use axum::http::StatusCode;
-use diesel_status_tracker::ColumnText;
+use diesel_status_tracker::{ColumnText, Role};
 use maud::{Markup, html};
 
+use super::act::mark;
 use super::layout::{Frame, ago, key_text, live, problem, time};
 use super::request::{Failure, Pairs, Request};
 use crate::actions::Action;
 use crate::job::{Choice, Job, columns, with_key};
 use crate::overview::cut;
+use crate::status::is_hidden;
 use crate::table::Source;
 
 /// Letters of a column, and of an error, that are shown.
@@ -134,7 +136,8 @@ fn choice_form(request: &Request, source: &Source, job: &Job, choice: &Choice) -
         Action::Prune => "Prune: deleted",
         Action::Expire => "Expire: its worker is known to be dead; the attempt counts as failed",
     };
-    let mark = serde_json::json!(job.key.parts()).to_string();
+    let is_shown = !is_hidden(source.info(), Role::UpdateAt);
+    let mark = mark(&job.key, is_shown.then(|| job.state.seen()));
     let seen_at = job.state.now.map(|now| now.timestamp_micros().to_string());
     html! {
         span { (what) " (" span class="foreign" { (choice.step) } ")" }

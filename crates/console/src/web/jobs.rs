@@ -4,6 +4,7 @@ use axum::http::StatusCode;
 use diesel_status_tracker::{PagePlace, Role, RowKey};
 use maud::{Markup, html};
 
+use super::act::mark;
 use super::layout::{Frame, ago, key_text, live, problem, time};
 use super::request::{Failure, Pairs, Request};
 use crate::actions::{Action, prunable};
@@ -157,6 +158,11 @@ fn list(request: &Request, source: &Source, filter: &Filter, page: &JobsPage) ->
                 a href=(place_link(request, name, filter, place, "on")) { "Look at the next ones" }
             }
         }
+        @if filter.leaves_out_succeeded() {
+            p { "Jobs that have succeeded were not searched. "
+                a href=(list_link(request, name, &of_succeeded(filter))) { "Search them alone" }
+            }
+        }
         @if page.jobs.is_empty() { p { "There are none." } }
         @else {
             form method="post" action=(request.link("act", [])) {
@@ -208,6 +214,13 @@ fn list(request: &Request, source: &Source, filter: &Filter, page: &JobsPage) ->
     }
 }
 
+fn of_succeeded(filter: &Filter) -> Filter {
+    Filter {
+        statuses: vec![Status::Succeeded],
+        ..filter.clone()
+    }
+}
+
 /// Whether there may be jobs among those of the filter for which the action is.
 fn is_possible(source: &Source, filter: &Filter, action: Action) -> bool {
     let statuses = &filter.statuses;
@@ -226,7 +239,7 @@ pub(super) fn all_link(request: &Request, table: &str, filter: &Filter, action: 
 }
 
 fn row(request: &Request, source: &Source, page: &JobsPage, job: &JobRow) -> Markup {
-    let marked = serde_json::json!(job.key.parts()).to_string();
+    let marked = mark(&job.key, job.seen());
     let key = key_text(&job.key);
     html! {
         tr {

@@ -101,11 +101,11 @@ fn jobs_are_worked_on_and_nothing_is_left_at_the_end() {
         ];
         let succeeded = |(table, step)| {
             let start = format!(
-                "status_console_jobs{{table=\"{table}\",step=\"{step}\",status=\"succeeded\"}}"
+                "status_console_jobs{{status=\"succeeded\",step=\"{step}\",table=\"{table}\"}}"
             );
             number(&metrics, &start) > 0
         };
-        let failures = "status_console_failures_last_hour{table=\"webhooks\",step=\"Webhook\"}";
+        let failures = "status_console_failures_last_hour{step=\"Webhook\",table=\"webhooks\"}";
         steps.into_iter().all(succeeded) && number(&metrics, failures) > 0
     });
     assert_eq!(processes(demo.folder.path()), 2);

@@ -10,6 +10,11 @@ use crate::database::{Kind, TestDatabase, databases};
 
 #[path = "program/export.rs"]
 mod export;
+#[path = "program/tables.rs"]
+mod tables;
+#[cfg(target_os = "linux")]
+#[path = "program/terminal.rs"]
+mod terminal;
 #[cfg(target_os = "linux")]
 #[path = "program/top.rs"]
 mod top;
@@ -42,6 +47,10 @@ impl Said {
     }
 
     fn json(self) -> Vec<Value> {
+        self.json_lines()
+    }
+
+    fn json_lines(&self) -> Vec<Value> {
         let lines = self.out.lines();
         let values = lines.map(|line| serde_json::from_str(line).unwrap());
         values.collect()
@@ -123,6 +132,25 @@ impl Console {
         );
     }
 
+    /// So many jobs that have succeeded.
+    fn many(&self, count: usize) {
+        let (now, numbers) = (
+            self.now(),
+            format!(
+                "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {count})"
+            ),
+        );
+        let id = self
+            .database
+            .pick("'job-' || n", "'job-' || n", "CONCAT('job-', n)");
+        let insert = "INSERT INTO jobs (id, status, create_at, update_at, note)";
+        let select = format!("SELECT {id}, 40, {now}, {now}, 'x' FROM numbers");
+        self.database.sql(&match self.database.kind {
+            Kind::Mysql => format!("{insert} {numbers} {select}"),
+            _ => format!("{numbers} {insert} {select}"),
+        });
+    }
+
     fn status(&self, key: &str) -> String {
         let shown = self.run(&["show", "jobs", key, "--json"]).json();
         shown[0]["columns"]["status"].as_str().unwrap().to_owned()
@@ -177,7 +205,7 @@ fn a_table_is_followed_from_the_description_to_the_job() {
         );
         let metrics = console.run(&["metrics"]).ok();
         assert!(
-            metrics.contains("status_console_expired_locks{table=\"jobs\",step=\"job\"} 1\n"),
+            metrics.contains("status_console_expired_locks{step=\"job\",table=\"jobs\"} 1\n"),
             "{metrics}"
         );
         let durations = console.run(&["durations", "jobs", "--json"]).json();

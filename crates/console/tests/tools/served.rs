@@ -135,7 +135,7 @@ fn the_pages_and_the_metrics_are_served_on_every_database() {
         let metrics = server.get("/metrics");
         assert!(
             metrics
-                .contains("status_console_jobs{table=\"jobs\",step=\"job\",status=\"failed\"} 1"),
+                .contains("status_console_jobs{status=\"failed\",step=\"job\",table=\"jobs\"} 1"),
             "{metrics}"
         );
         assert_eq!(server.end("TERM"), (Some(0), String::new()));
@@ -208,7 +208,7 @@ fn jobs_are_changed_only_where_that_is_allowed() {
         let answer = server.ask(
             "POST /act",
             &origin,
-            "table=jobs&action=reset&seen_at=99999999999999&mark=%5B%221%22%5D",
+            "table=jobs&action=reset&seen_at=99999999999999&mark=%7B%22key%22:%5B%221%22%5D%7D",
         );
         let shown = run(
             &server._database,

@@ -35,7 +35,7 @@ fn marked_jobs_are_ignored_with_a_reason() {
         for mark in page
             .attributes("value")
             .into_iter()
-            .filter(|value| value.starts_with("[\"1\""))
+            .filter(|value| value.starts_with("{\"key\""))
         {
             form.push(("mark".into(), mark));
         }
@@ -53,6 +53,33 @@ fn marked_jobs_are_ignored_with_a_reason() {
             (status(table, "a"), status(table, "held")),
             ("50".into(), "20".into())
         );
+    });
+}
+
+#[test]
+fn a_mark_holds_how_the_job_was_when_the_page_was_made() {
+    on_each_database(|table| {
+        table.insert(&TestRow::new("a", 30).changed(90.0));
+        let app = App::new(table, true);
+        for page in ["jobs", "job"] {
+            let page = app.page(table, page, "key=1&key=a").ok();
+            let mut form = page.form("/admin/act");
+            if !form.iter().any(|(name, _)| name == "mark") {
+                let marks = page.attributes("value").into_iter();
+                let mut marks = marks.filter(|value| value.starts_with("{\"key\""));
+                form.push(("mark".into(), marks.next().unwrap()));
+            }
+            form.push(("action".into(), "reset".into()));
+            // Succeeded by a transaction that was committed only now.
+            table.sql(&format!("DELETE FROM {}", table.name()));
+            table.insert(&TestRow::new("a", 40).changed(60.0));
+            let answer = app.post("/admin/act", &form).ok();
+            answer.has("Nothing was changed");
+            answer.has("1 / a: it has changed since it was shown");
+            assert_eq!(status(table, "a"), "40");
+            table.sql(&format!("DELETE FROM {}", table.name()));
+            table.insert(&TestRow::new("a", 30).changed(90.0));
+        }
     });
 }
 

@@ -98,7 +98,9 @@ fn documents_of_any_kind_are_shown_as_they_are() {
                 .ok()
                 .has("Timeline");
         }
-        app.page(table, "jobs", "error=no+json").ok().has("no JSON");
+        let found = app.page(table, "jobs", "error=no+json").ok();
+        found.has("no JSON");
+        found.has("Jobs that have succeeded were not searched");
     });
 }
 

@@ -30,7 +30,7 @@ fn a_form_with_too_many_jobs_is_refused() {
             ("action", "reset"),
             ("seen_at", "1"),
         ]);
-        let mark = ("mark".to_owned(), "[\"1\",\"a\"]".to_owned());
+        let mark = ("mark".to_owned(), "{\"key\":[\"1\",\"a\"]}".to_owned());
         form.resize(form.len() + 500, mark.clone());
         app.post("/admin/act", &form).ok().has("500 passed over");
         form.push(mark);

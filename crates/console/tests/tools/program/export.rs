@@ -7,18 +7,6 @@ use std::process::{Child, Stdio};
 use super::{Console, consoles, said};
 use crate::database::{Kind, TestDatabase};
 
-fn many(console: &Console, count: usize) {
-    let (now, numbers) = (
-        console.now(),
-        format!(
-            "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {count})"
-        ),
-    );
-    console.database.sql(&format!(
-        "{numbers} INSERT INTO jobs (id, status, create_at, update_at, note) SELECT 'job-' || n, 40, {now}, {now}, 'x' FROM numbers"
-    ));
-}
-
 fn spawn(console: &Console, arguments: &[&str]) -> Child {
     let mut command = console.command(arguments);
     command
@@ -31,7 +19,7 @@ fn spawn(console: &Console, arguments: &[&str]) -> Child {
 #[test]
 fn the_end_of_a_pipe_is_no_error() {
     let console = Console::new(TestDatabase::new(Kind::Sqlite).unwrap());
-    many(&console, 5_000);
+    console.many(5_000);
     let mut child = spawn(&console, &["export", "jobs"]);
     let mut first = String::new();
     BufReader::new(child.stdout.take().unwrap())
@@ -49,7 +37,7 @@ const UNREAD: usize = 1_000;
 /// used until then, in KiB, and how many lines it has printed.
 fn memory_of_export(rows: usize) -> (u64, usize) {
     let console = Console::new(TestDatabase::new(Kind::Sqlite).unwrap());
-    many(&console, rows);
+    console.many(rows);
     let mut child = spawn(&console, &["export", "jobs"]);
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut count = 0;
