@@ -105,8 +105,9 @@ impl DescribedStep {
     ///
     /// # Errors
     ///
-    /// Those of [`reset`](Self::reset); [`Error::JobChanged`] where it has changed since,
-    /// and could still be reset; [`Error::OutcomeUnknown`] where the answer was lost and
+    /// Those of [`reset`](Self::reset), [`Error::Locked`] also where another transaction
+    /// holds the row for longer than a moment; [`Error::JobChanged`] where it has changed
+    /// since, and could still be reset; [`Error::OutcomeUnknown`] where the answer was lost and
     /// the row does not tell.
     pub fn reset_if_unchanged<D>(&self, db: D, key: impl Into<RowKey>, seen: &SeenJob) -> Result<()>
     where
@@ -162,8 +163,9 @@ impl DescribedStep {
     ///
     /// # Errors
     ///
-    /// Those of [`ignore`](Self::ignore), and [`Error::JobChanged`] where it has changed
-    /// since, and could still be ignored.
+    /// Those of [`ignore`](Self::ignore), [`Error::Locked`] also where another transaction
+    /// holds the row for longer than a moment, and [`Error::JobChanged`] where it has
+    /// changed since, and could still be ignored.
     pub fn ignore_if_unchanged<D>(
         &self,
         db: D,

@@ -8,7 +8,7 @@ use diesel::QueryResult;
 
 use crate::db::connection::TrackerConnection;
 use crate::db::database::Database;
-use crate::db::retry::Fault;
+use crate::db::retry::{self, Fault};
 use crate::error::{Error, Result};
 use crate::keys::KeySet;
 use crate::rows::apart::Mode;
@@ -72,6 +72,16 @@ fn unexplained<C: TrackerConnection>(conn: &mut C) -> QueryResult<Obstacle> {
     })
 }
 
+/// Whether another transaction holds the row. Who has seen a job changes one after the
+/// other, and is not to wait for each as long as for one. An error within a transaction of
+/// the caller's stays one, since it may have ended that.
+pub(crate) fn is_held<C: TrackerConnection>(
+    conn: &mut C,
+    error: &diesel::result::Error,
+) -> QueryResult<bool> {
+    Ok(conn.depth()? == 0 && retry::is_held(conn, error))
+}
+
 /// A job as somebody has seen it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Seen<'a> {
@@ -110,8 +120,13 @@ pub(crate) fn if_unchanged<D: Database<Connection: DescribedConnection>>(
                 let mut call = expired(held(from_ref(key), &[], LockWait::Briefly), step);
                 call.statuses = from_ref(seen.status);
                 call.plain.seen_update_at = Some(seen.update_at);
-                if rows.execute(conn, &statements::RESET_SEEN_ROW, call)? > 0 {
-                    return Ok(Ok(()));
+                match rows.execute(conn, &statements::RESET_SEEN_ROW, call) {
+                    Ok(0) => {}
+                    Ok(_) => return Ok(Ok(())),
+                    Err(error) if is_held(conn, &error)? => {
+                        return Ok(Err(Obstacle::Held.into_error(name.to_string())));
+                    }
+                    Err(error) => return Err(error.into()),
                 }
                 let Some((row, shown)) = rows.row_state(conn, key)? else {
                     return Ok(Err(name.not_found()));

@@ -173,11 +173,12 @@ pub fn each_call_finds_its_row(
     assert_eq!((many.count, many.passed_over.len()), (3, 0), "{many:?}");
     let seen = || table.find(pool, &keys[3]).unwrap().unwrap().seen();
     let before = seen();
-    step.reset_if_unchanged(pool, &keys[3], &before).unwrap();
+    step.ignore_if_unchanged(pool, &keys[3], &before, "no more")
+        .unwrap();
     let late = step.reset_if_unchanged(pool, &keys[3], &before);
     assert_err!(late.unwrap_err(), JobChanged);
-    step.ignore_if_unchanged(pool, &keys[3], &seen(), "no more")
-        .unwrap();
+    step.reset_if_unchanged(pool, &keys[3], &seen()).unwrap();
+    step.ignore(pool, &keys[3], "no more").unwrap();
     let mut counts = table.count_by_status(pool).unwrap();
     counts.sort_by_key(|(status, _)| *status != codes.pending);
     // The third failure in a row.

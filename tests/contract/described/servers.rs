@@ -59,6 +59,11 @@ fn a_row_that_another_transaction_holds_is_passed_over_and_named() {
             // One dead attempt is held, and the other is not.
             assert_eq!(step.expire_locks(&pool).unwrap(), 1);
             assert_eq!(table.prune(&pool, &[40.into()], hour).unwrap(), 0);
+            let seen = table.find(&pool, "1").unwrap().unwrap().seen();
+            let held = step.reset_if_unchanged(&pool, "1", &seen);
+            assert_err!(held.unwrap_err(), Locked);
+            let held = step.ignore_if_unchanged(&pool, "1", &seen, "held");
+            assert_err!(held.unwrap_err(), Locked);
             let conn = &mut *pool.get().unwrap();
             assert_err!(step.ignore(&mut *conn, "1", "held").unwrap_err(), Database);
             Ok(())
