@@ -214,6 +214,26 @@ fn quick_jobs_are_claimed_by_at_most_as_many_claims_as_threads() {
     );
 }
 
+#[test]
+fn few_claims_of_many_quick_jobs_are_under_way_at_a_time() {
+    for (batch, claims) in [(100, 2), (1000, 1)] {
+        let large = Settings {
+            threads: 16,
+            batch,
+            ..settings()
+        };
+        let (mut scheduler, now) = with_jobs(large, &["a"], Found::Enough);
+        run(&mut scheduler, MS / 1000, now);
+        for _ in 0..claims {
+            assert_eq!(worker_thread(&mut scheduler, now), BUSY);
+        }
+        assert!(matches!(
+            worker_thread(&mut scheduler, now),
+            Task::Wait(Some(_))
+        ));
+    }
+}
+
 /// With three threads and batches of three, two claims of jobs of six milliseconds
 /// bring work for twelve milliseconds.
 #[test]
