@@ -1,6 +1,8 @@
 //! What an operator does with jobs. Each row is changed by the statements of the
 //! tracker alone, so that a job that somebody holds is passed over.
 
+mod found;
+
 use std::fmt::{self, Display};
 use std::time::{Duration, Instant};
 
@@ -11,9 +13,11 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::jobs::filter::{Filter, From};
 use crate::jobs::{JobRow, READ_AT_ONCE, as_parts, is_of_group, rows};
-use crate::overview::{Count, PAGE_LIMIT, cut, now, sum};
+use crate::overview::{PAGE_LIMIT, cut, now};
 use crate::status::{Status, meanings};
 use crate::table::Source;
+
+pub(crate) use found::{Found, count, meant};
 
 /// Rows that are looked at before the next answer, where no group is asked for.
 const CHUNK: usize = 100;
@@ -318,37 +322,6 @@ fn step_for(source: &Source, order: &Order, code: &StatusCode) -> Result<String,
     }
 }
 
-/// How many jobs a filter means.
-pub(crate) fn count(source: &Source, filter: &Filter) -> Result<Count> {
-    source.session(PAGE_LIMIT, |session| {
-        let Some(group) = &filter.group else {
-            let names = session.names();
-            let branches = filter.branches(&names);
-            let conditions = filter.conditions(&names);
-            let all = branches.into_iter().map(|branch| {
-                let parts = [branch.into()]
-                    .into_iter()
-                    .chain(conditions.iter().cloned());
-                crate::sql::Part::joined(parts, " AND ")
-            });
-            return sum(session, all.collect());
-        };
-        let (mut number, mut looked_at, mut from) = (0, 0, From::Start);
-        loop {
-            let some = rows(session, filter, &from, READ_AT_ONCE)?;
-            looked_at += some.len();
-            number += some.iter().filter(|job| is_of_group(job, group)).count();
-            match some.last() {
-                Some(last) if some.len() == READ_AT_ONCE => from = From::After(last.place()),
-                _ => return Ok(Count::Exactly(i64::try_from(number).unwrap_or(i64::MAX))),
-            }
-            if looked_at >= crate::jobs::READ_AT_MOST {
-                return Ok(Count::MoreThan(i64::try_from(number).unwrap_or(i64::MAX)));
-            }
-        }
-    })
-}
-
 /// A piece of the work on a filter.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Chunk {
@@ -369,7 +342,7 @@ pub(crate) fn on_filter(
         by: SortBy::UpdateAt,
         oldest_first: true,
         until: Some(order.seen_at),
-        ..filter.clone()
+        ..meant(order.action, filter)
     };
     if order.action == Action::Prune {
         return prune(source, order, &filter);

@@ -1,4 +1,5 @@
 use super::*;
+use crate::overview::Count;
 use crate::testing::{TestRow, TestTable, logged, on_each_database};
 
 fn order(action: Action) -> Order {
@@ -207,12 +208,18 @@ fn a_filter_is_worked_off_in_pieces_each_job_once() {
             statuses: vec![Status::Failed, Status::InProgress],
             ..Filter::default()
         };
-        assert_eq!(count(&table.source, &filter).unwrap(), Count::Exactly(250));
+        assert_eq!(
+            count(&table.source, &filter).unwrap().count,
+            Count::Exactly(250)
+        );
         let group = Filter {
             group: Some("timeout #".into()),
             ..filter.clone()
         };
-        assert_eq!(count(&table.source, &group).unwrap(), Count::Exactly(150));
+        assert_eq!(
+            count(&table.source, &group).unwrap().count,
+            Count::Exactly(150)
+        );
 
         let run = |filter: &Filter| {
             let order = order(Action::Reset);
@@ -287,5 +294,84 @@ fn what_is_changed_is_logged_with_who_did_it() {
             ),
             "{text}"
         );
+    });
+}
+
+/// What has succeeded keeps its errors.
+#[test]
+fn a_reset_of_many_means_failed_and_ignored_jobs_unless_others_are_chosen() {
+    let rows = || {
+        let ids = [
+            ("failed", 130),
+            ("ignored", 150),
+            ("done", 140),
+            ("pending", 110),
+            // Ends the first step, and is where the second begins.
+            ("half", 40),
+        ];
+        let rows = ids.map(|(id, code)| TestRow::new(id, code).failed_with("timeout after 5 s"));
+        [TestRow::new("dead", 120).locked(5000.0)]
+            .into_iter()
+            .chain(rows)
+    };
+    let all = Filter::default;
+    let filters = [
+        Filter {
+            older: Some(Duration::from_secs(1)),
+            ..all()
+        },
+        Filter {
+            error: Some("timeout".into()),
+            ..all()
+        },
+        Filter {
+            group: Some("timeout after # s".into()),
+            ..all()
+        },
+    ];
+    on_each_database(|table| {
+        let refill = || {
+            table.sql(&format!("DELETE FROM {}", table.name()));
+            table.insert_all(&rows().collect::<Vec<_>>());
+        };
+        for filter in &filters {
+            refill();
+            let found = count(&table.source, &meant(Action::Reset, filter)).unwrap();
+            assert_eq!(found.statuses(), "1 failed, 1 ignored");
+            assert!(found.notes(Action::Reset).is_empty(), "{found:?}");
+            let chunk = on_filter(&table.source, &order(Action::Reset), filter, None).unwrap();
+            assert_eq!(chunk.done.count, 2, "{filter:?} {:?}", chunk.done);
+            assert_eq!((status(table, "done"), status(table, "half")), (140, 40));
+            // What a form or the command line says goes through.
+            refill();
+            let chosen = Filter {
+                step: Some("pay".into()),
+                statuses: vec![Status::Succeeded],
+                ..filter.clone()
+            };
+            let found = count(&table.source, &meant(Action::Reset, &chosen)).unwrap();
+            let notes = found.notes(Action::Reset).concat();
+            assert!(notes.contains("will run again"), "{found:?}");
+            on_filter(&table.source, &order(Action::Reset), &chosen, None).unwrap();
+            assert_eq!((status(table, "done"), status(table, "failed")), (110, 130));
+        }
+        // Each action means the jobs that it is for.
+        refill();
+        let found = |action, filter: &Filter| {
+            let found = count(&table.source, &meant(action, filter)).unwrap();
+            found.statuses()
+        };
+        let by_age = found(Action::Ignore, &filters[0]);
+        assert_eq!(
+            by_age,
+            "1 pending, 1 pending after an earlier step, 1 in progress, 1 failed"
+        );
+        assert_eq!(found(Action::Ignore, &filters[1]), "1 pending, 1 failed");
+        assert_eq!(found(Action::Expire, &filters[0]), "1 in progress");
+        let expired = Filter {
+            expired: true,
+            ..all()
+        };
+        assert_eq!(found(Action::Reset, &expired), "1 in progress");
     });
 }

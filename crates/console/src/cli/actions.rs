@@ -12,7 +12,7 @@ use super::filter::Chosen;
 use super::progress::Progress;
 use super::tables::{keys, source};
 use super::{Common, Done};
-use crate::actions::{self, Action, Chunk, Done as Outcome, Order, PassedOver};
+use crate::actions::{self, Action, Chunk, Done as Outcome, Found, Order, PassedOver};
 use crate::error::{Error, Result};
 use crate::jobs::filter::Filter;
 use crate::overview::{Count, PAGE_LIMIT, now};
@@ -24,6 +24,8 @@ const MOST_REASONS: usize = 1000;
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Make jobs pending again, with all their tries; not while somebody holds them.
+    ///
+    /// A filter without --status means failed and ignored jobs; with --locked or --expired, those in progress.
     #[command(
         after_help = "Examples:\n  status-console --allow-actions reset jobs job-1 job-2\n  status-console --allow-actions reset jobs --status ignored --error 'connection refused' --dry-run"
     )]
@@ -32,6 +34,8 @@ pub(super) enum Command {
         jobs: Jobs,
     },
     /// Leave jobs alone from now on; the reason is kept in their errors.
+    ///
+    /// A filter without --status means jobs that have not finished.
     #[command(
         after_help = "Example:\n  status-console --allow-actions ignore jobs job-1 --reason 'the customer has cancelled'"
     )]
@@ -92,6 +96,8 @@ pub(super) struct Consent {
 struct Told {
     #[serde(skip_serializing_if = "Option::is_none")]
     would_be_tried: Option<String>,
+    #[serde(flatten)]
+    found: Option<Found>,
     #[serde(skip_serializing_if = "Option::is_none")]
     done: Option<usize>,
     passed_over: Vec<PassedOver>,
@@ -125,14 +131,14 @@ fn change(common: &Common, jobs: &Jobs, action: Action, reason: &str) -> Done {
         (parts, true) => Some(keys(&source, parts)?),
         (_, false) => return Err("give either keys or a filter, and not both".into()),
     };
+    let filter = actions::meant(action, &filter);
     let order = order(&source, action, reason, jobs.chosen.step.clone())?;
     let name = source.name();
-    let (what, count) = match &keys {
+    let (what, found) = match &keys {
         Some(keys) => (format!("{action} {} of {name}, by key", keys.len()), None),
         None => {
-            let count = actions::count(&source, &filter)?;
-            let words = filter.words();
-            (format!("{action} {count} of {name}: {words}"), Some(count))
+            let found = actions::count(&source, &filter)?;
+            (asked(action, name, &found, &filter), Some(found))
         }
     };
     if jobs.consent.dry_run {
@@ -140,6 +146,7 @@ fn change(common: &Common, jobs: &Jobs, action: Action, reason: &str) -> Done {
             common,
             &Told {
                 would_be_tried: Some(what),
+                found,
                 ..Told::default()
             },
         );
@@ -147,8 +154,35 @@ fn change(common: &Common, jobs: &Jobs, action: Action, reason: &str) -> Done {
     consent(common, &jobs.consent, &what)?;
     match keys {
         Some(keys) => tell_done(common, actions::on_jobs(&source, &order, keys)?),
-        None => on_filter(common, &source, &order, &filter, count),
+        None => on_filter(
+            common,
+            &source,
+            &order,
+            &filter,
+            found.map(|found| found.count),
+        ),
     }
+}
+
+/// What is to be done, as a question or a dry run has it.
+fn asked(action: Action, name: &str, found: &Found, filter: &Filter) -> String {
+    let statuses = match found.statuses() {
+        statuses if statuses.is_empty() => statuses,
+        statuses => format!(" ({statuses})"),
+    };
+    let action_name = match action {
+        Action::Prune => "delete",
+        _ => action.name(),
+    };
+    let mut what = format!(
+        "{action_name} {found} of {name}{statuses}: {}",
+        filter.words()
+    );
+    for note in found.notes(action) {
+        what.push_str(". ");
+        what.push_str(note.trim_end_matches('.'));
+    }
+    what
 }
 
 /// The filter without what says which jobs; a step alone says it not.
@@ -245,13 +279,15 @@ fn prune(common: &Common, table: &str, chosen: &Chosen, given: &Consent) -> Done
     actions::prunable(&source, &filter).map_err(|problem| {
         format!("prune goes by --status, --older and --step alone: {problem}")
     })?;
-    let count = actions::count(&source, &filter)?;
-    let what = format!("delete {count} of {}: {}", source.name(), filter.words());
+    let found = actions::count(&source, &filter)?;
+    let what = asked(Action::Prune, source.name(), &found, &filter);
+    let count = found.count;
     if given.dry_run {
         return tell(
             common,
             &Told {
                 would_be_tried: Some(what),
+                found: Some(found),
                 ..Told::default()
             },
         );

@@ -200,19 +200,38 @@ impl Filter {
     /// an error is sought, and theirs are past. They are most of the table, and to read
     /// the errors of all of them takes too long.
     pub fn leaves_out_succeeded(&self) -> bool {
-        self.statuses.is_empty() && (self.error.is_some() || self.group.is_some())
+        self.statuses.is_empty() && self.is_error_sought()
     }
 
-    /// The conditions of the branches, each of which an index may serve. No row is in
-    /// two of them.
-    pub fn branches(&self, names: &Names<'_>) -> Vec<String> {
+    /// Whether jobs are meant because of what their errors say.
+    pub fn is_error_sought(&self) -> bool {
+        self.error.is_some() || self.group.is_some()
+    }
+
+    /// The statuses that are meant: those that were chosen, or else all.
+    pub fn meant_statuses(&self) -> Vec<Status> {
         let mut statuses = self.statuses.clone();
         if statuses.is_empty() {
             statuses.extend(Status::ALL);
             statuses.retain(|status| *status != Status::Succeeded || !self.leaves_out_succeeded());
         }
+        statuses
+    }
+
+    /// The conditions of the branches, each of which an index may serve. No row is in
+    /// two of them.
+    pub fn branches(&self, names: &Names<'_>) -> Vec<String> {
+        self.branches_of(names, &self.meant_statuses(), &mut Vec::new())
+    }
+
+    /// The same for some of the statuses, without the codes that were taken before.
+    pub fn branches_of(
+        &self,
+        names: &Names<'_>,
+        statuses: &[Status],
+        taken: &mut Vec<StatusCode>,
+    ) -> Vec<String> {
         let mut branches = Vec::new();
-        let mut taken: Vec<StatusCode> = Vec::new();
         for step in self.steps(names.info) {
             let mut codes: Vec<_> = statuses
                 .iter()

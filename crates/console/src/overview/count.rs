@@ -35,6 +35,16 @@ impl Count {
             Self::Exactly(number) | Self::MoreThan(number) | Self::About(number) => number,
         }
     }
+
+    /// The rows of both, no more exact than either.
+    pub fn and(self, other: Self) -> Self {
+        let number = self.number() + other.number();
+        match (self, other) {
+            (Self::About(_), _) | (_, Self::About(_)) => Self::About(number),
+            (Self::MoreThan(_), _) | (_, Self::MoreThan(_)) => Self::MoreThan(number),
+            _ => Self::Exactly(number),
+        }
+    }
 }
 
 impl Display for Count {
@@ -52,13 +62,7 @@ impl Display for Count {
 pub(crate) fn sum(session: &mut Session<'_>, conditions: Vec<Part>) -> Result<Count> {
     let mut all = Count::Exactly(0);
     for condition in conditions {
-        let one = counted(session, &condition)?;
-        let number = all.number() + one.number();
-        all = match (all, one) {
-            (Count::About(_), _) | (_, Count::About(_)) => Count::About(number),
-            (Count::MoreThan(_), _) | (_, Count::MoreThan(_)) => Count::MoreThan(number),
-            _ => Count::Exactly(number),
-        };
+        all = all.and(counted(session, &condition)?);
     }
     Ok(all)
 }

@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::jobs::{job_link, list_link, read_filter};
 use super::layout::{Frame, key_text, problem};
 use super::request::{Failure, Pairs, Request, value};
-use crate::actions::{Action, Done, Meant, Order, PassedOver, count, on_filter, on_jobs, prunable};
+use crate::actions::{
+    Action, Done, Meant, Order, PassedOver, count, meant, on_filter, on_jobs, prunable,
+};
 use crate::jobs::filter::Filter;
 use crate::overview::{self, Count, cut, grouped};
 use crate::status::code;
@@ -179,6 +181,8 @@ pub(super) async fn preview_all(request: Request) -> Result<Markup, Failure> {
         prunable(&source, &filter)
             .map_err(|problem| request.failure(StatusCode::BAD_REQUEST, problem))?;
     }
+    let back = list_link(&request, source.name(), &filter);
+    let filter = meant(action, &filter);
     let read = {
         let filter = filter.clone();
         let work = move |source: &Source| {
@@ -187,7 +191,7 @@ pub(super) async fn preview_all(request: Request) -> Result<Markup, Failure> {
         };
         request.run(&source, work).await?
     };
-    let (now, count) = read.map_err(|error| request.failed(&error))?;
+    let (now, found) = read.map_err(|error| request.failed(&error))?;
     let run = Run {
         filter,
         action,
@@ -196,15 +200,18 @@ pub(super) async fn preview_all(request: Request) -> Result<Markup, Failure> {
         count: 0,
         passed_over: 0,
     };
-    let back = list_link(&request, source.name(), &run.filter);
-    let is_any = !matches!(count, Ok(Count::Exactly(0)));
+    let is_any = !matches!(&found, Ok(found) if found.count == Count::Exactly(0));
     let content = html! {
         h1 { (action.title()) " all?" }
         p { "This means " span class="foreign" { (run.filter.words()) } "." }
-        @match count {
-            Ok(count) => p {
-                "It finds " strong { (count) } @if count == Count::Exactly(1) { " job now. " } @else { " jobs now. " }
-                (caution(action))
+        @match &found {
+            Ok(found) => {
+                p {
+                    "It finds " strong { (found) } @if found.count == Count::Exactly(1) { " job now" } @else { " jobs now" }
+                    @if is_any { ": " (found.statuses()) } ". "
+                    (caution(action))
+                }
+                @for note in found.notes(action) { p class="problem" { (note) } }
             },
             Err(error) => (problem(&format!("They could not be counted: {error}"))),
         }
@@ -290,7 +297,7 @@ impl Run {
                 .unwrap_or_default()
         };
         Ok(Self {
-            filter: read_filter(request, source, pairs)?.0,
+            filter: meant(order.action, &read_filter(request, source, pairs)?.0),
             action: order.action,
             reason: order.reason.clone(),
             seen_at: order.seen_at,

@@ -267,7 +267,31 @@ fn nothing_changes_without_permission() {
         let dry = console
             .run(&["reset", "jobs", "--status", "failed,ignored", "--dry-run"])
             .ok();
-        assert!(dry.contains("would reset 2 of jobs"), "{dry}");
+        assert!(
+            dry.contains("would reset 2 of jobs (1 failed, 1 ignored)"),
+            "{dry}"
+        );
+        // Without a status, nothing that has succeeded, and nothing that waits.
+        let by_age = console.run(&["reset", "jobs", "--older", "0s", "--dry-run"]);
+        assert_eq!(
+            by_age.ok(),
+            dry.replace("ignored\n", "ignored, unchanged for 0 ms\n")
+        );
+        let chosen = [
+            "reset",
+            "jobs",
+            "--status",
+            "succeeded",
+            "--dry-run",
+            "--json",
+        ];
+        let again = &console.run(&chosen).json()[0];
+        assert_eq!(again["count"]["number"], 1, "{again}");
+        let told = again["would_be_tried"].as_str().unwrap();
+        assert!(
+            told.contains("(1 succeeded)") && told.contains("will run again"),
+            "{told}"
+        );
         let all = console.run(&["--allow-actions", "reset", "jobs", "--yes"]);
         assert!(
             all.code == 3 && all.err.contains("which jobs?"),

@@ -130,9 +130,48 @@ fn a_group_of_failures_is_reset_after_a_look_and_in_pieces() {
             ..Default::default()
         };
         assert_eq!(
-            crate::actions::count(&table.source, &pending).unwrap(),
+            crate::actions::count(&table.source, &pending)
+                .unwrap()
+                .count,
             Count::Exactly(700)
         );
+    });
+}
+
+#[test]
+fn a_reset_of_a_list_by_its_errors_leaves_finished_jobs_alone() {
+    on_each_database(|table| {
+        let codes = [
+            ("failed", 130),
+            ("ignored", 150),
+            ("done", 140),
+            ("new", 110),
+        ];
+        let rows = codes.map(|(id, code)| TestRow::new(id, code).failed_with("timeout"));
+        table.insert_all(&rows);
+        let app = App::new(table, true);
+        let link = |query: &str| {
+            let page = app.page(table, "jobs", query).ok();
+            let mut links = page.attributes("href").into_iter();
+            links.find(|link| link.contains("action=reset")).unwrap()
+        };
+        for query in ["error=timeout", "older=1s"] {
+            let preview = app.get(&link(query)).ok();
+            preview.has("<strong>2</strong> jobs now: 1 failed, 1 ignored. ");
+            preview.has_not("run again");
+        }
+        let chosen = "error=timeout&status=succeeded&status=failed&step=pay";
+        let preview = app.get(&link(chosen)).ok();
+        preview.has("<strong>2</strong> jobs now: 1 succeeded, 1 failed. ");
+        preview.has("Jobs that have finished are among them, and will run again.");
+
+        // Whoever leaves the statuses out of the form means the same.
+        let preview = app.get(&link("error=timeout")).ok();
+        let mut form = preview.form("/admin/act-all");
+        form.retain(|(name, _)| name != "status");
+        let answer = app.post("/admin/act-all", &form).ok();
+        answer.has("2 jobs were reset.");
+        assert_eq!(status(table, "done"), "140");
     });
 }
 
