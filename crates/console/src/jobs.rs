@@ -99,6 +99,9 @@ pub(crate) struct JobsPage {
     /// many rows were looked at.
     #[serde(skip)]
     pub searched_to: Option<PagePlace>,
+    /// Whether a lock was looked for in jobs in progress alone.
+    #[serde(skip)]
+    pub means_in_progress: bool,
 }
 
 /// A page of the jobs that the filter lets pass.
@@ -118,11 +121,13 @@ fn page_in(
     limit: usize,
 ) -> Result<JobsPage> {
     let now = now(session)?;
+    let means_in_progress = filter.means_in_progress(&session.names());
     let Some(group) = &filter.group else {
         // A row more tells whether there are more.
         let jobs = rows(session, filter, from, limit + 1)?;
         return Ok(JobsPage {
             now,
+            means_in_progress,
             ..cut(jobs, from, limit)
         });
     };
@@ -149,6 +154,7 @@ fn page_in(
     }
     let mut page = cut(found, from, limit);
     (page.now, page.searched_to) = (now, searched_to);
+    page.means_in_progress = means_in_progress;
     Ok(page)
 }
 
@@ -206,7 +212,11 @@ pub(crate) fn rows_of(
     conditions.extend(names.after(end));
     let limit = Part::from(limit.to_string());
     let mut branches = Vec::new();
-    for (n, branch) in filter.branches(&names).into_iter().enumerate() {
+    for (n, branch) in filter
+        .branches(&names, end.status_as())
+        .into_iter()
+        .enumerate()
+    {
         let all = [Part::from(branch)]
             .into_iter()
             .chain(conditions.iter().cloned());

@@ -8,6 +8,7 @@ mod part;
 mod run;
 pub(crate) mod statements;
 
-pub(crate) use condition::{Names, PageEnd};
+pub(crate) use condition::{Names, PageEnd, StatusAs};
+pub(crate) use dialect::Dialect;
 pub(crate) use part::Part;
 pub(crate) use run::{Session, TextRow};

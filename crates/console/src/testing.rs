@@ -183,6 +183,10 @@ impl TestTable {
         matches!(&*self.pool.get().unwrap(), ConsoleConnection::Sqlite(_))
     }
 
+    pub fn is_mysql(&self) -> bool {
+        matches!(&*self.pool.get().unwrap(), ConsoleConnection::Mysql(_))
+    }
+
     /// Text as SQL has it.
     fn quoted(&self, text: &str) -> String {
         let text = text.replace('\'', "''");

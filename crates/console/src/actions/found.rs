@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::jobs::filter::{Filter, From};
 use crate::jobs::{JobRow, READ_AT_MOST, READ_AT_ONCE, is_of_group, rows};
 use crate::overview::{Count, PAGE_LIMIT, grouped, sum};
-use crate::sql::{Part, Session};
+use crate::sql::{Part, Session, StatusAs};
 use crate::status::Status;
 use crate::table::Source;
 
@@ -103,9 +103,9 @@ fn counted(session: &mut Session<'_>, filter: &Filter) -> Result<Found> {
     let names = session.names();
     let conditions = filter.conditions(&names);
     let mut taken = Vec::new();
-    let each = filter.meant_statuses().into_iter().map(|status| {
+    let each = filter.meant_statuses(&names).into_iter().map(|status| {
         let branches = filter
-            .branches_of(&names, &[status], &mut taken)
+            .branches_of(&names, StatusAs::Value, &[status], &mut taken)
             .into_iter();
         let parts = branches.map(|branch| {
             let all = [Part::from(branch)]
@@ -132,14 +132,14 @@ fn counted(session: &mut Session<'_>, filter: &Filter) -> Result<Found> {
 
 /// Whether a job is one of a group is not known to the database, so that rows are read.
 fn of_group(session: &mut Session<'_>, filter: &Filter, group: &str) -> Result<Found> {
-    let statuses = filter.meant_statuses();
+    let statuses = filter.meant_statuses(&session.names());
     let mut numbers = vec![0; statuses.len()];
     let (mut looked_at, mut from) = (0, From::Start);
     let is_all = loop {
         let some = rows(session, filter, &from, READ_AT_ONCE)?;
         looked_at += some.len();
         for job in some.iter().filter(|job| is_of_group(job, group)) {
-            let status = status_of(session.info(), filter, &job.status);
+            let status = status_of(&statuses, filter, session.info(), &job.status);
             let place = statuses.iter().position(|other| Some(*other) == status);
             if let Some(number) = place.and_then(|place| numbers.get_mut(place)) {
                 *number += 1;
@@ -168,9 +168,14 @@ fn of_group(session: &mut Session<'_>, filter: &Filter, group: &str) -> Result<F
     })
 }
 
-/// Which of the statuses of the filter a code is.
-fn status_of(info: &TableInfo, filter: &Filter, code: &StatusCode) -> Option<Status> {
+/// Which of these statuses of the filter a code is.
+fn status_of(
+    statuses: &[Status],
+    filter: &Filter,
+    info: &TableInfo,
+    code: &StatusCode,
+) -> Option<Status> {
     let steps = filter.steps(info);
-    let mut statuses = filter.meant_statuses().into_iter();
+    let mut statuses = statuses.iter().copied();
     statuses.find(|status| steps.iter().any(|step| status.codes(step).contains(code)))
 }

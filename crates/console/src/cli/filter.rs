@@ -29,10 +29,11 @@ pub(super) struct Chosen {
     /// The fingerprint of a group of `failures`. Without --status, succeeded jobs are left out.
     #[arg(long, value_name = "FINGERPRINT", allow_hyphen_values = true)]
     group: Option<String>,
-    /// Those that have a lock.
+    /// Those that have a lock. On MySQL and MariaDB, without --status, those in progress.
     #[arg(long)]
     locked: bool,
-    /// Those whose lock has expired: their workers are presumed dead.
+    /// Those whose lock has expired: their workers are presumed dead. On MySQL and MariaDB, without
+    /// --status, those in progress.
     #[arg(long)]
     expired: bool,
     /// Those that are due later.

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use diesel_status_tracker::{PagePlace, Role, SortBy, StatusCode, StepInfo, TableInfo};
 
 use crate::overview::span;
-use crate::sql::{Names, PageEnd, Part};
+use crate::sql::{Dialect, Names, PageEnd, Part, StatusAs};
 use crate::status::Status;
 
 /// Which jobs are meant, and in which order. By default all with a code that a step
@@ -208,9 +208,19 @@ impl Filter {
         self.error.is_some() || self.group.is_some()
     }
 
+    /// Whether a lock is looked for in jobs in progress alone, since no status was chosen:
+    /// MySQL's indexes begin with the status, and it would read all finished jobs.
+    pub fn means_in_progress(&self, names: &Names<'_>) -> bool {
+        let is_lock_sought = self.locked || self.expired;
+        self.statuses.is_empty() && is_lock_sought && names.dialect == Dialect::Mysql
+    }
+
     /// The statuses that are meant: those that were chosen, or else all.
-    pub fn meant_statuses(&self) -> Vec<Status> {
+    pub fn meant_statuses(&self, names: &Names<'_>) -> Vec<Status> {
         let mut statuses = self.statuses.clone();
+        if self.means_in_progress(names) {
+            return vec![Status::InProgress];
+        }
         if statuses.is_empty() {
             statuses.extend(Status::ALL);
             statuses.retain(|status| *status != Status::Succeeded || !self.leaves_out_succeeded());
@@ -220,14 +230,16 @@ impl Filter {
 
     /// The conditions of the branches, each of which an index may serve. No row is in
     /// two of them.
-    pub fn branches(&self, names: &Names<'_>) -> Vec<String> {
-        self.branches_of(names, &self.meant_statuses(), &mut Vec::new())
+    pub fn branches(&self, names: &Names<'_>, status_as: StatusAs) -> Vec<String> {
+        let statuses = self.meant_statuses(names);
+        self.branches_of(names, status_as, &statuses, &mut Vec::new())
     }
 
     /// The same for some of the statuses, without the codes that were taken before.
     pub fn branches_of(
         &self,
         names: &Names<'_>,
+        status_as: StatusAs,
         statuses: &[Status],
         taken: &mut Vec<StatusCode>,
     ) -> Vec<String> {
@@ -241,7 +253,7 @@ impl Filter {
             codes.retain(|code| !taken.contains(code));
             taken.extend(codes.iter().cloned());
             let locked = (self.locked || self.expired).then_some(true);
-            let mut conditions = names.with_codes(step, &codes, locked);
+            let mut conditions = names.with_codes_as(status_as, step, &codes, locked);
             if self.expired {
                 let old = names.is_expired(step);
                 conditions
@@ -295,6 +307,8 @@ impl Filter {
             by: self.role(),
             is_descending: self.oldest_first == is_before,
             after,
+            has_bound: after.is_some()
+                || (self.by == SortBy::UpdateAt && (self.older.is_some() || self.until.is_some())),
         }
     }
 }

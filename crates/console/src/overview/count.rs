@@ -60,14 +60,24 @@ impl Display for Count {
 
 /// The rows with any of these conditions, no two of which hold for one row.
 pub(crate) fn sum(session: &mut Session<'_>, conditions: Vec<Part>) -> Result<Count> {
+    sum_like(session, conditions, None)
+}
+
+/// The same, where an estimate is that of another condition, if one is given.
+pub(super) fn sum_like(
+    session: &mut Session<'_>,
+    conditions: Vec<Part>,
+    like: Option<&Part>,
+) -> Result<Count> {
     let mut all = Count::Exactly(0);
     for condition in conditions {
-        all = all.and(counted(session, &condition)?);
+        let like = like.unwrap_or(&condition);
+        all = all.and(counted(session, &condition, like)?);
     }
     Ok(all)
 }
 
-fn counted(session: &mut Session<'_>, condition: &Part) -> Result<Count> {
+fn counted(session: &mut Session<'_>, condition: &Part, like: &Part) -> Result<Count> {
     let cap = (CAP + 1).to_string();
     let given = [
         ("condition", condition.clone()),
@@ -80,8 +90,7 @@ fn counted(session: &mut Session<'_>, condition: &Part) -> Result<Count> {
     };
     // What took too long a moment ago would again, and keep the database busy.
     if session.can_estimate() && session.source().is_slow(&condition.name()) {
-        return estimate(session, condition)?
-            .ok_or_else(|| session.too_slow(&statements::COUNT, limit));
+        return estimate(session, like)?.ok_or_else(|| session.too_slow(&statements::COUNT, limit));
     }
     let number = match session.ask(&statements::COUNT, limit, &given) {
         Ok(rows) => rows
@@ -90,14 +99,14 @@ fn counted(session: &mut Session<'_>, condition: &Part) -> Result<Count> {
             .unwrap_or_default(),
         Err(error @ crate::Error::TimeLimit { .. }) => {
             session.source().found_slow(&condition.name());
-            return estimate(session, condition)?.ok_or(error);
+            return estimate(session, like)?.ok_or(error);
         }
         Err(error) => return Err(error),
     };
     if number <= CAP {
         return Ok(Count::Exactly(number));
     }
-    Ok(estimate(session, condition)?
+    Ok(estimate(session, like)?
         // An estimate that is below what was counted is wrong.
         .filter(|estimate| estimate.number() > CAP)
         .unwrap_or(Count::MoreThan(CAP)))

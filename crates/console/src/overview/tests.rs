@@ -240,3 +240,49 @@ fn what_took_too_long_to_count_is_estimated_for_a_while() {
         assert_eq!(counted("status IN (10)"), Count::Exactly(2));
     });
 }
+
+/// A planner multiplies what conditions say apart from each other.
+#[test]
+fn an_estimate_is_near_the_number_of_rows() {
+    use crate::testing::{TestRow, on_each_database};
+    on_each_database(|table| {
+        table.insert_all(&[TestRow::new("pending", 110), TestRow::new("done", 140)]);
+        for n in 0..14 {
+            table.sql(&format!(
+                "INSERT INTO {0} (tenant, id, status, create_at, update_at, errors) \
+                 SELECT tenant + {1}, id, status, create_at, update_at, errors FROM {0}",
+                table.name(),
+                1 << n
+            ));
+        }
+        let is_postgres = !table.is_sqlite() && !table.is_mysql();
+        let counts = |statuses: &[Status]| {
+            if is_postgres {
+                table.sql(&format!("ANALYZE {}", table.name()));
+            }
+            let overview = of(&table.source).unwrap();
+            let pay = &overview.steps[1];
+            let of_status = |status: &Status| {
+                let mut counts = pay.counts.iter();
+                counts.find(|(other, _)| other == status).unwrap().1
+            };
+            let counts: Vec<_> = statuses.iter().map(of_status).collect();
+            (counts, pay.running)
+        };
+        let check = |count: Option<Count>| {
+            let count = count.unwrap();
+            assert!(count.number() >= CAP, "{count:?}");
+            let is_near = matches!(count, Count::About(15_000..=18_000));
+            assert!(is_near || !is_postgres, "{count:?}");
+        };
+        let (found, _) = counts(&[Status::Pending, Status::Succeeded]);
+        found.into_iter().for_each(check);
+        table.sql(&format!(
+            "UPDATE {} SET status = 120, {} = 'token', lock_at = update_at WHERE status = 140",
+            table.name(),
+            table.lock()
+        ));
+        let (found, running) = counts(&[Status::InProgress]);
+        found.into_iter().chain([running]).for_each(check);
+    });
+}

@@ -25,6 +25,27 @@ pub(crate) struct PageEnd<'a> {
     pub by: Role,
     pub is_descending: bool,
     pub after: Option<&'a PagePlace>,
+    /// Whether the time of the order has a bound, at which an index is to begin.
+    pub has_bound: bool,
+}
+
+/// How the status of a row is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StatusAs {
+    Value,
+    /// To MariaDB's planner a status that is equal to one is a reason to read all rows with
+    /// it, whatever bound the time has. For a range, which holds one code too, it begins at
+    /// the bound, if the order has the status first.
+    Range,
+}
+
+impl PageEnd<'_> {
+    pub fn status_as(&self) -> StatusAs {
+        match self.has_bound {
+            true => StatusAs::Range,
+            false => StatusAs::Value,
+        }
+    }
 }
 
 impl Names<'_> {
@@ -120,16 +141,27 @@ impl Names<'_> {
         codes.join(", ")
     }
 
-    fn status_in<'b>(&self, codes: impl IntoIterator<Item = &'b StatusCode>) -> String {
+    pub fn status_in<'b>(&self, codes: impl IntoIterator<Item = &'b StatusCode>) -> String {
         format!("{} IN ({})", self.column(Role::Status), self.codes(codes))
     }
 
     /// Conditions that together find the rows with these codes of a step. Each is
     /// written so that the indexes of the documentation serve: their conditions are
-    /// repeated, and MySQL, which has none, gets one code at a time. A running row
+    /// repeated or follow, and MySQL, which has none, gets one code at a time. A running row
     /// without a lock is found on MySQL only: there should be none, and no index has it.
     pub fn with_codes(
         &self,
+        step: &StepInfo,
+        codes: &[StatusCode],
+        locked: Option<bool>,
+    ) -> Vec<String> {
+        self.with_codes_as(StatusAs::Value, step, codes, locked)
+    }
+
+    /// The same for a list.
+    pub fn with_codes_as(
+        &self,
+        status_as: StatusAs,
         step: &StepInfo,
         codes: &[StatusCode],
         locked: Option<bool>,
@@ -141,7 +173,13 @@ impl Names<'_> {
                 Some(true) => format!(" AND {lock} IS NOT NULL"),
                 Some(false) => format!(" AND {lock} IS NULL"),
             };
-            let one = |code| format!("{}{locked}", self.status_in([code]));
+            let status = self.column(Role::Status);
+            let one = |code| match (status_as, self.dialect.code(code)) {
+                (StatusAs::Value, _) => format!("{}{locked}", self.status_in([code])),
+                (StatusAs::Range, code) => {
+                    format!("{status} >= {code} AND {status} <= {code}{locked}")
+                }
+            };
             return codes.iter().map(one).collect();
         }
         let own = step.codes();
@@ -160,14 +198,17 @@ impl Names<'_> {
             if asked.is_empty() || locked == Some(true) {
                 continue;
             }
-            let mut condition = format!(
-                "{lock} IS NULL AND {}",
-                self.status_in(group.iter().copied())
-            );
-            if asked.len() < group.len() {
-                condition.push_str(&format!(" AND {}", self.status_in(asked)));
-            }
-            conditions.push(condition);
+            let is_part = asked.len() < group.len();
+            let asked = self.status_in(asked);
+            conditions.push(match (is_part, self.dialect) {
+                // SQLite wants the condition of the index word by word. PostgreSQL sees that
+                // it follows, and would take both for unrelated when it estimates rows.
+                (true, Dialect::Sqlite) => {
+                    let group = self.status_in(group.iter().copied());
+                    format!("{lock} IS NULL AND {group} AND {asked}")
+                }
+                _ => format!("{lock} IS NULL AND {asked}"),
+            });
         }
         if locked != Some(false) && !codes.is_empty() {
             conditions.push(format!("{lock} IS NOT NULL AND {}", self.status_in(codes)));
@@ -325,6 +366,10 @@ impl Names<'_> {
             .direction(page.is_descending, self.info.is_nullable(page.by));
         let key = self.dialect.direction(page.is_descending, false);
         let (mut inner, mut outer) = (Vec::new(), Vec::new());
+        if self.dialect == Dialect::Mysql && page.status_as() == StatusAs::Range {
+            // One and the same in each branch.
+            inner.push(format!("{}{key}", self.column(Role::Status)));
+        }
         if self.shown(page.by) != "NULL" {
             inner.push(format!("{}{time}", self.column(page.by)));
             outer.push(format!("tracker_time{time}"));

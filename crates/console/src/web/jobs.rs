@@ -163,6 +163,9 @@ fn list(request: &Request, source: &Source, filter: &Filter, page: &JobsPage) ->
                 a href=(list_link(request, name, &of_succeeded(filter))) { "Search them alone" }
             }
         }
+        @if page.means_in_progress {
+            p { "Only jobs in progress were looked at, for locks of others this database would read them all. Choose a status to look at those." }
+        }
         @if page.jobs.is_empty() { p { "There are none." } }
         @else {
             form method="post" action=(request.link("act", [])) {
