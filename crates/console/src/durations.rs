@@ -1,5 +1,7 @@
 //! How long finished jobs took.
 
+mod compared;
+
 use std::time::Duration;
 
 use diesel_status_tracker::StepInfo;
@@ -10,6 +12,7 @@ use crate::overview::{PAGE_LIMIT, QUERY_LIMIT};
 use crate::sql::{Part, Session, statements};
 use crate::status::Status;
 use crate::table::Source;
+pub(crate) use compared::{Compared, Window};
 
 /// The newest finished jobs that are looked at.
 pub(crate) const NEWEST: usize = 5_000;
@@ -22,6 +25,16 @@ pub(crate) struct Durations {
     pub ran: Option<Stats>,
     /// From the creation to the end.
     pub took: Option<Stats>,
+    /// The same times of the last hour, beside those of yesterday.
+    pub ran_compared: Compared,
+    pub took_compared: Compared,
+}
+
+/// Run times, and times from creation to the end.
+#[derive(Debug, Default)]
+struct Times {
+    ran: Vec<Duration>,
+    took: Vec<Duration>,
 }
 
 /// How long some jobs took.
@@ -49,13 +62,26 @@ pub(crate) fn of(source: &Source) -> Vec<(String, Result<Durations>)> {
 }
 
 fn of_step(session: &mut Session<'_>, step: &StepInfo) -> Result<Durations> {
+    let newest = read(session, step, "")?;
+    let [ran_compared, took_compared] = compared::of_step(session, step);
+    Ok(Durations {
+        step: step.name().into(),
+        ran: stats(newest.ran),
+        took: stats(newest.took),
+        ran_compared,
+        took_compared,
+    })
+}
+
+/// The newest of the finished jobs for which this holds too.
+fn read(session: &mut Session<'_>, step: &StepInfo, and: &str) -> Result<Times> {
     let codes = Status::Succeeded.codes(step);
     let conditions = session.names().with_codes(step, &codes, Some(false));
     let cap = NEWEST.to_string();
-    let (mut ran, mut took) = (Vec::new(), Vec::new());
+    let mut times = Times::default();
     for condition in conditions {
         let given = [
-            ("condition", Part::from(condition)),
+            ("condition", Part::from(condition + and)),
             ("cap", cap.as_str().into()),
         ];
         for row in session.ask(&statements::DURATIONS, QUERY_LIMIT, &given)? {
@@ -65,27 +91,27 @@ fn of_step(session: &mut Session<'_>, step: &StepInfo) -> Result<Durations> {
                     u64::try_from(row.number(column)?).ok()?,
                 ))
             };
-            ran.extend(micros(0));
-            took.extend(micros(1));
+            times.ran.extend(micros(0));
+            times.took.extend(micros(1));
         }
     }
-    Ok(Durations {
-        step: step.name().into(),
-        ran: stats(ran),
-        took: stats(took),
-    })
+    Ok(times)
+}
+
+/// The least one that so many of a hundred do not exceed.
+fn percentile(sorted: &[Duration], part: usize) -> Option<Duration> {
+    let place = (sorted.len() * part).div_ceil(100).max(1) - 1;
+    sorted.get(place).copied()
 }
 
 fn stats(mut all: Vec<Duration>) -> Option<Stats> {
     all.sort_unstable();
     let longest = *all.last()?;
-    // The least one that so many of a hundred do not exceed.
-    let percentile = |part: usize| all[(all.len() * part).div_ceil(100).max(1) - 1];
     Some(Stats {
         count: all.len(),
-        median: percentile(50),
-        p90: percentile(90),
-        p99: percentile(99),
+        median: percentile(&all, 50)?,
+        p90: percentile(&all, 90)?,
+        p99: percentile(&all, 99)?,
         longest,
         histogram: histogram(&all),
     })
@@ -167,6 +193,55 @@ mod tests {
                 "{send:?}"
             );
             assert_eq!(all[1].1.as_ref().unwrap().ran, None);
+        });
+    }
+
+    #[test]
+    fn the_last_hour_is_compared_with_yesterday() {
+        on_each_database(|table| {
+            let mut rows = Vec::new();
+            let hours = |hours: f64| hours * 3600.0;
+            for (name, ended, took, count) in [
+                ("now", 60.0, 6.0, 20),
+                // Neither in the last hour nor of yesterday.
+                ("before", hours(2.0), 50.0, 30),
+                ("too early", hours(25.5), 50.0, 30),
+                ("yesterday", hours(24.0), 2.0, 20),
+            ] {
+                for n in 0..count {
+                    let ended = ended + f64::from(n);
+                    let mut row = TestRow::new(&format!("{name} {n}"), 140)
+                        .changed(ended)
+                        .locked(ended + took);
+                    row.created = ended + 100.0;
+                    rows.push(row);
+                }
+            }
+            table.insert_all(&rows);
+            table.sql(&format!(
+                "UPDATE {} SET {} = NULL",
+                table.name(),
+                table.lock()
+            ));
+            let all = of(&table.source);
+            let pay = all[1].1.as_ref().unwrap();
+            let ran = &pay.ran_compared;
+            let (now, then) = (
+                ran.last_hour.as_ref().unwrap(),
+                ran.yesterday.as_ref().unwrap(),
+            );
+            assert_eq!((now.count, then.count), (20, 20), "{ran:?}");
+            assert_eq!(ran.sentence, "3.0 times yesterday's at this hour");
+            assert_eq!(
+                pay.took_compared.sentence,
+                "about as yesterday at this hour"
+            );
+            assert_eq!(pay.ran.as_ref().unwrap().count, 100);
+            let send = all[0].1.as_ref().unwrap();
+            assert!(
+                send.ran_compared.sentence.contains("nothing can be said"),
+                "{send:?}"
+            );
         });
     }
 }

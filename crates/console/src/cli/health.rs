@@ -28,7 +28,7 @@ pub(super) enum Command {
         #[arg(long)]
         check: bool,
     },
-    /// Show how long finished jobs took: median, 90th and 99th percentile.
+    /// Show how long finished jobs took: median, 90th and 99th percentile, and beside yesterday.
     Durations {
         /// The table.
         table: String,
@@ -171,6 +171,7 @@ fn durations(common: &Common, table: &str) -> Done {
     let source = source(common, table)?;
     let out = common.output();
     let mut rows = Vec::new();
+    let mut sentences = Vec::new();
     let mut code = ExitCode::SUCCESS;
     for (step, durations) in durations::of(&source) {
         let durations = match durations {
@@ -185,18 +186,41 @@ fn durations(common: &Common, table: &str) -> Done {
             out.json(&durations)?;
             continue;
         }
-        for (what, stats) in [("ran", &durations.ran), ("from creation", &durations.took)] {
-            if let Some(stats) = stats {
-                let mut row = vec![step.clone(), what.into(), stats.count.to_string()];
-                row.extend([stats.median, stats.p90, stats.p99, stats.longest].map(span));
-                rows.push(row);
+        for (what, stats, compared) in [
+            ("ran", &durations.ran, &durations.ran_compared),
+            ("from creation", &durations.took, &durations.took_compared),
+        ] {
+            let Some(stats) = stats else {
+                continue;
+            };
+            let mut row = vec![step.clone(), what.into(), "newest".into()];
+            row.push(stats.count.to_string());
+            row.extend([stats.median, stats.p90, stats.p99, stats.longest].map(span));
+            rows.push(row);
+            for (when, window) in [
+                ("last hour", &compared.last_hour),
+                ("23 to 25 hours ago", &compared.yesterday),
+            ] {
+                if let Some(window) = window {
+                    let mut row = vec![step.clone(), what.into(), when.into()];
+                    row.push(window.count.to_string());
+                    row.extend([span(window.median), span(window.p90)]);
+                    row.extend([String::new(), String::new()]);
+                    rows.push(row);
+                }
             }
+            sentences.push(format!("{step}, {what}: {}\n", compared.sentence));
         }
     }
     out.rows(
-        &["step", "time", "jobs", "median", "90 %", "99 %", "longest"],
+        &[
+            "step", "time", "finished", "jobs", "median", "90 %", "99 %", "longest",
+        ],
         &rows,
     )?;
+    for sentence in &sentences {
+        out.text(&super::output::shown(sentence))?;
+    }
     Ok(code)
 }
 

@@ -96,9 +96,34 @@ fn table(request: &Request, name: &str, read: &Read) -> Markup {
     html! {
         section {
             h2 { a class="foreign" href=(request.link("jobs", [("table", name)])) { (name) } }
+            div class="row" {
+                a href=(request.link("failures", [("table", name)])) { "Failures" }
+                a href=(request.link("durations", [("table", name)])) { "Durations" }
+                (key_form(request, name))
+            }
             @match read {
                 Err(error) => (problem(error)),
                 Ok(overview) => @for one in &overview.steps { (step(request, name, one)) },
+            }
+        }
+    }
+}
+
+/// Leads to the job with a key.
+fn key_form(request: &Request, table: &str) -> Markup {
+    let source = request
+        .app
+        .sources
+        .iter()
+        .find(|source| source.name() == table);
+    html! {
+        @if let Some(source) = source {
+            form class="row" method="get" action=(request.link("job", [])) {
+                input type="hidden" name="table" value=(table);
+                @for column in source.info().key() {
+                    label { "Job with " span class="foreign" { (column) } input name="key" required; }
+                }
+                button type="submit" { "Open" }
             }
         }
     }

@@ -151,6 +151,20 @@ fn every_page_shows_its_rows_and_links_within_the_console() {
         overview.has(table.name());
         overview.has("<strong class=\"foreign\">send</strong>");
         overview.has(">failing<");
+        // Beside the name of the table.
+        for page in ["failures", "durations"] {
+            let link = format!("/admin/{page}?table={}", table.name());
+            assert!(overview.attributes("href").contains(&link), "{link}");
+        }
+        let mut key = overview.form("/admin/job");
+        overview.has("Job with <span class=\"foreign\">tenant</span><input name=\"key\"");
+        key.extend(pairs(&[("key", "1"), ("key", "a")]));
+        let query = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(&key)
+            .finish();
+        app.get(&format!("/admin/job?{query}"))
+            .ok()
+            .has("no answer from host 7");
         app.page(table, "jobs", "")
             .ok()
             .has("no answer from host 7");
@@ -160,7 +174,9 @@ fn every_page_shows_its_rows_and_links_within_the_console() {
         app.page(table, "failures", "")
             .ok()
             .has("no answer from host #");
-        app.page(table, "durations", "").ok().has("90 % within");
+        let durations = app.page(table, "durations", "").ok();
+        durations.has("90 % within");
+        durations.has("only 1 finished in the last hour");
         let job = app.page(table, "job", "key=1&key=a").ok();
         job.has("no answer from host 7");
         job.has("The console is read-only.");

@@ -210,6 +210,17 @@ fn a_table_is_followed_from_the_description_to_the_job() {
         );
         let durations = console.run(&["durations", "jobs", "--json"]).json();
         assert_eq!(durations[0]["step"], "job");
+        let sentence = durations[0]["took_compared"]["sentence"].as_str().unwrap();
+        assert!(
+            sentence.contains("only 1 finished in the last hour"),
+            "{sentence}"
+        );
+        let plain = console.run(&["durations", "jobs"]).ok();
+        let sentence = format!("job, from creation: {sentence}\n");
+        assert!(
+            plain.contains("last hour") && plain.ends_with(&sentence),
+            "{plain}"
+        );
     }
 }
 
