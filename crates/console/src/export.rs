@@ -17,7 +17,7 @@ const PIECE_LIMIT: Duration = Duration::from_secs(30);
 pub(crate) fn piece(source: &Source, after: Option<RowKey>, limit: usize) -> Result<Vec<JobRow>> {
     source.session(PIECE_LIMIT, |session| {
         let names = session.names();
-        let (columns, _) = names.list_columns(Role::UpdateAt);
+        let (columns, _) = names.list_columns(Role::UpdateAt, None);
         let key: Vec<_> = names
             .info
             .key()

@@ -38,6 +38,9 @@ pub(crate) struct JobRow {
     pub time: Option<String>,
     #[serde(skip)]
     changed: Option<String>,
+    /// Whether its errors hold the text that is sought.
+    #[serde(skip)]
+    holds: bool,
 }
 
 pub(crate) fn as_parts<S: serde::Serializer>(
@@ -67,6 +70,7 @@ impl JobRow {
             error: row.text(parts + 7).and_then(newest_error),
             time: row.text(parts + 8).map(Into::into),
             changed: row.text(parts + 9).map(Into::into),
+            holds: row.text(parts + 10) == Some("1"),
         }
     }
 
@@ -122,7 +126,7 @@ fn page_in(
 ) -> Result<JobsPage> {
     let now = now(session)?;
     let means_in_progress = filter.means_in_progress(&session.names());
-    let Some(group) = &filter.group else {
+    if !filter.is_error_sought() {
         // A row more tells whether there are more.
         let jobs = rows(session, filter, from, limit + 1)?;
         return Ok(JobsPage {
@@ -130,17 +134,30 @@ fn page_in(
             means_in_progress,
             ..cut(jobs, from, limit)
         });
+    }
+    // No index knows the errors, so that only some rows are looked at.
+    let all = Filter {
+        error: None,
+        statuses: filter.meant_statuses(&session.names()),
+        ..filter.clone()
+    };
+    let is_sought = |job: &JobRow| {
+        (filter.error.is_none() || job.holds)
+            && filter
+                .group
+                .as_ref()
+                .is_none_or(|group| is_of_group(job, group))
     };
     let mut found = Vec::new();
     let mut at = from.clone();
     let mut looked_at = 0;
     let mut searched_to = None;
     loop {
-        let some = rows(session, filter, &at, READ_AT_ONCE)?;
+        let some = rows_with(session, &all, &at, READ_AT_ONCE, filter.error.as_deref())?;
         looked_at += some.len();
         let last = some.last().map(JobRow::place);
         let is_end = some.len() < READ_AT_ONCE;
-        found.extend(some.into_iter().filter(|job| is_of_group(job, group)));
+        found.extend(some.into_iter().filter(is_sought));
         match (last, from) {
             _ if is_end || found.len() > limit => break,
             (Some(place), _) if looked_at >= READ_AT_MOST => {
@@ -192,7 +209,19 @@ pub(crate) fn rows(
     from: &From,
     limit: usize,
 ) -> Result<Vec<JobRow>> {
-    let columns = session.names().list_columns(filter.page_end(from).by);
+    rows_with(session, filter, from, limit, None)
+}
+
+/// The same, where each row tells whether its errors hold a text.
+fn rows_with(
+    session: &mut Session<'_>,
+    filter: &Filter,
+    from: &From,
+    limit: usize,
+    sought: Option<&str>,
+) -> Result<Vec<JobRow>> {
+    let by = filter.page_end(from).by;
+    let columns = session.names().list_columns(by, sought);
     let rows = rows_of(session, filter, from, limit, columns)?;
     Ok(rows.iter().map(|row| JobRow::of(session, row)).collect())
 }

@@ -291,7 +291,7 @@ impl Filter {
             conditions.push(condition.into());
         }
         if let Some(text) = &self.error {
-            conditions.push(names.error_contains(text).unwrap_or_else(|| "1 = 0".into()));
+            conditions.push(names.error_contains(text));
         }
         conditions
     }

@@ -1,12 +1,12 @@
+mod many;
+
 use std::time::Duration;
 
-use diesel::prelude::*;
 use diesel_status_tracker::SortBy;
 
 use super::*;
-use crate::database::{ConsoleConnection, Pool, connect};
 use crate::status::Status;
-use crate::testing::{TestRow, TestTable, described, on_each_database};
+use crate::testing::{TestRow, TestTable, on_each_database};
 
 fn rows_of_all_kinds() -> Vec<TestRow> {
     let codes = [10, 20, 30, 40, 50, 110, 120, 130, 140, 150];
@@ -339,93 +339,5 @@ fn a_row_shows_what_it_holds() {
             keys(&all(&table.source, &filter, 5)),
             [failed.key.parts().to_vec()]
         );
-    });
-}
-
-/// So many rows has this connection read so far.
-fn rows_read(pool: &Pool) -> i64 {
-    #[derive(diesel::QueryableByName)]
-    struct Counter {
-        #[diesel(sql_type = diesel::sql_types::Text, column_name = "Value")]
-        value: String,
-    }
-    let ConsoleConnection::Mysql(conn) = &mut *pool.get().unwrap() else {
-        panic!()
-    };
-    let counters = diesel::sql_query("SHOW SESSION STATUS LIKE 'Handler_read%'");
-    let counters: Vec<Counter> = counters.load(conn).unwrap();
-    let numbers = counters.iter().map(|counter| counter.value.parse::<i64>());
-    numbers.map(Result::unwrap).sum()
-}
-
-/// MariaDB would read all rows with the status to come to those in their midst.
-#[test]
-fn a_page_in_the_midst_of_many_rows_reads_few_of_them() {
-    on_each_database(|table| {
-        if !table.is_mysql() {
-            return;
-        }
-        table.insert(&TestRow::new("a", 140));
-        for n in 0..14 {
-            table.sql(&format!(
-                "INSERT INTO {0} (tenant, id, status, create_at, update_at, errors) \
-                 SELECT tenant + {1}, id, status, create_at, update_at, errors FROM {0}",
-                table.name(),
-                1 << n
-            ));
-        }
-        table.sql(&format!(
-            "UPDATE {0} SET update_at = UTC_TIMESTAMP(6) - INTERVAL tenant SECOND;
-             CREATE INDEX {0}_ready ON {0} (status, update_at); ANALYZE TABLE {0}",
-            table.name()
-        ));
-        // All on one connection, which counts.
-        let pool = connect(&std::env::var("MYSQL_URL").unwrap(), 1).unwrap();
-        let source = Source::new(described(table.name()), pool.clone());
-        let pay = Filter {
-            step: Some("pay".into()),
-            statuses: vec![Status::Succeeded],
-            ..Filter::default()
-        };
-        let older = Filter {
-            older: Some(Duration::from_secs(8_000)),
-            ..pay.clone()
-        };
-        let place = page(&source, &older, &From::Start, 1).unwrap().jobs[0].place();
-        for (filter, from) in [
-            (&older, From::Start),
-            (&pay, From::After(place.clone())),
-            (&pay, From::Before(place)),
-        ] {
-            let before = rows_read(&pool);
-            let jobs = page(&source, filter, &from, 50).unwrap().jobs;
-            let read = rows_read(&pool) - before;
-            assert_eq!(jobs.len(), 50);
-            assert!(read < 500, "{read} rows, {from:?}");
-        }
-    });
-}
-
-/// MySQL's indexes begin with the status.
-#[test]
-fn a_lock_is_sought_in_jobs_in_progress_where_nothing_else_is_indexed() {
-    on_each_database(|table| {
-        table.insert_all(&[
-            TestRow::new("dead", 120).locked(5000.0),
-            TestRow::new("odd", 140).locked(5000.0),
-        ]);
-        let expired = Filter {
-            expired: true,
-            ..Filter::default()
-        };
-        let found = page(&table.source, &expired, &From::Start, 5).unwrap();
-        assert_eq!(found.means_in_progress, table.is_mysql());
-        assert_eq!(found.jobs.len(), if table.is_mysql() { 1 } else { 2 });
-        let chosen = Filter {
-            statuses: vec![Status::Succeeded],
-            ..expired
-        };
-        let found = page(&table.source, &chosen, &From::Start, 5).unwrap();
-        assert_eq!((found.means_in_progress, found.jobs.len()), (false, 1));
     });
 }

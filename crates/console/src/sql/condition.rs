@@ -239,12 +239,15 @@ impl Names<'_> {
         }
     }
 
-    /// That the newest errors hold this text. `None` where errors are hidden.
-    pub fn error_contains(&self, what: &str) -> Option<Part> {
+    /// That the newest errors hold this text. None does where errors are hidden.
+    pub fn error_contains(&self, what: &str) -> Part {
         // A document holds quotes and the like as JSON writes them.
         let written = serde_json::Value::from(what).to_string();
         let written = &written[1..written.len() - 1];
-        Some(self.dialect.contains(&self.document()?, written))
+        match self.document() {
+            Some(document) => self.dialect.contains(&document, written),
+            None => "1 = 0".into(),
+        }
     }
 
     fn document(&self) -> Option<String> {
@@ -299,8 +302,8 @@ impl Names<'_> {
     }
 
     /// What a list reads of each row, with names that the outer query knows, and the
-    /// columns of the order.
-    pub fn list_columns(&self, by: Role) -> (Part, Part) {
+    /// columns of the order; the last tells whether the errors hold this text.
+    pub fn list_columns(&self, by: Role, sought: Option<&str>) -> (Part, Part) {
         let dialect = self.dialect;
         let key = self.info.key().map(|name| dialect.quoted(name));
         let text = |role| match &*self.shown(role) {
@@ -312,6 +315,12 @@ impl Names<'_> {
             "CASE WHEN {} IS NULL THEN '0' ELSE '1' END",
             self.column(Role::Lock)
         );
+        let holds = match sought {
+            None => "NULL".into(),
+            Some(sought) => Part::from("CASE WHEN ")
+                .and(self.error_contains(sought))
+                .and(" THEN '1' ELSE '0' END"),
+        };
         let shown = key.map(|column| Part::from(dialect.text(&column))).chain([
             dialect.text(&self.column(Role::Status)).into(),
             self.micros(Role::CreateAt),
@@ -323,6 +332,7 @@ impl Names<'_> {
             error,
             text(by),
             text(Role::UpdateAt),
+            holds,
         ]);
         self.branch_columns(shown, by)
     }

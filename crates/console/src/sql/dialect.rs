@@ -190,8 +190,30 @@ impl Dialect {
     /// Whether a column begins with this, as text.
     pub fn starts_with(self, column: &str, what: &str) -> Part {
         let letters = what.chars().count();
-        Part::from(format!("substr({}, 1, {letters}) = ", self.text(column)))
-            .and(self.bound_text(what))
+        let is_so = Part::from(format!("substr({}, 1, {letters}) = ", self.text(column)))
+            .and(self.bound_text(what));
+        let pattern = |escape: char| {
+            let mut pattern = String::new();
+            for c in what.chars() {
+                if ['%', '_', escape].contains(&c) {
+                    pattern.push(escape);
+                }
+                pattern.push(c);
+            }
+            self.bound_text(&(pattern + "%"))
+        };
+        // What an index of a key of text can be asked. SQLite would ask it without knowing
+        // how many rows begin so, and then sort all of them.
+        match self {
+            Self::Postgres => is_so
+                .and(format!(" AND {} LIKE ", self.text(column)))
+                .and(pattern('\\')),
+            Self::Mysql => is_so
+                .and(format!(" AND {column} LIKE "))
+                .and(pattern('|'))
+                .and(" ESCAPE '|'"),
+            Self::Sqlite => is_so,
+        }
     }
 
     /// The document in `errors` as text.

@@ -155,7 +155,7 @@ fn list(request: &Request, source: &Source, filter: &Filter, page: &JobsPage) ->
         @if let Some(place) = &page.searched_to {
             p class="problem" {
                 "Only " (READ_AT_MOST) " jobs were looked at for this error. "
-                a href=(place_link(request, name, filter, place, "on")) { "Look at the next ones" }
+                a href=(place_link(request, name, filter, place, "on")) { "Search further" }
             }
         }
         @if filter.leaves_out_succeeded() {
