@@ -15,7 +15,7 @@ pub(super) async fn page(request: Request) -> Result<Markup, Failure> {
     let steps = request.run(&source, durations::of).await?;
     let content = html! {
         h1 { "Durations of " span class="foreign" { (source.name()) } }
-        p { "Of the newest " (number(NEWEST)) " finished jobs, and of as many that finished in the last hour and at this hour of yesterday." }
+        p { "Of the newest " (number(NEWEST)) " finished jobs, and of at most as many that finished in the last hour, and at this hour of yesterday." }
         @for (step, read) in &steps {
             article {
                 header { strong class="foreign" { (step) } }

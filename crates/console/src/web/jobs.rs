@@ -164,7 +164,7 @@ fn list(request: &Request, source: &Source, filter: &Filter, page: &JobsPage) ->
             }
         }
         @if page.means_in_progress {
-            p { "Only jobs in progress were looked at, for locks of others this database would read them all. Choose a status to look at those." }
+            p { "Only jobs in progress were looked at: to find locks of others, this database would read all jobs. Choose a status to look at those." }
         }
         @if page.jobs.is_empty() { p { "There are none." } }
         @else {

@@ -161,6 +161,15 @@ async fn all_of_it_works_without_javascript() {
         Window::without_javascript().await,
     );
     window.goto(&served.url).await;
+    window.fill("input[name=key]", "2026-007").await;
+    window.click("Open").await;
+    window
+        .says("mail server mx7 refused the letter after 7 s")
+        .await;
+    window.goto(&served.url).await;
+    window.click("Durations").await;
+    window.says("nothing can be said of yesterday").await;
+    window.goto(&served.url).await;
     window.click("invoices").await;
     window
         .find("input[name=status][value=failed]")
