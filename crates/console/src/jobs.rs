@@ -226,6 +226,25 @@ fn rows_with(
     Ok(rows.iter().map(|row| JobRow::of(session, row)).collect())
 }
 
+/// Few rows are found by their keys and sorted; many are passed by in their order.
+const FEW: i64 = 1_000;
+
+/// On SQLite, what has the primary key find the rows whose keys begin so, where few do.
+fn few_keys(session: &mut Session<'_>, filter: &Filter) -> Result<Option<Part>> {
+    let Some(beginning) = session.names().beginning(&filter.key) else {
+        return Ok(None);
+    };
+    let given = [
+        ("condition", beginning.range),
+        ("cap", (FEW + 1).to_string().into()),
+    ];
+    let rows = session.ask(&statements::COUNT, QUERY_LIMIT, &given)?;
+    let number = rows.first().and_then(|row| row.number(0));
+    Ok(number
+        .is_some_and(|number| number <= FEW)
+        .then_some(beginning.condition))
+}
+
 /// The same with these columns: those of a branch, and those that are read of all.
 pub(crate) fn rows_of(
     session: &mut Session<'_>,
@@ -239,6 +258,8 @@ pub(crate) fn rows_of(
     let (order, outer_order) = names.list_orders(end);
     let mut conditions = filter.conditions(&names);
     conditions.extend(names.after(end));
+    conditions.extend(few_keys(session, filter)?);
+    let names = session.names();
     let limit = Part::from(limit.to_string());
     let mut branches = Vec::new();
     for (n, branch) in filter

@@ -1,5 +1,6 @@
 //! All SQL of the console: the texts by name, how they are filled, and how they run.
 
+mod beginning;
 pub(crate) mod catalog;
 mod condition;
 mod dialect;

@@ -202,8 +202,8 @@ impl Dialect {
             }
             self.bound_text(&(pattern + "%"))
         };
-        // What an index of a key of text can be asked. SQLite would ask it without knowing
-        // how many rows begin so, and then sort all of them.
+        // What an index of a key of text can be asked. SQLite is asked elsewhere how many rows
+        // begin so, since it would ask the index of very many too, and then sort them.
         match self {
             Self::Postgres => is_so
                 .and(format!(" AND {} LIKE ", self.text(column)))

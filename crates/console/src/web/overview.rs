@@ -95,8 +95,8 @@ pub(super) async fn page(request: Request) -> Result<Markup, Failure> {
 fn table(request: &Request, name: &str, read: &Read) -> Markup {
     html! {
         section {
-            h2 { a class="foreign" href=(request.link("jobs", [("table", name)])) { (name) } }
             div class="row" {
+                h2 { a class="foreign" href=(request.link("jobs", [("table", name)])) { (name) } }
                 a href=(request.link("failures", [("table", name)])) { "Failures" }
                 a href=(request.link("durations", [("table", name)])) { "Durations" }
                 (key_form(request, name))

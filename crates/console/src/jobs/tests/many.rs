@@ -114,6 +114,15 @@ fn a_beginning_of_a_key_is_what_it_says_and_an_index_finds_it() {
             let jobs = all(&table.source, &filter, 5);
             assert_eq!(keys(&jobs), [["1", id]], "{filter:?}");
         }
+        // Where the primary key finds it too.
+        for id in ids {
+            let filter = Filter {
+                key: vec!["1".into(), format!("{}*", &id[..2])],
+                ..Filter::default()
+            };
+            let jobs = all(&table.source, &filter, 5);
+            assert_eq!(keys(&jobs), [["1", id]], "{filter:?}");
+        }
         // A number begins with digits.
         let tenant = Filter {
             key: vec!["1*".into(), String::new()],
@@ -139,6 +148,53 @@ fn a_beginning_of_a_key_is_what_it_says_and_an_index_finds_it() {
         assert!(
             plan.contains("Index Cond") && plan.contains("job-49"),
             "{plan}"
+        );
+    });
+}
+
+/// SQLite asks the index whenever it can, and sorts what it finds.
+#[test]
+fn sqlite_finds_few_keys_by_their_index_and_many_by_their_order() {
+    on_each_database(|table| {
+        if !table.is_sqlite() {
+            return;
+        }
+        table.insert(&TestRow::new("x", 140));
+        table.sql(&format!(
+            "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 3000)
+             INSERT INTO {0} (tenant, id, status, create_at, update_at, errors)
+             SELECT 1, 'job-' || n, 140, create_at, update_at, errors FROM {0}, numbers WHERE id = 'x'",
+            table.name()
+        ));
+        for (beginning, is_few, found) in [("job-29*", true, 111), ("job*", false, 3000)] {
+            let filter = Filter {
+                key: vec!["1".into(), beginning.into()],
+                ..Filter::default()
+            };
+            let few = table
+                .source
+                .session(PAGE_LIMIT, |session| few_keys(session, &filter));
+            assert_eq!(few.unwrap().is_some(), is_few, "{beginning}");
+            assert_eq!(all(&table.source, &filter, 500).len(), found);
+        }
+        #[derive(diesel::QueryableByName)]
+        struct Plan {
+            #[diesel(sql_type = diesel::sql_types::Text)]
+            detail: String,
+        }
+        let query = format!(
+            "EXPLAIN QUERY PLAN SELECT * FROM {} WHERE tenant = 1 AND id GLOB ?",
+            table.name()
+        );
+        let query = diesel::sql_query(query).bind::<diesel::sql_types::Text, _>("job-29*");
+        let ConsoleConnection::Sqlite(conn) = &mut *table.pool().get().unwrap() else {
+            panic!()
+        };
+        let plan: Vec<Plan> = query.load(conn).unwrap();
+        assert!(
+            plan[0].detail.contains("id>? AND id<?"),
+            "{}",
+            plan[0].detail
         );
     });
 }
