@@ -17,7 +17,9 @@ use crate::overview::{PAGE_LIMIT, cut, now};
 use crate::status::{Status, meanings};
 use crate::table::Source;
 
-pub(crate) use found::{Found, count, meant};
+#[cfg(feature = "cli")]
+pub(crate) use found::Found;
+pub(crate) use found::{count, meant};
 
 /// Rows that are looked at before the next answer, where no group is asked for.
 const CHUNK: usize = 100;
