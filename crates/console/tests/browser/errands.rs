@@ -52,7 +52,9 @@ async fn all_jobs_of_a_failure_are_counted_and_then_reset() {
 
     // The group with more jobs comes first.
     window.click("Reset all…").await;
-    window.says("It finds 20 jobs now: 10 failed, 10 ignored.").await;
+    window
+        .says("It finds 20 jobs now: 10 failed, 10 ignored.")
+        .await;
     assert_eq!(
         (served.count(30), served.count(50)),
         (30, 10),
