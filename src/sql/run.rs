@@ -6,6 +6,8 @@
 use std::ops::Range;
 
 use diesel::QueryResult;
+#[cfg(feature = "mysql")]
+use diesel::connection::CacheSize;
 use diesel::connection::{Connection, DefaultLoadingMode, LoadConnection};
 use diesel::deserialize;
 use diesel::query_builder::QueryBuilder;
@@ -45,8 +47,9 @@ pub trait Sends: Connection<Backend: Binds> + LoadConnection + 'static {
     ) -> QueryResult<()>;
 }
 
+/// Sends on this type of connection; `$after_error` is called where a query has failed.
 macro_rules! sends {
-    ($Connection:ty, $dialect:expr) => {
+    ($Connection:ty, $dialect:expr, $after_error:expr) => {
         impl Sends for $Connection {
             fn dialect(&self) -> &'static Dialect {
                 &$dialect
@@ -63,25 +66,45 @@ macro_rules! sends {
             ) -> QueryResult<()> {
                 let (fields, info) = (query.statement.fields, query.info);
                 let name = query.name;
-                let load = || LoadConnection::<DefaultLoadingMode>::load(self, query);
-                for row in named(name, load)? {
-                    let row = row?;
-                    Self::Backend::read_plain(&row, fields, info)
-                        .and_then(|plain| read(&row, plain))
-                        .map_err(DeserializationError)?;
+                let load_all = || {
+                    let load = || LoadConnection::<DefaultLoadingMode>::load(self, query);
+                    for row in named(name, load)? {
+                        let row = row?;
+                        Self::Backend::read_plain(&row, fields, info)
+                            .and_then(|plain| read(&row, plain))
+                            .map_err(DeserializationError)?;
+                    }
+                    Ok(())
+                };
+                let loaded = load_all();
+                if matches!(loaded, Err(Error::DatabaseError(..))) {
+                    $after_error(self);
                 }
-                Ok(())
+                loaded
             }
         }
     };
 }
 
 #[cfg(feature = "sqlite")]
-sends!(diesel::SqliteConnection, super::dialect::SQLITE);
+sends!(diesel::SqliteConnection, super::dialect::SQLITE, |_| ());
 #[cfg(feature = "postgres")]
-sends!(diesel::PgConnection, super::dialect::POSTGRES);
+sends!(diesel::PgConnection, super::dialect::POSTGRES, |_| ());
 #[cfg(feature = "mysql")]
-sends!(diesel::MysqlConnection, super::dialect::MYSQL);
+sends!(
+    diesel::MysqlConnection,
+    super::dialect::MYSQL,
+    forget_prepared
+);
+
+/// Closes the prepared statements of the session. Where the server ends a query with an
+/// error after some of its rows, MariaDB's client believes that more rows are to come: it
+/// would wait for them without end when the statement is executed again.
+#[cfg(feature = "mysql")]
+fn forget_prepared(conn: &mut diesel::MysqlConnection) {
+    conn.set_prepared_statement_cache_size(CacheSize::Disabled);
+    conn.set_prepared_statement_cache_size(CacheSize::Unbounded);
+}
 
 /// What the connection in an enum speaks.
 pub fn dialect_of<C: ConnectionEnum>(conn: &mut C) -> &'static Dialect {
