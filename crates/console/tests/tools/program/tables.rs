@@ -181,3 +181,22 @@ fn a_filter_that_finds_nothing_is_told_in_words() {
         );
     }
 }
+
+#[test]
+fn statuses_for_which_an_action_is_not_are_refused_before_anybody_is_asked() {
+    for console in consoles() {
+        console.fill();
+        let ignore = |statuses: &str| {
+            let of = ["ignore", "jobs", "--reason", "sold", "--status", statuses];
+            console.run(&[&of[..], &["--dry-run"]].concat())
+        };
+        let refused = ignore("succeeded,ignored");
+        assert_eq!(refused.code, 3, "{}", refused.out);
+        assert!(
+            refused.err.contains("in_progress, failed"),
+            "{}",
+            refused.err
+        );
+        assert_eq!(ignore("failed").code, 0);
+    }
+}
