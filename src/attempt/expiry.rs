@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::keys::KeySet;
 use crate::observer::{Event, Observer, Source, Transition};
 use crate::rows::apart::{self, Mode, all_or_each};
+use crate::rows::reset::is_held;
 use crate::sql::dialect::LockWait;
 use crate::sql::results::{DeadAttempt, Obstacle};
 use crate::sql::statements;
@@ -230,7 +231,13 @@ pub(crate) fn expire_seen<D: Database, T: RowStore<D::Connection>>(
             let call = call(LockWait::Briefly);
             let call = table_rows::failed(table.info(), call, outcome, errors);
             table.execute(conn, &statements::EXPIRE_SEEN_ROW, call)
-        })?;
+        });
+        let ended = match ended {
+            Err(error) if is_held(conn, &error)? => {
+                return Ok(Err(Obstacle::Held.into_error(name.to_string())));
+            }
+            ended => ended?,
+        };
         if ended > 0 {
             return Ok(Ok(outcome));
         }

@@ -189,7 +189,8 @@ impl DescribedStep {
     /// # Errors
     ///
     /// [`Error::NotFound`]; [`Error::AttemptChanged`] where that attempt has ended, or
-    /// has renewed its lock, or is another step's; [`Error::UpdateDropped`];
+    /// has renewed its lock, or is another step's; [`Error::Locked`] where another
+    /// transaction holds the row for longer than a moment; [`Error::UpdateDropped`];
     /// [`Error::OutcomeUnknown`].
     pub fn expire<D>(&self, db: D, key: impl Into<RowKey>, seen: &SeenLock) -> Result<()>
     where

@@ -217,7 +217,10 @@ fn carry_out(source: &Source, order: &Order, jobs: &[Meant], done: &mut Done) ->
                 continue;
             }
             Ok(Some(why_not)) => why_not,
-            Err(Error::Tracker(error)) if is_of_the_job(&error) => error.to_string(),
+            Err(Error::Tracker(error)) if is_held(&error) => IS_HELD.into(),
+            Err(Error::Tracker(error)) if is_of_the_job(&error) => {
+                Error::Tracker(error).to_string()
+            }
             Err(error) => return Err(error),
         };
         done.passed_over.push(PassedOver {
@@ -266,6 +269,7 @@ fn one(source: &Source, order: &Order, job: &Meant) -> Result<Option<String>> {
 }
 
 const NO_SUCH_JOB: &str = "there is no such job";
+const IS_HELD: &str = "another transaction holds its row: try again when that has ended";
 const HAS_CHANGED: &str = "it has changed since it was shown: look at it again";
 
 /// Resets or ignores a job as it was seen: one that has succeeded since is not to run a
@@ -286,6 +290,20 @@ fn change(source: &Source, order: &Order, key: &RowKey, seen: &SeenJob) -> Resul
         Err(Error::Tracker(E::NotFound { .. })) => Ok(Some(NO_SUCH_JOB.into())),
         Err(error) => Err(error),
     }
+}
+
+/// Whether another transaction holds the row. The tracker's words advise a reset, which may be
+/// what was tried. A lock without a time hinders no action, so that it is not meant.
+fn is_held(error: &diesel_status_tracker::Error) -> bool {
+    use diesel_status_tracker::Error as E;
+    matches!(
+        error,
+        E::Locked {
+            lock_at: None,
+            expires_at: None,
+            ..
+        }
+    )
 }
 
 /// Whether the next job may fare better.

@@ -21,7 +21,7 @@ pub enum Error {
         source: diesel_status_tracker::BoxError,
     },
     /// A call of the tracker has failed.
-    #[error(transparent)]
+    #[error("{}", told(.0))]
     Tracker(#[from] diesel_status_tracker::Error),
     /// The database has no such table.
     #[error(
@@ -170,5 +170,32 @@ impl Error {
                 source: Box::new(self),
             },
         }
+    }
+}
+
+/// What an error of the tracker says. Where the database refuses a statement, the tracker
+/// speaks of what becomes of a claimed job: here nobody has claimed one.
+fn told(error: &diesel_status_tracker::Error) -> String {
+    use diesel_status_tracker::Error as E;
+    match error {
+        E::Database { job, source, .. } => format!("the database has refused {job}: {source}"),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_database_refuses_is_told_without_words_on_claimed_jobs() {
+        let error = Error::from(diesel_status_tracker::Error::Database {
+            job: "jobs \"a\"".into(),
+            source: diesel::result::Error::NotFound,
+        });
+        assert_eq!(
+            error.to_string(),
+            "the database has refused jobs \"a\": Record not found"
+        );
     }
 }

@@ -64,6 +64,12 @@ fn a_row_that_another_transaction_holds_is_passed_over_and_named() {
             assert_err!(held.unwrap_err(), Locked);
             let held = step.ignore_if_unchanged(&pool, "1", &seen, "held");
             assert_err!(held.unwrap_err(), Locked);
+            let dead = ["3", "4"].map(|id| (id, table.find(&pool, id).unwrap().unwrap()));
+            let dead = dead
+                .iter()
+                .find_map(|(id, job)| Some((*id, job.seen_lock()?)));
+            let (id, lock) = dead.expect("a dead attempt is held");
+            assert_err!(step.expire(&pool, id, &lock).unwrap_err(), Locked);
             let conn = &mut *pool.get().unwrap();
             assert_err!(step.ignore(&mut *conn, "1", "held").unwrap_err(), Database);
             Ok(())

@@ -1,3 +1,6 @@
+use diesel::Connection;
+use diesel::connection::SimpleConnection;
+
 use super::*;
 use crate::overview::Count;
 use crate::testing::{TestRow, TestTable, logged, on_each_database};
@@ -120,6 +123,35 @@ fn a_job_that_has_changed_since_it_was_shown_is_passed_over() {
         order.seen_at -= chrono::TimeDelta::seconds(30);
         on_jobs(&table.source, &order, vec![key(ids[2])]).unwrap();
         assert_eq!(status(table, ids[2]), 10);
+    });
+}
+
+#[test]
+fn a_row_that_another_transaction_holds_is_passed_over_in_words_that_help() {
+    on_each_database(|table| {
+        // There, a writer keeps all others from the whole database.
+        if table.is_sqlite() {
+            return;
+        }
+        table.insert_all(&[
+            TestRow::new("failed", 30),
+            TestRow::new("dead", 20).locked(5000.0),
+        ]);
+        let pool = table.pool();
+        let mut conn = pool.get().unwrap();
+        conn.test_transaction::<_, diesel::result::Error, _>(|conn| {
+            conn.batch_execute(&format!("UPDATE {} SET retry = 2", table.name()))?;
+            for (action, id) in [
+                (Action::Reset, "failed"),
+                (Action::Ignore, "failed"),
+                (Action::Expire, "dead"),
+            ] {
+                let done = on_jobs(&table.source, &order(action), [key(id)]).unwrap();
+                assert_eq!(done.count, 0, "{action}");
+                assert_eq!(done.passed_over[0].why, IS_HELD, "{action}");
+            }
+            Ok(())
+        });
     });
 }
 

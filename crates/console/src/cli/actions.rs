@@ -16,6 +16,7 @@ use crate::actions::{self, Action, Chunk, Done as Outcome, Found, Order, PassedO
 use crate::error::{Error, Result};
 use crate::jobs::filter::Filter;
 use crate::overview::{Count, PAGE_LIMIT, now};
+use crate::status::Status;
 use crate::table::Source;
 
 /// So many reasons why jobs were passed over are kept.
@@ -100,7 +101,30 @@ struct Told {
     found: Option<Found>,
     #[serde(skip_serializing_if = "Option::is_none")]
     done: Option<usize>,
+    /// How many were passed over. Of very many, the first ones are named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    passed_over_count: Option<usize>,
     passed_over: Vec<PassedOver>,
+}
+
+/// What came of all pieces.
+#[derive(Debug, Default)]
+struct Worked {
+    count: usize,
+    passed_over_count: usize,
+    /// The first ones.
+    passed_over: Vec<PassedOver>,
+}
+
+impl Worked {
+    fn add(&mut self, done: Outcome) {
+        self.count += done.count;
+        self.passed_over_count += done.passed_over.len();
+        // Each reason is printed, as far as somebody would read them.
+        let room = MOST_REASONS.saturating_sub(self.passed_over.len());
+        self.passed_over
+            .extend(done.passed_over.into_iter().take(room));
+    }
 }
 
 pub(super) fn run(common: &Common, command: &Command) -> Done {
@@ -131,6 +155,7 @@ fn change(common: &Common, jobs: &Jobs, action: Action, reason: &str) -> Done {
         (parts, true) => Some(keys(&source, parts)?),
         (_, false) => return Err("give either keys or a filter, and not both".into()),
     };
+    if_any_fits(action, &filter)?;
     let filter = actions::meant(action, &filter);
     let order = order(&source, action, reason, jobs.chosen.step.clone())?;
     let name = source.name();
@@ -153,7 +178,11 @@ fn change(common: &Common, jobs: &Jobs, action: Action, reason: &str) -> Done {
     }
     consent(common, &jobs.consent, &what)?;
     match keys {
-        Some(keys) => tell_done(common, actions::on_jobs(&source, &order, keys)?),
+        Some(keys) => {
+            let mut worked = Worked::default();
+            worked.add(actions::on_jobs(&source, &order, keys)?);
+            tell_done(common, worked)
+        }
         None => on_filter(
             common,
             &source,
@@ -185,6 +214,23 @@ fn asked(action: Action, name: &str, found: &Found, filter: &Filter) -> String {
     what
 }
 
+/// Fails where the chosen statuses are such that each job would be passed over.
+fn if_any_fits(action: Action, filter: &Filter) -> Result<(), String> {
+    let mut chosen = filter.statuses.iter();
+    if filter.statuses.is_empty() || chosen.any(|status| action.fits(*status)) {
+        return Ok(());
+    }
+    let fitting = Status::ALL
+        .into_iter()
+        .filter(|status| action.fits(*status));
+    let names: Vec<_> = fitting.map(Status::name).collect();
+    Err(format!(
+        "{action} would pass over all {}: the statuses that it changes are {}",
+        filter.words(),
+        names.join(", ")
+    ))
+}
+
 /// The filter without what says which jobs; a step alone says it not.
 fn bare(filter: &Filter) -> Filter {
     Filter {
@@ -204,7 +250,7 @@ fn on_filter(
     filter: &Filter,
     count: Option<Count>,
 ) -> Done {
-    let mut all = Outcome::default();
+    let mut all = Worked::default();
     let of = match count {
         Some(Count::Exactly(number)) => u64::try_from(number).ok(),
         _ => None,
@@ -213,7 +259,7 @@ fn on_filter(
     let piece = |after| actions::on_filter(source, order, filter, after);
     let worked = each_piece(piece, &progress, &mut all);
     drop(progress);
-    let is_any = all.count > 0 || !all.passed_over.is_empty();
+    let is_any = all.count > 0 || all.passed_over_count > 0;
     match worked {
         Err(error) if !is_any => Err(error.into()),
         Err(error) => {
@@ -231,7 +277,7 @@ fn on_filter(
 fn each_piece(
     mut piece: impl FnMut(Option<PagePlace>) -> Result<Chunk>,
     progress: &Progress,
-    all: &mut Outcome,
+    all: &mut Worked,
 ) -> Result<()> {
     let mut after = None;
     loop {
@@ -244,11 +290,7 @@ fn each_piece(
             Err(error) => return Err(error),
         };
         progress.add(chunk.done.count + chunk.done.passed_over.len());
-        all.count += chunk.done.count;
-        // Each reason is printed, as far as somebody would read them.
-        let room = MOST_REASONS.saturating_sub(all.passed_over.len());
-        all.passed_over
-            .extend(chunk.done.passed_over.into_iter().take(room));
+        all.add(chunk.done);
         match chunk.next {
             Some(place) => after = Some(place),
             None => return Ok(()),
@@ -297,11 +339,12 @@ fn prune(common: &Common, table: &str, chosen: &Chosen, given: &Consent) -> Done
     on_filter(common, &source, &order, &filter, Some(count))
 }
 
-fn tell_done(common: &Common, done: Outcome) -> Done {
+fn tell_done(common: &Common, done: Worked) -> Done {
     tell(
         common,
         &Told {
             done: Some(done.count),
+            passed_over_count: Some(done.passed_over_count),
             passed_over: done.passed_over,
             ..Told::default()
         },
@@ -318,11 +361,12 @@ fn tell(common: &Common, told: &Told) -> Done {
     if let Some(what) = &told.would_be_tried {
         out.text(&format!("would {what}\n"))?;
     }
-    if let Some(count) = told.done {
-        out.text(&format!(
-            "{count} done, {} passed over\n",
-            told.passed_over.len()
-        ))?;
+    if let (Some(count), Some(passed_over)) = (told.done, told.passed_over_count) {
+        let named = match told.passed_over.len() {
+            all if all == passed_over => String::new(),
+            some => format!(", of which {some} are named"),
+        };
+        out.text(&format!("{count} done, {passed_over} passed over{named}\n"))?;
     }
     let rows: Vec<_> = told
         .passed_over
@@ -376,10 +420,37 @@ mod tests {
                 }),
             }),
         ];
-        let mut all = Outcome::default();
+        let mut all = Worked::default();
         let next = |_| pieces.pop().unwrap();
         let error = each_piece(next, &Progress::hidden(), &mut all).unwrap_err();
         assert_eq!((all.count, all.passed_over.len()), (103, 1));
         assert!(matches!(error, Error::Url(_)), "{error}");
+    }
+
+    #[test]
+    fn all_that_were_passed_over_are_counted() {
+        const PIECE: usize = 600;
+        let mut left = 3_usize;
+        let next = |_| {
+            left -= 1;
+            let passed_over = (0..PIECE).map(|number| PassedOver {
+                key: number.to_string().into(),
+                why: "somebody holds it".into(),
+            });
+            Ok(Chunk {
+                done: Outcome {
+                    count: 1,
+                    passed_over: passed_over.collect(),
+                },
+                next: (left > 0).then(|| PagePlace {
+                    time: None,
+                    key: "b".into(),
+                }),
+            })
+        };
+        let mut all = Worked::default();
+        each_piece(next, &Progress::hidden(), &mut all).unwrap();
+        assert_eq!((all.count, all.passed_over_count), (3, 3 * PIECE));
+        assert_eq!(all.passed_over.len(), MOST_REASONS);
     }
 }

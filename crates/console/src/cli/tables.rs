@@ -26,13 +26,25 @@ const USUAL_FILE: &str = "status-console.toml";
 pub(super) const VARIABLE: &str = "DATABASE_URL";
 
 /// The tables of the description, if there is one.
-pub(super) fn described(common: &Common) -> Result<Option<Description>> {
-    match &common.config {
-        Some(path) => Description::load(path).map(Some),
-        None if Path::new(USUAL_FILE).exists() => {
-            Description::load(Path::new(USUAL_FILE)).map(Some)
+pub(super) fn described(common: &Common) -> Result<Option<Description>, Box<dyn StdError>> {
+    let path = match &common.config {
+        Some(path) => path,
+        None if Path::new(USUAL_FILE).exists() => Path::new(USUAL_FILE),
+        None => return Ok(None),
+    };
+    match Description::load(path) {
+        Ok(description) => Ok(Some(description)),
+        Err(error @ Error::Description { .. }) => {
+            // A shell has made it, and the program that was to fill it has failed.
+            let is_empty = std::fs::metadata(path).is_ok_and(|file| file.len() == 0);
+            let path = path.display();
+            Err(match is_empty {
+                true => format!("{path} is empty: delete it, or write a description with `status-console describe TABLE > {path}`"),
+                false => format!("{path}: {error}"),
+            }
+            .into())
         }
-        None => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 

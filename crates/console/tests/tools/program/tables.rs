@@ -181,3 +181,46 @@ fn a_filter_that_finds_nothing_is_told_in_words() {
         );
     }
 }
+
+#[test]
+fn statuses_for_which_an_action_is_not_are_refused_before_anybody_is_asked() {
+    for console in consoles() {
+        console.fill();
+        let ignore = |statuses: &str| {
+            let of = ["ignore", "jobs", "--reason", "sold", "--status", statuses];
+            console.run(&[&of[..], &["--dry-run"]].concat())
+        };
+        let refused = ignore("succeeded,ignored");
+        assert_eq!(refused.code, 3, "{}", refused.out);
+        assert!(
+            refused.err.contains("in_progress, failed"),
+            "{}",
+            refused.err
+        );
+        assert_eq!(ignore("failed").code, 0);
+    }
+}
+
+#[test]
+fn a_description_that_cannot_be_read_is_named() {
+    for console in consoles() {
+        let path = console.folder.path().join("status-console.toml");
+        fs::write(&path, "[tables.jobs]\nkeys = []\n").unwrap();
+        let wrong = console.run(&["overview"]);
+        assert_eq!(wrong.code, 3, "{}", wrong.out);
+        assert!(
+            wrong.err.contains("status-console.toml: line 2"),
+            "{}",
+            wrong.err
+        );
+        // What a shell leaves where `describe` has failed.
+        fs::write(&path, "").unwrap();
+        let empty = console.run(&["list", "jobs"]);
+        assert_eq!(empty.code, 3, "{}", empty.out);
+        assert!(
+            empty.err.contains("status-console.toml is empty"),
+            "{}",
+            empty.err
+        );
+    }
+}

@@ -44,6 +44,9 @@ fn a_bar_shows_how_far_long_work_is_and_goes_with_it() {
             "--yes",
             "--json",
         ]);
-        assert_eq!(piped.ok(), "{\"done\":250,\"passed_over\":[]}\n");
+        assert_eq!(
+            piped.ok(),
+            "{\"done\":250,\"passed_over_count\":0,\"passed_over\":[]}\n"
+        );
     }
 }
