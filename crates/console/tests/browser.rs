@@ -9,6 +9,8 @@ mod demo;
 mod errands;
 #[path = "browser/hostile.rs"]
 mod hostile;
+#[path = "support/pages.rs"]
+mod pages;
 #[path = "browser/served.rs"]
 mod served;
 #[path = "browser/window.rs"]

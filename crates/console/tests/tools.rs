@@ -11,6 +11,9 @@ mod describe;
 mod doctor;
 #[path = "tools/migration.rs"]
 mod migration;
+#[cfg(all(feature = "cli", unix))]
+#[path = "support/pages.rs"]
+mod pages;
 #[cfg(feature = "cli")]
 #[path = "tools/program.rs"]
 mod program;

@@ -51,6 +51,15 @@ pub(crate) struct Found {
 }
 
 impl Found {
+    fn of(by_status: Vec<(Status, Count)>, looked_at: Option<usize>) -> Self {
+        let counts = by_status.iter().map(|(_, count)| *count);
+        Self {
+            count: counts.fold(Count::Exactly(0), Count::and),
+            by_status,
+            looked_at,
+        }
+    }
+
     /// The count of each status that some job has.
     pub fn statuses(&self) -> String {
         let some = self
@@ -120,14 +129,7 @@ fn counted(session: &mut Session<'_>, filter: &Filter) -> Result<Found> {
     for (status, conditions) in each {
         by_status.push((status, sum(session, conditions)?));
     }
-    let count = by_status
-        .iter()
-        .fold(Count::Exactly(0), |all, (_, one)| all.and(*one));
-    Ok(Found {
-        count,
-        by_status,
-        looked_at: None,
-    })
+    Ok(Found::of(by_status, None))
 }
 
 /// Whether a job is one of a group is not known to the database, so that rows are read.
@@ -158,14 +160,7 @@ fn of_group(session: &mut Session<'_>, filter: &Filter, group: &str) -> Result<F
         false => Count::MoreThan(number),
     });
     let by_status: Vec<_> = statuses.into_iter().zip(counts).collect();
-    let count = by_status
-        .iter()
-        .fold(Count::Exactly(0), |all, (_, one)| all.and(*one));
-    Ok(Found {
-        count,
-        by_status,
-        looked_at: (!is_all).then_some(looked_at),
-    })
+    Ok(Found::of(by_status, (!is_all).then_some(looked_at)))
 }
 
 /// Which of these statuses of the filter a code is.

@@ -2,18 +2,20 @@
 //! are taken here: `SCREENSHOTS=crates/console/screenshots scripts/with-browser cargo test
 //! -p diesel_status_console --test browser demo`.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use crate::served::Pages;
+use crate::pages::Pages;
 use crate::window::Window;
 
 #[tokio::test]
 async fn the_demonstration_shows_work_and_failures_of_three_tables() {
     let folder = tempfile::tempdir().unwrap();
     let mut program = Command::new(env!("CARGO_BIN_EXE_status-console"));
-    let demo = Pages::of(program.arg("demo").env("TMPDIR", folder.path()));
+    program.arg("demo").env("TMPDIR", folder.path());
+    let demo = Pages::of(program.stderr(Stdio::null()));
+    let url = format!("http://{}", demo.address);
     let window = Window::open().await;
-    window.goto(&demo.url).await;
+    window.goto(&url).await;
     for table in ["invoices", "photos", "webhooks"] {
         window.named(table).await;
     }
@@ -22,9 +24,7 @@ async fn the_demonstration_shows_work_and_failures_of_three_tables() {
     window.says("finished").await;
     window.picture("overview").await;
 
-    window
-        .goto(&format!("{}/failures?table=webhooks", demo.url))
-        .await;
+    window.goto(&format!("{url}/failures?table=webhooks")).await;
     window.reload_until("tbody tr").await;
     window.picture("failures").await;
     window.click("Show").await;
@@ -34,7 +34,7 @@ async fn the_demonstration_shows_work_and_failures_of_three_tables() {
     window.says("Timeline").await;
     window.picture("job").await;
     window
-        .goto(&format!("{}/durations?table=webhooks", demo.url))
+        .goto(&format!("{url}/durations?table=webhooks"))
         .await;
     window.reload_until("svg").await;
     window.picture("durations").await;

@@ -1,45 +1,12 @@
 //! The program `status-console serve` on a table with some jobs.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use tempfile::TempDir;
 
-/// A program that serves pages until it is dropped.
-pub struct Pages {
-    /// Without a slash at its end.
-    pub url: String,
-    child: Child,
-}
-
-impl Pages {
-    /// Starts the program, and reads the address that it prints.
-    pub fn of(program: &mut Command) -> Self {
-        let mut child = program
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        Self {
-            url: line.trim().trim_end_matches('/').into(),
-            child,
-        }
-    }
-}
-
-impl Drop for Pages {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use crate::pages::Pages;
 
 pub struct Served {
     pub url: String,
@@ -104,10 +71,11 @@ impl Served {
         let pages = Pages::of(
             program()
                 .args(["serve", "invoices", "--listen", "127.0.0.1:0"])
-                .args(arguments),
+                .args(arguments)
+                .stderr(Stdio::null()),
         );
         Self {
-            url: pages.url.clone(),
+            url: format!("http://{}", pages.address),
             _pages: pages,
             folder,
         }

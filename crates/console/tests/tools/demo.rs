@@ -1,51 +1,29 @@
 //! The demonstration: its workers work, and nothing is left of it.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-struct Demo {
-    child: Child,
-    address: String,
-    folder: tempfile::TempDir,
-}
+use crate::pages::Pages;
 
-impl Drop for Demo {
-    fn drop(&mut self) {
-        // It has ended already, where the test went well.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+struct Demo {
+    pages: Pages,
+    folder: tempfile::TempDir,
 }
 
 fn start() -> Demo {
     let folder = tempfile::tempdir().unwrap();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_status-console"))
-        .arg("demo")
-        .env("TMPDIR", folder.path())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.as_mut().unwrap())
-        .read_line(&mut line)
-        .unwrap();
-    let address = line
-        .trim()
-        .trim_start_matches("http://")
-        .trim_end_matches('/')
-        .to_owned();
-    Demo {
-        child,
-        address,
-        folder,
-    }
+    let pages = Pages::of(
+        Command::new(env!("CARGO_BIN_EXE_status-console"))
+            .arg("demo")
+            .env("TMPDIR", folder.path())
+            .stderr(Stdio::piped()),
+    );
+    Demo { pages, folder }
 }
 
 fn get(address: &str, path: &str) -> String {
@@ -87,13 +65,13 @@ fn number(metrics: &str, start: &str) -> i64 {
 #[test]
 fn jobs_are_worked_on_and_nothing_is_left_at_the_end() {
     let mut demo = start();
-    let page = get(&demo.address, "/");
+    let page = get(&demo.pages.address, "/");
     assert!(page.starts_with("HTTP/1.1 200"), "{page}");
     for table in ["invoices", "photos", "webhooks"] {
         assert!(page.contains(table), "{table}\n{page}");
     }
     until("some job of each step succeeds, and some fail", || {
-        let metrics = get(&demo.address, "/metrics");
+        let metrics = get(&demo.pages.address, "/metrics");
         let steps = [
             ("invoices", "Invoice"),
             ("photos", "Resize"),
@@ -110,7 +88,7 @@ fn jobs_are_worked_on_and_nothing_is_left_at_the_end() {
     });
     assert_eq!(processes(demo.folder.path()), 2);
 
-    let id = demo.child.id().to_string();
+    let id = demo.pages.child.id().to_string();
     assert!(
         Command::new("kill")
             .args(["-s", "INT", &id])
@@ -118,7 +96,7 @@ fn jobs_are_worked_on_and_nothing_is_left_at_the_end() {
             .unwrap()
             .success()
     );
-    assert_eq!(demo.child.wait().unwrap().code(), Some(0));
+    assert_eq!(demo.pages.child.wait().unwrap().code(), Some(0));
     assert_eq!(processes(demo.folder.path()), 0);
     assert_eq!(fs::read_dir(demo.folder.path()).unwrap().count(), 0);
 }
@@ -127,7 +105,7 @@ fn jobs_are_worked_on_and_nothing_is_left_at_the_end() {
 fn its_workers_end_with_it_however_it_ends() {
     let mut demo = start();
     until("its workers run", || processes(demo.folder.path()) == 2);
-    demo.child.kill().unwrap();
-    demo.child.wait().unwrap();
+    demo.pages.child.kill().unwrap();
+    demo.pages.child.wait().unwrap();
     until("its workers end", || processes(demo.folder.path()) == 0);
 }

@@ -1,17 +1,17 @@
 //! `serve`: who comes in, what is served, and how it ends.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
 use crate::database::{Kind, TestDatabase, databases};
+use crate::pages::Pages;
 
 struct Server {
-    child: Child,
-    address: String,
+    pages: Pages,
     _folder: TempDir,
     _database: TestDatabase,
 }
@@ -45,25 +45,15 @@ impl Server {
 ",
         )
         .unwrap();
-        let mut child = command(&database, &folder)
-            .envs(environment.iter().copied())
-            .args(["serve", "jobs", "--listen", "127.0.0.1:0"])
-            .args(more)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let address = line
-            .trim()
-            .strip_prefix("http://")
-            .and_then(|rest| rest.strip_suffix('/'));
+        let pages = Pages::of(
+            command(&database, &folder)
+                .envs(environment.iter().copied())
+                .args(["serve", "jobs", "--listen", "127.0.0.1:0"])
+                .args(more)
+                .stderr(Stdio::piped()),
+        );
         Self {
-            address: address.unwrap_or_else(|| panic!("{line}")).into(),
-            child,
+            pages,
             _folder: folder,
             _database: database,
         }
@@ -71,10 +61,10 @@ impl Server {
 
     /// The answer to a request with these lines in its head.
     fn ask(&self, request: &str, head: &str, body: &str) -> String {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
+        let mut stream = TcpStream::connect(&self.pages.address).unwrap();
         let host = match head.contains("Host:") {
             true => String::new(),
-            false => format!("Host: {}\r\n", self.address),
+            false => format!("Host: {}\r\n", self.pages.address),
         };
         let length = body.len();
         let text = format!(
@@ -93,7 +83,7 @@ impl Server {
 
     /// Sends a signal, and waits for the end.
     fn end(mut self, signal: &str) -> (Option<i32>, String) {
-        let id = self.child.id().to_string();
+        let id = self.pages.child.id().to_string();
         assert!(
             Command::new("kill")
                 .args(["-s", signal, &id])
@@ -101,23 +91,16 @@ impl Server {
                 .unwrap()
                 .success()
         );
-        let status = self.child.wait().unwrap();
+        let status = self.pages.child.wait().unwrap();
         let mut said = String::new();
-        self.child
+        self.pages
+            .child
             .stderr
             .take()
             .unwrap()
             .read_to_string(&mut said)
             .unwrap();
         (status.code(), said)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It has ended already, where the test went well.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -204,7 +187,7 @@ fn jobs_are_changed_only_where_that_is_allowed() {
             &[]
         };
         let server = Server::start(database, more, &[]);
-        let origin = format!("Origin: http://{}\r\n", server.address);
+        let origin = format!("Origin: http://{}\r\n", server.pages.address);
         let answer = server.ask(
             "POST /act",
             &origin,
@@ -230,9 +213,9 @@ fn a_client_that_says_nothing_does_not_delay_the_end() {
     let database = TestDatabase::new(Kind::Sqlite).unwrap();
     let server = Server::start(database, &[], &[]);
     let silent: Vec<_> = (0..50)
-        .map(|_| TcpStream::connect(&server.address).unwrap())
+        .map(|_| TcpStream::connect(&server.pages.address).unwrap())
         .collect();
-    let mut half = TcpStream::connect(&server.address).unwrap();
+    let mut half = TcpStream::connect(&server.pages.address).unwrap();
     half.write_all(b"GET / HTTP/1.1\r\nHost: ").unwrap();
     assert_eq!(status(&server.get("/metrics")), "200");
     assert_eq!(server.end("TERM"), (Some(0), String::new()));
@@ -245,7 +228,7 @@ fn clients_that_say_nothing_do_not_shut_out_others() {
     let database = TestDatabase::new(Kind::Sqlite).unwrap();
     let server = Server::start(database, &[], &[]);
     let silent: Vec<_> = (0..250)
-        .map(|_| TcpStream::connect(&server.address).unwrap())
+        .map(|_| TcpStream::connect(&server.pages.address).unwrap())
         .collect();
     assert_eq!(status(&server.get("/metrics")), "200");
     drop(silent);
