@@ -103,7 +103,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
     }
 
     /// Pauses a job that is released, unless it is paused already, and returns when it
-    /// is ready again. Of another job it forgets how often it was released or refused.
+    /// is ready again. If the job is not released, its earlier pauses are forgotten.
     fn pause_or_resume(
         &self,
         job: &RunningJob<J, C>,
