@@ -6,12 +6,11 @@ use diesel::QueryResult;
 
 use crate::db::connection::{TrackerConnection, together};
 use crate::db::database::Database;
-use crate::db::retry::Fault;
+use crate::db::retry::{self, Fault};
 use crate::error::{Error, Result};
 use crate::keys::KeySet;
 use crate::observer::{Event, Observer, Source, Transition};
 use crate::rows::apart::{self, Mode, all_or_each};
-use crate::rows::reset::is_held;
 use crate::sql::dialect::LockWait;
 use crate::sql::results::{DeadAttempt, Obstacle};
 use crate::sql::statements;
@@ -233,7 +232,7 @@ pub(crate) fn expire_seen<D: Database, T: RowStore<D::Connection>>(
             table.execute(conn, &statements::EXPIRE_SEEN_ROW, call)
         });
         let ended = match ended {
-            Err(error) if is_held(conn, &error)? => {
+            Err(error) if retry::is_held_outside_transaction(conn, &error)? => {
                 return Ok(Err(Obstacle::Held.into_error(name.to_string())));
             }
             ended => ended?,

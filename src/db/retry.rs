@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::thread;
 use std::time::Duration;
 
+use diesel::QueryResult;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
 use crate::db::connection::{Facts, MaybeDatabaseError, TrackerConnection, cause_in, cause_of};
@@ -321,4 +322,14 @@ pub(crate) fn is_transient(facts: &Facts, error: &DieselError) -> bool {
 /// Call it right after the statement.
 pub(crate) fn is_held<C: TrackerConnection>(conn: &mut C, error: &DieselError) -> bool {
     cause_of(conn, error) == Cause::Held
+}
+
+/// The same where no transaction of the caller's is open: there the error stays one, since
+/// it may have ended that. For calls that change one seen job after the other, and are not
+/// to wait for each of them as long as for one.
+pub(crate) fn is_held_outside_transaction<C: TrackerConnection>(
+    conn: &mut C,
+    error: &DieselError,
+) -> QueryResult<bool> {
+    Ok(conn.depth()? == 0 && is_held(conn, error))
 }

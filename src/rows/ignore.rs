@@ -6,9 +6,9 @@ use diesel::result::Error as DieselError;
 
 use crate::db::connection::{MaybeDatabaseError, TrackerConnection};
 use crate::db::database::Database;
-use crate::db::retry::Fault;
+use crate::db::retry::{self, Fault};
 use crate::error::{Error, Result};
-use crate::rows::reset::{LOOKS, Seen, is_held};
+use crate::rows::reset::{LOOKS, Seen};
 use crate::sql::call::Document;
 use crate::sql::described::{DescribedConnection, DescribedRows, RowKey};
 use crate::sql::dialect::LockWait;
@@ -42,7 +42,9 @@ pub(crate) fn one<D: Database<Connection: DescribedConnection>>(
             });
             let ignored = match ignored {
                 Err(Stop::Dropped) => break,
-                Err(Stop::Database(error)) if seen.is_some() && is_held(conn, &error)? => {
+                Err(Stop::Database(error))
+                    if seen.is_some() && retry::is_held_outside_transaction(conn, &error)? =>
+                {
                     return Ok(Err(Obstacle::Held.into_error(name.to_string())));
                 }
                 Err(Stop::Database(error)) => return Err(error.into()),

@@ -72,16 +72,6 @@ fn unexplained<C: TrackerConnection>(conn: &mut C) -> QueryResult<Obstacle> {
     })
 }
 
-/// Whether another transaction holds the row. Who has seen a job changes one after the
-/// other, and is not to wait for each as long as for one. An error within a transaction of
-/// the caller's stays one, since it may have ended that.
-pub(crate) fn is_held<C: TrackerConnection>(
-    conn: &mut C,
-    error: &diesel::result::Error,
-) -> QueryResult<bool> {
-    Ok(conn.depth()? == 0 && retry::is_held(conn, error))
-}
-
 /// A job as somebody has seen it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Seen<'a> {
@@ -123,7 +113,7 @@ pub(crate) fn if_unchanged<D: Database<Connection: DescribedConnection>>(
                 match rows.execute(conn, &statements::RESET_SEEN_ROW, call) {
                     Ok(0) => {}
                     Ok(_) => return Ok(Ok(())),
-                    Err(error) if is_held(conn, &error)? => {
+                    Err(error) if retry::is_held_outside_transaction(conn, &error)? => {
                         return Ok(Err(Obstacle::Held.into_error(name.to_string())));
                     }
                     Err(error) => return Err(error.into()),
