@@ -70,7 +70,7 @@ impl<J: JobStore<C>, C: TrackerConnection> RunningJob<J, C> {
             updates: J::Updates::default(),
             pool,
             attempt: Attempt::new(step, lease, retry, errors, source),
-            job: Discarded::new(job),
+            job,
         }
     }
 

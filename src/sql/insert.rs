@@ -8,6 +8,7 @@ use super::call::Call;
 use super::dialect::Several;
 use super::statements;
 use super::store::JobStore;
+use crate::panics::Discarded;
 
 fn is_duplicate(error: &Error) -> bool {
     matches!(
@@ -31,7 +32,10 @@ pub(super) fn row<J: JobStore<C>, C>(
     };
     let is_passed_over = J::dialect(conn).passes_over_keys();
     match J::read(conn, &statements::INSERT_ROW, &call) {
-        Ok(mut records) => Ok(records.pop().and_then(|record| record.row)),
+        Ok(mut records) => Ok(records
+            .pop()
+            .and_then(|record| record.row)
+            .map(Discarded::into_inner)),
         // Else it is another unique index of the user's table.
         Err(error) if !is_passed_over && is_duplicate(&error) => match J::exists_now(conn, key)? {
             true => Ok(None),
@@ -54,7 +58,7 @@ pub(super) fn row_without_key<J: JobStore<C>, C>(
         ..Call::default()
     };
     let record = J::read(conn, &statements::INSERT_WITHOUT_KEY, &call)?.pop();
-    Ok(record.and_then(|record| record.key.zip(record.row)))
+    Ok(record.and_then(|record| record.key.zip(record.row.map(Discarded::into_inner))))
 }
 
 /// Inserts rows, those of one chunk, and counts the new ones.

@@ -9,6 +9,7 @@ use diesel::row::{Field as _, Row};
 use serde_json::Value;
 
 use super::typed::TableOn;
+use crate::panics::Discarded;
 use crate::sql::tracked_table::Tracked;
 use crate::table_info::{Role, TableInfo};
 use status_protocol::BoxError;
@@ -99,7 +100,8 @@ pub(super) fn places<'a>(
 #[derive(Debug)]
 #[allow(missing_docs)]
 pub struct Record<J: Tracked> {
-    pub row: Option<J>,
+    /// Its drop may panic, also while another panic unwinds: that of reading the next row.
+    pub row: Option<Discarded<J>>,
     pub key: Option<J::Key>,
     pub status: Option<J::Status>,
     pub plain: Plain,
@@ -162,7 +164,7 @@ impl<J: Tracked> Record<J> {
         }
         // After the key: a row without one shows that best.
         if reads_row {
-            record.row = Some(J::read_row(row)?);
+            record.row = Some(Discarded::new(J::read_row(row)?));
         }
         Ok(record)
     }

@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::db::retry::database_error;
 use crate::error::Error;
 use crate::keys::KeySet;
+use crate::panics::Discarded;
 use crate::sql::filter::Filter;
 use crate::sql::tracked_table::Tracked;
 
@@ -20,11 +21,11 @@ pub enum Order {
 }
 
 /// A claimed job: the row, and what the user's struct need not hold of it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 #[allow(missing_docs)]
 pub struct Claimed<J: Tracked> {
     pub key: J::Key,
-    pub job: J,
+    pub job: Discarded<J>,
     pub lock_at: Option<DateTime<Utc>>,
     pub retry: i32,
     pub errors: Value,

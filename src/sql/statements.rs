@@ -6,7 +6,7 @@
 //!   `:lock_at`, `:retry`, `:errors`, `:run_at`, `:started_at`; and the
 //!   columns of the key:
 //!   `:key`, after the table's name `:table_key`, of the rows that were picked
-//!   `:picked_key`;
+//!   `:picked_key`, and all their values in arrays `:picked_arrays`;
 //! - **a recurring part**, from [`PARTS`] below: `:ready`, `:held`, `:claim`, …;
 //! - **the condition on the key**: `:is` is one row. `:any` is one of the keys
 //!   that were read before, `:any_given` one of those that the user gave,
@@ -110,8 +110,9 @@ pub(super) const PARTS: &[(&str, &str)] = &[
     (
         "claim_picked",
         "UPDATE :table SET :claim FROM \
-         (SELECT row_number() OVER () AS tracker_place, tracker_picked.* FROM tracker_picked) AS tracker_picked \
-         WHERE [:table_key = ANY(ARRAY(SELECT :only_key FROM tracker_picked)) AND ](:table_key) = (:picked_key)",
+         unnest(:picked_arrays, ARRAY(SELECT tracker_since FROM tracker_picked)) \
+         WITH ORDINALITY AS tracker_picked (:key, tracker_since, tracker_place) \
+         WHERE (:table_key) = (:picked_key)",
     ),
     // What is written.
     (
@@ -201,9 +202,10 @@ statements! {
     /// The list is materialized, since a plan that ran it more than once would
     /// lock, and claim, more rows than the limit. The limit is a number in the
     /// text: with a bound one the server plans anew at each call. RETURNING keeps
-    /// no order, so each row tells its place. For more than a few rows the planner
-    /// would rather read the whole table, finished rows too, than look up each:
-    /// a key of one column is given to it as an array, which it looks up.
+    /// no order, so each row tells its place. The list is read through arrays, which
+    /// the planner takes for ten rows: so it looks up each row by its key. Of the list
+    /// itself it expects as many rows as the limit, and would read the whole table,
+    /// finished rows too; or a single row, where the table was never analyzed.
     CLAIM_NEXT = "WITH :picked :claim_picked",
         reads &[Row, Key, LockAt, Retry, Errors, Place, Since];
 

@@ -361,7 +361,7 @@ pub trait JobStore<C>: Tracked {
 
     fn row(conn: &mut C, key: &Self::Key) -> Query<Option<Self>> {
         let records = Self::read(conn, &statements::ROW, &of(key))?;
-        first(records, |record| read(record.row))
+        first(records, |record| Ok(read(record.row)?.into_inner()))
     }
 
     /// Whether there is such a row.
@@ -394,7 +394,7 @@ pub trait JobStore<C>: Tracked {
             Order::NewestFirst => &statements::NEWEST_ROWS,
         };
         all(Self::read(conn, statement, &call)?, |record| {
-            read(record.row)
+            Ok(read(record.row)?.into_inner())
         })
     }
 

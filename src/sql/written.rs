@@ -141,7 +141,6 @@ impl<'a> Writer<'a> {
     fn may_exist(&self, piece: &Piece) -> bool {
         match piece {
             Piece::Column(role) => self.info.column(*role).is_some(),
-            Piece::Slot(Slot::OnlyKey) => self.names.key.len() == 1,
             Piece::Slot(Slot::SchemaText) => self.info.schema().is_some(),
             Piece::Slot(Slot::NewCreateAt | Slot::Created) => !self.info.is_keyed_by_create_at(),
             Piece::Slot(Slot::Wait) => !(self.dialect.wait)(self.wait).condition.is_empty(),
@@ -157,11 +156,16 @@ impl<'a> Writer<'a> {
         let key = &self.names.key;
         match slot {
             Slot::Table => self.text(&self.names.table),
-            Slot::Key | Slot::OnlyKey => self.list(key, |to, name| to.text(&name.alone)),
+            Slot::Key => self.list(key, |to, name| to.text(&name.alone)),
             Slot::TableKey => self.list(key, |to, name| to.text(&name.qualified)),
             Slot::PickedKey => self.list(key, |to, name| {
                 to.text("tracker_picked.");
                 to.text(&name.alone);
+            }),
+            Slot::PickedArrays => self.list(key, |to, name| {
+                to.text("ARRAY(SELECT ");
+                to.text(&name.alone);
+                to.text(" FROM tracker_picked)");
             }),
             Slot::Is => self.is(Keys::These),
             Slot::Any => self.any(Keys::These, self.dialect.has_arrays),

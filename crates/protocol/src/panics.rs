@@ -65,6 +65,14 @@ impl<T> Discarded<T> {
     pub fn new(value: T) -> Self {
         Self(Some(value))
     }
+
+    /// Gives the value back, whose drop is then its owner's.
+    pub fn into_inner(mut self) -> T {
+        match self.0.take() {
+            Some(value) => value,
+            None => unreachable!("only `drop` and this take the value"),
+        }
+    }
 }
 
 impl<T> Deref for Discarded<T> {
@@ -89,6 +97,8 @@ impl<T> DerefMut for Discarded<T> {
 
 impl<T> Drop for Discarded<T> {
     fn drop(&mut self) {
-        discard("the drop of a row or its updates", self.0.take());
+        if let Some(value) = self.0.take() {
+            discard("the drop of a row or its updates", value);
+        }
     }
 }

@@ -238,12 +238,13 @@ fn updates_that_panic_when_they_are_written_are_a_failed_attempt() {
     }
 }
 
+/// Also where a row that was read before panics when it is dropped, as the seventh does.
 #[test]
 fn rows_that_panic_when_they_are_read_are_passed_over() {
     for batch in [1, 3, 20] {
         let (db, _) = with_tasks(1..=9);
         let pool = db.pool(2);
-        db.sql("UPDATE tasks SET note = 'unreadable' WHERE id IN (1, 2, 5)");
+        db.sql("UPDATE tasks SET note = 'unreadable' WHERE id IN (1, 2, 9)");
 
         let done = in_time(&pool, move |pool| {
             let worker = Heavy::worker(&pool).threads(1).batch(batch);
@@ -257,7 +258,7 @@ fn rows_that_panic_when_they_are_read_are_passed_over() {
         );
         for id in 1..=9 {
             let expected = match id {
-                1 | 2 | 5 => Status::Pending,
+                1 | 2 | 9 => Status::Pending,
                 _ => Status::Succeeded,
             };
             assert_eq!(seen(&db, id), (expected, false, 0), "{id}");
