@@ -17,15 +17,15 @@ use super::sessions;
 use super::worker::{NEVER, Runs, create, rows, summary, until};
 
 /// So many jobs, and a way to them that can be cut.
-fn jobs(count: usize) -> (TestDb, Arc<Proxy>) {
-    let db = TestDb::new();
+fn jobs_of(db: &TestDb, count: usize) -> Arc<Proxy> {
     create(&db.pool(1), count);
-    let proxy = Proxy::to(db.url());
-    (db, Arc::new(proxy))
+    Arc::new(Proxy::to(db.url()))
 }
 
 fn six_jobs() -> (TestDb, Arc<Proxy>) {
-    jobs(6)
+    let db = TestDb::new();
+    let proxy = jobs_of(&db, 6);
+    (db, proxy)
 }
 
 /// Where each place is cut in turn, the fewest that take every statement more than
@@ -65,18 +65,23 @@ fn assert_succeeded_once(count: usize, db: &TestDb, runs: &Runs, done: Summary, 
     }
 }
 
-/// Calls `work` with a cut at the first place where the worker asks or is
-/// answered, at the second, and so on, until there is no place left; `work` tells
+/// Calls `work` with an empty table and a cut at the first place where the worker asks
+/// or is answered, at the second, and so on, until there is no place left; `work` tells
 /// whether its cut was still to come. Several at once: most of it is waiting.
-fn cut_everywhere(work: impl Fn(Turn, usize) -> bool + Sync) {
+fn cut_everywhere(work: impl Fn(&TestDb, Turn, usize) -> bool + Sync) {
     const AT_ONCE: usize = 4;
     thread::scope(|scope| {
         for turn in [Turn::Request, Turn::Answer] {
             for first in 1..=AT_ONCE {
                 let work = &work;
                 scope.spawn(move || {
+                    let db = TestDb::new();
                     let mut places = (first..).step_by(AT_ONCE);
-                    let end = places.find(|n| work(turn, *n)).unwrap();
+                    let is_past = |n: &usize| {
+                        db.sql("DELETE FROM jobs");
+                        work(&db, turn, *n)
+                    };
+                    let end = places.find(is_past).unwrap();
                     assert!(end > 6, "{turn:?} was never cut");
                 });
             }
@@ -85,8 +90,8 @@ fn cut_everywhere(work: impl Fn(Turn, usize) -> bool + Sync) {
 }
 
 fn each_job_runs_once(batch: usize, end: End, new: &str) {
-    cut_everywhere(|turn, n| {
-        let (db, proxy) = jobs(FEW);
+    cut_everywhere(|db, turn, n| {
+        let proxy = jobs_of(db, FEW);
         let pool = pool(&proxy, 1);
         proxy.cut(turn, n);
         let runs = Runs::default();
@@ -98,7 +103,7 @@ fn each_job_runs_once(batch: usize, end: End, new: &str) {
             runs.add(&job.id);
             Ok(end(updates))
         });
-        assert_succeeded_once(FEW, &db, &runs, done.unwrap(), new);
+        assert_succeeded_once(FEW, db, &runs, done.unwrap(), new);
         proxy.spare()
     });
 }
@@ -120,8 +125,8 @@ fn wherever_the_line_breaks_each_job_of_a_batch_keeps_its_updates() {
 
 #[test]
 fn wherever_the_line_breaks_a_transaction_happens_once() {
-    cut_everywhere(|turn, n| {
-        let (db, proxy) = jobs(FEW);
+    cut_everywhere(|db, turn, n| {
+        let proxy = jobs_of(db, FEW);
         let pool = pool(&proxy, 2);
         proxy.cut(turn, n);
         let worker = Job::worker(&pool).threads(1).batch(2);
@@ -135,7 +140,7 @@ fn wherever_the_line_breaks_a_transaction_happens_once() {
             "{turn:?} {n}: {done}"
         );
         assert!(done.released <= 1, "{done}");
-        for job in rows(&db) {
+        for job in rows(db) {
             assert_eq!((job.status, &job.errors), (Status::Succeeded, &json!({})));
             assert_eq!(job.data, Some(json!("new")));
         }
