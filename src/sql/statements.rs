@@ -212,9 +212,10 @@ statements! {
     /// PostgreSQL: marks rows as succeeded and claims the next ones, with one commit.
     /// It returns at least one row, which tells how many were marked, where nothing
     /// was claimed too. The two never meet in a row: a row with a token is not ready.
-    SUCCEED_AND_CLAIM = "WITH tracker_written AS (\
-         UPDATE :table SET :success[, :changes] WHERE :any AND :lock IS NOT DISTINCT FROM :written_token[ AND :wait] RETURNING 1), \
-         :picked, tracker_claimed AS (:claim_picked RETURNING :fields) \
+    SUCCEED_AND_CLAIM = "WITH :picked, tracker_written AS (\
+         UPDATE :table SET :success[, :changes] WHERE :any AND :lock IS NOT DISTINCT FROM :written_token \
+         AND (SELECT count(*) FROM tracker_picked) >= 0[ AND :wait] RETURNING 1), \
+         tracker_claimed AS (:claim_picked RETURNING :fields) \
          SELECT tracker_claimed.*, tracker_count.* FROM (SELECT count(*) FROM tracker_written) AS tracker_count \
          LEFT JOIN tracker_claimed ON true",
         reads &[Row, Key, LockAt, Retry, Errors, Place, Since, Written];
