@@ -33,7 +33,9 @@ use crate::sql::filter::Filter;
 use crate::sql::store::JobStore;
 use crate::sql::tracked_table::Tracked;
 use runtime::{Reports, RunResult, Runtime};
-use scheduler::{LONGEST_FALSE_ALARM, LONGEST_FALSE_ALARM_OF_A_FILE, Settings};
+use scheduler::{
+    LONGEST_FALSE_ALARM, LONGEST_FALSE_ALARM_OF_A_FILE, MOST_AHEAD, NONE_AHEAD, Settings,
+};
 
 pub use listener::Listener;
 pub use shutdown::WorkerHandle;
@@ -88,11 +90,12 @@ where
             settings: Settings {
                 threads: thread::available_parallelism().map_or(1, usize::from),
                 batch: 1,
-                // Known when the worker begins, as are the last three.
+                // Known when the worker begins, as are the last four.
                 poll_every: POLL,
                 poll_first: POLL,
                 finish_within: Duration::from_millis(10),
                 until_empty: false,
+                most_ahead: MOST_AHEAD,
                 writers: usize::MAX,
                 commits_both: false,
                 longest_false_alarm: LONGEST_FALSE_ALARM,
@@ -328,6 +331,9 @@ where
         let facts = retry::facts(&*self.pool)?;
         self.settings.writers = facts.writers;
         self.settings.commits_both = !facts.reads_old_rows;
+        if facts.reads_old_rows {
+            self.settings.most_ahead = NONE_AHEAD;
+        }
         if self.listener.is_some() && facts.tells == Tells::FileVersion {
             self.settings.longest_false_alarm = LONGEST_FALSE_ALARM_OF_A_FILE;
         }

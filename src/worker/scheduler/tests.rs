@@ -6,7 +6,7 @@ mod wakes;
 
 use std::time::{Duration, Instant};
 
-use super::{Found, LONGEST_FALSE_ALARM, Role, Scheduler, Settings, Task};
+use super::{Found, LONGEST_FALSE_ALARM, MOST_AHEAD, NONE_AHEAD, Role, Scheduler, Settings, Task};
 
 type TestScheduler = Scheduler<&'static str, &'static str>;
 
@@ -25,6 +25,7 @@ fn settings() -> Settings {
         longest_false_alarm: LONGEST_FALSE_ALARM,
         finish_within: 10 * MS,
         until_empty: false,
+        most_ahead: MOST_AHEAD,
         writers: usize::MAX,
         commits_both: true,
     }
@@ -216,10 +217,15 @@ fn quick_jobs_are_claimed_by_at_most_as_many_claims_as_threads() {
 
 #[test]
 fn few_claims_of_many_quick_jobs_are_under_way_at_a_time() {
-    for (batch, claims) in [(100, 2), (1000, 1)] {
+    for (most_ahead, batch, claims) in [
+        (MOST_AHEAD, 100, 2),
+        (MOST_AHEAD, 1000, 1),
+        (NONE_AHEAD, 10, 1),
+    ] {
         let large = Settings {
             threads: 16,
             batch,
+            most_ahead,
             ..settings()
         };
         let (mut scheduler, now) = with_jobs(large, &["a"], Found::Enough);
