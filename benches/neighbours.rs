@@ -154,7 +154,7 @@ const MARIADB: Dialect = Dialect {
     create: "DROP TABLE IF EXISTS tasks;
         CREATE TABLE tasks (id INTEGER PRIMARY KEY, status INTEGER NOT NULL, create_at DATETIME(6) NOT NULL,
             update_at DATETIME(6) NOT NULL, `lock` VARCHAR(32), lock_at DATETIME(6), retry INTEGER NOT NULL, errors TEXT NOT NULL,
-            note TEXT, INDEX tasks_ready (status, update_at), INDEX tasks_locked (status, lock_at))",
+            note TEXT, INDEX tasks_ready (status, update_at))",
     fill: "INSERT INTO tasks SELECT seq, 10, UTC_TIMESTAMP(6), UTC_TIMESTAMP(6) + INTERVAL seq MICROSECOND, NULL, NULL, 0, '{}', 'a note'
         FROM seq_1_to_1000000 WHERE seq <= {count}; ANALYZE TABLE tasks",
     neighbours: [

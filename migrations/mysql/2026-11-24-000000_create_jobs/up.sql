@@ -10,8 +10,7 @@ CREATE TABLE jobs (
     errors    JSON         NOT NULL DEFAULT ('{}'),
 
     -- The ready jobs in the order in which they are taken. MySQL has no
-    -- partial indexes, so the finished ones are in it too, apart.
-    INDEX jobs_ready (status, update_at),
-    -- The running jobs, for finding expired locks.
-    INDEX jobs_locked (status, lock_at)
+    -- partial indexes, so the finished ones are in it too, apart. And the running
+    -- ones, among which expired locks are found.
+    INDEX jobs_ready (status, update_at)
 );

@@ -57,14 +57,18 @@ pub(super) fn check(
             lock_at = names.lock_at,
         );
         if sql::plan(conn, &query)? == Plan::WholeTable {
-            findings.push(
-                Finding::new(
-                    "locked_index",
-                    Severity::Warning,
-                    format!("the search of the step `{name}` for dead workers reads the whole table: no index finds the locked rows"),
-                )
-                .mended_by(sql_of(false)),
+            let finding = Finding::new(
+                "locked_index",
+                Severity::Warning,
+                format!(
+                    "the search of the step `{name}` for dead workers reads the whole table: no index finds the locked rows"
+                ),
             );
+            // On MySQL there is none of its own: that of the ready rows mends both.
+            findings.push(match sql_of(false) {
+                sql if sql.is_empty() => finding,
+                sql => finding.mended_by(sql),
+            });
         }
     }
     Ok(findings)

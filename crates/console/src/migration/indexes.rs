@@ -71,14 +71,13 @@ pub(crate) fn indexes(catalog: &Catalog, info: &TableInfo) -> Vec<NeededIndex> {
         }
     } else {
         // The database cannot tell from a text that is bound that the condition holds.
-        let columns = vec![status.clone(), update_at.clone()];
+        let columns = vec![status, update_at.clone()];
         push("ready", columns, is_partial.then_some(free), true);
     }
+    // Without partial indexes, that of the ready rows has the running ones too.
     if is_partial {
         let held = format!("{} IS NOT NULL", written(&lock));
         push("locked", vec![lock_at], Some(held), false);
-    } else {
-        push("locked", vec![status, lock_at], None, false);
     }
     needed
 }

@@ -182,17 +182,7 @@ fn missing_indexes_are_found_and_made() {
             format!("DROP INDEX {index}{on}")
         }
     };
-    // On MySQL either of the two serves the search for the other.
-    let one = |database: &TestDatabase| match database.kind {
-        Kind::Mysql => String::new(),
-        _ => drop("jobs_ready")(database),
-    };
-    mended(one, "ready_index", Severity::Warning);
-    let both = |database: &TestDatabase| match database.kind {
-        Kind::Mysql => "DROP INDEX jobs_ready ON jobs; DROP INDEX jobs_locked ON jobs".into(),
-        _ => String::new(),
-    };
-    mended(both, "ready_index", Severity::Warning);
+    mended(drop("jobs_ready"), "ready_index", Severity::Warning);
     let other = |database: &TestDatabase| match database.kind {
         Kind::Mysql => String::new(),
         _ => drop("jobs_locked")(database),

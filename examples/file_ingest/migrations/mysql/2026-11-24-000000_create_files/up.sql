@@ -17,8 +17,7 @@ CREATE TABLE IF NOT EXISTS files (
     words     BIGINT,
     seconds   DOUBLE,
 
-    -- The rows that a step starts from, in the order in which it takes them.
-    INDEX files_ready (status, update_at),
-    -- The running ones, for finding expired locks.
-    INDEX files_locked (status, lock_at)
+    -- The rows that a step starts from, in the order in which it takes them; and
+    -- the running ones, among which expired locks are found.
+    INDEX files_ready (status, update_at)
 );
