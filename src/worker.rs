@@ -33,9 +33,7 @@ use crate::sql::filter::Filter;
 use crate::sql::store::JobStore;
 use crate::sql::tracked_table::Tracked;
 use runtime::{Reports, RunResult, Runtime};
-use scheduler::{
-    LONGEST_FALSE_ALARM, LONGEST_FALSE_ALARM_OF_A_FILE, MOST_AHEAD, NONE_AHEAD, Settings,
-};
+use scheduler::{LONGEST_FALSE_ALARM, LONGEST_FALSE_ALARM_OF_A_FILE, MOST_AHEAD, Settings};
 
 pub use listener::Listener;
 pub use shutdown::WorkerHandle;
@@ -332,7 +330,10 @@ where
         self.settings.writers = facts.writers;
         self.settings.commits_both = !facts.reads_old_rows;
         if facts.reads_old_rows {
-            self.settings.most_ahead = NONE_AHEAD;
+            // Claims of the same moment read the same list, and all but one lose: there is
+            // one job for each thread, and no more. 32 threads of 8 processes that claimed
+            // 10 each did 1,200 jobs a second, and with this limit 3,500.
+            self.settings.most_ahead = self.settings.threads;
         }
         if self.listener.is_some() && facts.tells == Tells::FileVersion {
             self.settings.longest_false_alarm = LONGEST_FALSE_ALARM_OF_A_FILE;

@@ -17,10 +17,6 @@ const AHEAD: Duration = Duration::from_millis(10);
 /// began, and the outcomes of those wait for it: 128 threads that each claimed 1,000 did
 /// 2,000 jobs a second, and with this limit 45,000.
 pub(super) const MOST_AHEAD: usize = 200;
-/// The same where claims of the same moment read the same list, as on MySQL: all but one
-/// would lose. 32 threads of 8 processes that claimed 10 each did 1,200 jobs a second, and
-/// with one claim at a time in each process 3,500.
-pub(super) const NONE_AHEAD: usize = 1;
 
 /// The longest time that claims and flushes wait for a renewal. It may be slow
 /// for a reason of its own connection.

@@ -6,7 +6,7 @@ mod wakes;
 
 use std::time::{Duration, Instant};
 
-use super::{Found, LONGEST_FALSE_ALARM, MOST_AHEAD, NONE_AHEAD, Role, Scheduler, Settings, Task};
+use super::{Found, LONGEST_FALSE_ALARM, MOST_AHEAD, Role, Scheduler, Settings, Task};
 
 type TestScheduler = Scheduler<&'static str, &'static str>;
 
@@ -217,13 +217,16 @@ fn quick_jobs_are_claimed_by_at_most_as_many_claims_as_threads() {
 
 #[test]
 fn few_claims_of_many_quick_jobs_are_under_way_at_a_time() {
+    const THREADS: usize = 16;
     for (most_ahead, batch, claims) in [
         (MOST_AHEAD, 100, 2),
         (MOST_AHEAD, 1000, 1),
-        (NONE_AHEAD, 10, 1),
+        (THREADS, 1, THREADS),
+        (THREADS, 10, 2),
+        (THREADS, 16, 1),
     ] {
         let large = Settings {
-            threads: 16,
+            threads: THREADS,
             batch,
             most_ahead,
             ..settings()
