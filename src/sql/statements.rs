@@ -212,6 +212,8 @@ statements! {
     /// PostgreSQL: marks rows as succeeded and claims the next ones, with one commit.
     /// It returns at least one row, which tells how many were marked, where nothing
     /// was claimed too. The two never meet in a row: a row with a token is not ready.
+    /// It picks before it writes: the write may wait for another transaction, and a pick
+    /// after that would lock, until the commit, rows that others have claimed meanwhile.
     SUCCEED_AND_CLAIM = "WITH :picked, tracker_written AS (\
          UPDATE :table SET :success[, :changes] WHERE :any AND :lock IS NOT DISTINCT FROM :written_token \
          AND (SELECT count(*) FROM tracker_picked) >= 0[ AND :wait] RETURNING 1), \
