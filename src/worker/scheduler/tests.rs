@@ -221,7 +221,6 @@ fn few_claims_of_many_quick_jobs_are_under_way_at_a_time() {
     for (most_ahead, batch, claims) in [
         (MOST_AHEAD, 100, 2),
         (MOST_AHEAD, 1000, 1),
-        (THREADS, 1, THREADS),
         (THREADS, 10, 2),
         (THREADS, 16, 1),
     ] {
