@@ -100,7 +100,7 @@ pub(super) fn places<'a>(
 #[derive(Debug)]
 #[allow(missing_docs)]
 pub struct Record<J: Tracked> {
-    /// Its drop may panic, also while another panic unwinds: that of reading the next row.
+    /// Guarded, since its drop may panic while the panic of reading a later row unwinds.
     pub row: Option<Discarded<J>>,
     pub key: Option<J::Key>,
     pub status: Option<J::Status>,

@@ -202,10 +202,10 @@ statements! {
     /// The list is materialized, since a plan that ran it more than once would
     /// lock, and claim, more rows than the limit. The limit is a number in the
     /// text: with a bound one the server plans anew at each call. RETURNING keeps
-    /// no order, so each row tells its place. The list is read through arrays, which
-    /// the planner takes for ten rows: so it looks up each row by its key. Of the list
-    /// itself it expects as many rows as the limit, and would read the whole table,
-    /// finished rows too; or a single row, where the table was never analyzed.
+    /// no order, so each row tells its place. The list is read through arrays, because
+    /// the planner expects ten rows of them, and so looks up each row by its key. Of the
+    /// list itself it expects as many rows as the limit, and would read the whole table,
+    /// finished rows too; where the table was never analyzed, it expects a single row.
     CLAIM_NEXT = "WITH :picked :claim_picked",
         reads &[Row, Key, LockAt, Retry, Errors, Place, Since];
 

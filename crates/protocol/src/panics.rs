@@ -66,7 +66,7 @@ impl<T> Discarded<T> {
         Self(Some(value))
     }
 
-    /// Gives the value back, whose drop is then its owner's.
+    /// Returns the value, which is then dropped as usual.
     pub fn into_inner(mut self) -> T {
         match self.0.take() {
             Some(value) => value,

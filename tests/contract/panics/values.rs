@@ -238,13 +238,13 @@ fn updates_that_panic_when_they_are_written_are_a_failed_attempt() {
     }
 }
 
-/// Also where a row that was read before panics when it is dropped, as the seventh does.
+/// The seventh panics when it is dropped, also while the panic of the ninth unwinds.
 #[test]
 fn rows_that_panic_when_they_are_read_are_passed_over() {
     for batch in [1, 3, 20] {
         let (db, _) = with_tasks(1..=9);
         let pool = db.pool(2);
-        db.sql("UPDATE tasks SET note = 'unreadable' WHERE id IN (1, 2, 9)");
+        db.sql("UPDATE tasks SET note = 'unreadable' WHERE id IN (1, 2, 5, 9)");
 
         let done = in_time(&pool, move |pool| {
             let worker = Heavy::worker(&pool).threads(1).batch(batch);
@@ -254,11 +254,11 @@ fn rows_that_panic_when_they_are_read_are_passed_over() {
         assert!(done.unreadable > 0);
         assert_eq!(
             done,
-            summary(|s| (s.succeeded, s.unreadable) = (6, done.unreadable))
+            summary(|s| (s.succeeded, s.unreadable) = (5, done.unreadable))
         );
         for id in 1..=9 {
             let expected = match id {
-                1 | 2 | 9 => Status::Pending,
+                1 | 2 | 5 | 9 => Status::Pending,
                 _ => Status::Succeeded,
             };
             assert_eq!(seen(&db, id), (expected, false, 0), "{id}");

@@ -64,7 +64,7 @@ pub(super) fn check(
                     "the search of the step `{name}` for dead workers reads the whole table: no index finds the locked rows"
                 ),
             );
-            // On MySQL there is none of its own: that of the ready rows mends both.
+            // MySQL has no separate index: that of the ready rows serves both searches.
             findings.push(match sql_of(false) {
                 sql if sql.is_empty() => finding,
                 sql => finding.mended_by(sql),

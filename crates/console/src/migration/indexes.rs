@@ -74,7 +74,7 @@ pub(crate) fn indexes(catalog: &Catalog, info: &TableInfo) -> Vec<NeededIndex> {
         let columns = vec![status, update_at.clone()];
         push("ready", columns, is_partial.then_some(free), true);
     }
-    // Without partial indexes, that of the ready rows has the running ones too.
+    // Where no index is partial, that of the ready rows holds the running ones too.
     if is_partial {
         let held = format!("{} IS NOT NULL", written(&lock));
         push("locked", vec![lock_at], Some(held), false);
