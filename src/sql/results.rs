@@ -82,7 +82,7 @@ pub struct Batch<J: Tracked> {
     pub passed_over: Vec<(J::Key, Obstacle)>,
     /// It is known that no row was ready.
     pub none_is_ready: bool,
-    /// When that of the claimed rows had changed which had done so last.
+    /// Each ready row that had last changed before this time was tried.
     pub reached: Option<DateTime<Utc>>,
 }
 

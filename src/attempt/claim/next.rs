@@ -53,7 +53,7 @@ pub(crate) struct Next<J: JobStore<C>, C: TrackerConnection> {
     pub jobs: Vec<RunningJob<J, C>>,
     /// Rows that would have been next, and why they could not be claimed.
     pub passed_over: Vec<(J::Key, Obstacle)>,
-    /// The latest `update_at` among the claimed rows, before the claim.
+    /// Each ready row that had last changed before this time was tried.
     pub reached: Option<DateTime<Utc>>,
 }
 
@@ -406,10 +406,14 @@ fn claim_each<C: TrackerConnection, J: JobStore<C>>(
         match claim_or_release::<C, J>(conn, &key, token, step, filter, LockWait::Never) {
             Ok(Some(claimed)) => {
                 batch.claimed.push(claimed);
-                batch.reached = batch.reached.max(update_at);
+                // From a random place on, those in front of it were not tried.
+                if !lost {
+                    batch.reached = batch.reached.max(update_at);
+                }
             }
             Ok(None) if !lost && !candidates.is_empty() => {
                 lost = true;
+                batch.reached = batch.reached.max(update_at);
                 candidates.rotate_left(any_number_of(token) % candidates.len());
             }
             Ok(None) => {}

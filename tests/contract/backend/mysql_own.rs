@@ -1,6 +1,8 @@
 //! What only MySQL can get wrong: a transaction that reads from its snapshot,
 //! and a claim that takes two statements.
 
+use std::sync::Mutex;
+
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel_status_tracker::{Error, StatusTracked};
@@ -8,6 +10,7 @@ use serde_json::json;
 
 use super::database::{TestConnection, TestDb, TestPool};
 use super::jobs::{Job, JobUpdates, Status, assert_names, data, jobs, row};
+use super::races::Scene;
 
 #[test]
 fn a_key_that_was_taken_after_the_transaction_began_is_a_taken_key() {
@@ -90,4 +93,31 @@ fn a_claimed_job_that_cannot_be_read_is_released() {
             .unwrap();
         assert_eq!(seen, (Status::Pending, None));
     }
+}
+
+/// Who loses the first job of a list goes on at a random one, so that two workers do not
+/// meet at each job. Those before it are not left to the next search from the front.
+#[test]
+fn a_worker_that_lost_a_job_to_another_passes_over_no_job() {
+    let scene = Scene::new();
+    for n in 10..40 {
+        Job::create_and_save(&scene.pool, format!("c{n}"), JobUpdates::default()).unwrap();
+    }
+    let other = scene.other.clone();
+    scene.before("UPDATE", move || {
+        std::mem::forget(Job::start(&other, "a").unwrap());
+    });
+
+    let ran = Mutex::new(Vec::new());
+    let worker = Job::worker(&scene.pool).threads(1).batch(1);
+    let done = worker.run_until_empty(|job, _| {
+        ran.lock().unwrap().push(job.id.clone());
+        Ok(())
+    });
+    done.unwrap();
+
+    scene.assert_done();
+    let ran = ran.into_inner().unwrap();
+    assert_eq!(ran.len(), 31);
+    assert!(ran[1..].is_sorted(), "{ran:?}");
 }
