@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::sql::call::{Call, Plain, rows};
 use crate::sql::dialect::LockWait;
 use crate::sql::record::Record;
-use crate::sql::results::{Batch, Claimed, Search};
+use crate::sql::results::{Batch, Claimed, Ready, Search};
 use crate::sql::table_rows::read;
 use crate::sql::tracked_table::Tracked;
 use status_protocol::{FailureOutcome, Step};
@@ -80,6 +80,13 @@ pub(super) fn failed<J: Tracked>(
 
 pub(super) fn key<J: Tracked>(record: Record<J>) -> Query<J::Key> {
     read(record.key)
+}
+
+/// Keeps the first `limit`, in order: where each status gives its own first rows, these are
+/// more. Those without a time are the first.
+pub(super) fn keep_oldest<K>(ready: &mut Vec<Ready<K>>, limit: usize) {
+    ready.sort_by_key(|row| row.update_at);
+    ready.truncate(limit);
 }
 
 /// Sorts rows by their places, of which there is one for each.

@@ -173,9 +173,10 @@ impl Dialect {
     }
 
     /// What finds the first ready rows.
-    pub(crate) fn ready_rows(&self) -> &'static Statement {
+    pub(crate) fn ready_rows(&self, is_oldest_first: bool) -> &'static Statement {
         match self.several {
-            Several::ByKeys => &statements::READY_ROWS_BY_STATUS,
+            Several::ByKeys if is_oldest_first => &statements::READY_ROWS_BY_STATUS,
+            Several::ByKeys => &statements::READY_ROWS_IN_ORDER,
             Several::AtOnce | Several::OneByOne => &statements::READY_ROWS,
         }
     }

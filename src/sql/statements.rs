@@ -57,6 +57,12 @@ pub(super) const PARTS: &[(&str, &str)] = &[
         "ready",
         ":lock IS NULL AND :status IN (:ready_codes)[ AND (:run_at IS NULL OR :run_at <= :now)][ AND (:filter)]",
     ),
+    // The first ready rows of one status.
+    (
+        "first_ready",
+        ":lock IS NULL AND :status IN (:code)[ AND (:run_at IS NULL OR :run_at <= :now)][ AND (:filter)]\
+         [ AND :changed_since] ORDER BY :order LIMIT :limit",
+    ),
     (
         "expired",
         ":lock IS NOT NULL AND :status IN (:in_progress) AND :lock_at < :ago",
@@ -226,14 +232,17 @@ statements! {
     READY_ROWS = "SELECT :fields FROM :table WHERE :ready[ AND :changed_since] ORDER BY :order LIMIT :limit",
         reads &[Key, UpdateAt];
 
-    /// The same for MySQL, which reads the first rows of one status off an index,
-    /// but sorts all rows of two. So each status gives its first rows, and the
-    /// first of those are taken: from a query in brackets, since MySQL takes no
-    /// limit directly under IN.
-    READY_ROWS_BY_STATUS = "SELECT :fields FROM :table WHERE (:key) IN (SELECT * FROM (\
-         {(SELECT :key FROM :table WHERE :lock IS NULL AND :status IN (:code)\
-         [ AND (:run_at IS NULL OR :run_at <= :now)][ AND (:filter)][ AND :changed_since] ORDER BY :order LIMIT :limit_text)\
-         | UNION ALL }) AS tracker_first) ORDER BY :order LIMIT :limit_text",
+    /// The same for MySQL, which reads the first rows of one status off an index, but
+    /// sorts all rows of two. So each status gives its first rows: those are more than the
+    /// limit, and in order only within a status.
+    READY_ROWS_BY_STATUS = "{(SELECT :fields FROM :table WHERE :first_ready)| UNION ALL }",
+        reads &[Key, UpdateAt];
+
+    /// The same in an order of the user's, which needs columns that are not read. So the
+    /// first rows are looked up again by their keys: from a query in brackets, since MySQL
+    /// takes no limit directly under IN.
+    READY_ROWS_IN_ORDER = "SELECT :fields FROM :table WHERE (:key) IN (SELECT * FROM (\
+         {(SELECT :key FROM :table WHERE :first_ready)| UNION ALL }) AS tracker_first) ORDER BY :order LIMIT :limit",
         reads &[Key, UpdateAt];
 
     /// Whether a row is ready to a claim with this filter.

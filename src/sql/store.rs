@@ -7,7 +7,9 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use crate::sql::call::{Call, Plain, rows};
-use crate::sql::calls::{Query, all, batch, claimed, failed, first, held, key, next, of};
+use crate::sql::calls::{
+    Query, all, batch, claimed, failed, first, held, keep_oldest, key, next, of,
+};
 use crate::sql::dialect::{Dialect, LockWait};
 use crate::sql::filter::Filter;
 use crate::sql::insert;
@@ -165,7 +167,7 @@ pub trait JobStore<C>: Tracked {
         step: &Step<Self::Status>,
         search: &Search<Self::Key>,
     ) -> Query<Vec<Ready<Self::Key>>> {
-        let statement = Self::dialect(conn).ready_rows();
+        let statement = Self::dialect(conn).ready_rows(Self::OLDEST_FIRST);
         let call = Call {
             step: Some(step),
             plain: Plain {
@@ -176,12 +178,16 @@ pub trait JobStore<C>: Tracked {
             },
             ..Call::default()
         };
-        all(Self::read(conn, statement, &call)?, |record| {
+        let mut ready = all(Self::read(conn, statement, &call)?, |record| {
             Ok(Ready {
                 update_at: record.plain.update_at,
                 key: key(record)?,
             })
-        })
+        })?;
+        if Self::OLDEST_FIRST {
+            keep_oldest(&mut ready, limit);
+        }
+        Ok(ready)
     }
 
     /// Whether a claim with this filter would take the row.

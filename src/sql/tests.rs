@@ -244,9 +244,11 @@ fn is_sent(dialect: &Dialect, name: &str) -> bool {
             dialect.several == Several::AtOnce
         }
         "READY_ROWS" => dialect.several != Several::ByKeys,
-        "READY_ROWS_BY_STATUS" | "LOCK_READY_ROWS" | "CLAIM_ROWS" | "CLAIMED_ROWS" => {
-            dialect.several == Several::ByKeys
-        }
+        "READY_ROWS_BY_STATUS"
+        | "READY_ROWS_IN_ORDER"
+        | "LOCK_READY_ROWS"
+        | "CLAIM_ROWS"
+        | "CLAIMED_ROWS" => dialect.several == Several::ByKeys,
         "FREE_KEYS" | "TAKE_ROW" => dialect.locks_rows(),
         // To claims with a filter alone.
         "READY_ROW" => false,

@@ -264,7 +264,7 @@ impl TableTexts {
 }
 
 /// The next of the lengths that people choose for a batch: 1, 2, 5, 10, 20, 50, …
-pub(crate) fn round_up(length: usize) -> usize {
+pub(super) fn round_up(length: usize) -> usize {
     let mut round = 1_usize;
     while round < length {
         round = match round.to_string().as_bytes()[0] {

@@ -16,7 +16,7 @@ use super::columns::own_names::{Invoice, InvoiceUpdates, invoices};
 use super::database::{TestConnection, TestDb, TestPool};
 use super::jobs::Status;
 use super::own_statements::CLAIM_NEXT;
-use super::pools::{Event, Log, pool_with};
+use super::pools::{Event, Log, pool_with, verb};
 use super::shapes::MOST_KEPT;
 use super::worker::summary;
 
@@ -379,7 +379,7 @@ fn a_claim_with_a_condition_takes_no_more_statements_and_is_prepared_once() {
     let is_new = |event: &&Event| matches!(event, Event::Prepared(_));
     assert_eq!(events.iter().find(is_new), None);
     let verbs = events.iter().filter_map(|event| match event {
-        Event::Started(sql) => sql.split(' ').next(),
+        Event::Started(sql) => Some(verb(sql)),
         _ => None,
     });
     let expected = [CLAIM_NEXT, &["UPDATE"]].concat().repeat(3);
@@ -406,7 +406,7 @@ fn of_many_conditions_few_texts_stay_prepared() {
     let mut kept = BTreeMap::<&str, usize>::new();
     for event in &events {
         if let Event::Prepared(sql) = event {
-            *kept.entry(sql.split(' ').next().unwrap()).or_default() += 1;
+            *kept.entry(verb(sql)).or_default() += 1;
         }
     }
     assert!(!kept.is_empty());

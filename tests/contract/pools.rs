@@ -66,6 +66,12 @@ fn statement(sql: &str) -> String {
     }
 }
 
+/// The first word of a statement. A union begins with a bracket.
+pub fn verb(sql: &str) -> &str {
+    let sql = sql.trim_start_matches('(');
+    sql.split(' ').next().unwrap_or_default()
+}
+
 /// What the connections that it watches do.
 #[derive(Clone, Default)]
 pub struct Log(Arc<Mutex<Vec<Event>>>);

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::database::{TestDb, TestPool};
 use super::jobs::{Job, JobUpdates, age_lock, data};
 use super::own_statements::{CLAIM, CLAIM_NEXT, CLAIM_TEN, NONE_LEFT};
-use super::pools::{Event, Log, pool_with};
+use super::pools::{Event, Log, pool_with, verb};
 
 /// Jobs "0" to "9", over one connection.
 fn jobs() -> (TestDb, TestPool, Log) {
@@ -28,7 +28,7 @@ fn assert_ran(log: &Log, statements: &[&[&str]]) {
     let is_failed = |event: &&Event| matches!(event, Event::Failed(_));
     assert_eq!(events.iter().find(is_failed), None);
     let started = events.iter().filter_map(|event| match event {
-        Event::Started(sql) => sql.split(' ').next(),
+        Event::Started(sql) => Some(verb(sql)),
         _ => None,
     });
     assert_eq!(started.collect::<Vec<_>>(), statements.concat());

@@ -23,7 +23,6 @@ use crate::sql::dialect::{LockWait, Several};
 use crate::sql::filter::Filter;
 use crate::sql::results::{Batch, Claimed, Obstacle, Ready, Search};
 use crate::sql::store::JobStore;
-use crate::sql::texts::round_up;
 use status_protocol::Step;
 
 /// The most rows that one statement claims. With many more, the time of
@@ -246,7 +245,7 @@ const fn may_be<C: TrackerConnection>(several: Several) -> bool {
 /// How many more candidates are read than are wanted: other claimers read the same
 /// list at the same time.
 fn spare(limit: usize) -> usize {
-    limit.max(16)
+    limit.clamp(16, 100)
 }
 
 /// Reads at least `limit` of the ready rows that `search` looks for. The second
@@ -257,7 +256,7 @@ pub(super) fn candidates<C, J: JobStore<C>>(
     step: &Step<J::Status>,
     search: &Search<J::Key>,
 ) -> QueryResult<(VecDeque<Ready<J::Key>>, bool)> {
-    let reach = round_up(limit + search.past.len());
+    let reach = limit + search.past.len();
     let rows = J::ready_rows(conn, reach, step, search)?;
     let are_all = rows.len() < reach;
     Ok((without(rows, &search.past), are_all))

@@ -15,7 +15,7 @@ use super::backend::FAILS_FOR_SIZE_1;
 use super::database::TestConnection;
 use super::filter::{Letter, LetterUpdates, all, create, ids, is_new, letters, seen, with_letters};
 use super::jobs::Status;
-use super::pools::{Event, Log, pool_with};
+use super::pools::{Event, Log, pool_with, verb};
 use super::sessions::impatient;
 use super::worker::{summary, until};
 
@@ -82,9 +82,7 @@ fn a_job_that_matches_now_and_then_is_no_error() {
         impatient(&mut other);
         Log::default().watch_and(conn, move |event| {
             let kind = match event {
-                Event::Started(sql) if sql.starts_with("SELECT") && sql.contains("ORDER BY") => {
-                    "mail"
-                }
+                Event::Started(sql) if verb(sql) == "SELECT" && sql.contains("ORDER BY") => "mail",
                 Event::Started(sql)
                     if ["UPDATE", "WITH"].iter().any(|verb| sql.starts_with(verb)) =>
                 {

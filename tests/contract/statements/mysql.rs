@@ -75,10 +75,7 @@ fn searches_use_the_indexes() {
         // An EXPLAIN takes no parameters: a limit and a time, both numbers.
         let explain = format!("EXPLAIN {}", sql.replace('?', "100"));
         let plan: Vec<Plan> = diesel::sql_query(explain).load(&mut *db.conn()).unwrap();
-        // The first rows of each status are found again by their keys.
-        let tables = plan.iter().filter(|step| {
-            step.table.as_deref() == Some("jobs") && step.key.as_deref() != Some("PRIMARY")
-        });
+        let tables = plan.iter().filter(|step| step.table.as_deref() == Some("jobs"));
         let keys: Vec<_> = tables.map(|step| step.key.as_deref()).collect();
         let is_meant = |key: &Option<&str>| *key == Some("jobs_ready");
         assert!(
@@ -101,7 +98,8 @@ fn a_search_with_a_condition_uses_an_index_that_begins_with_its_column() {
     let read = rows_read(&mut pool.get().unwrap()) - before;
 
     assert!(read < 1000, "{read} rows were read");
-    let text = search.replacen('?', "'mail'", 1).replacen('?', "'mail'", 1);
+    let text = ["'mail'", "100"].repeat(2).into_iter();
+    let text = text.fold(search.clone(), |text, value| text.replacen('?', value, 1));
     let plan: Vec<Plan> = diesel::sql_query(format!("EXPLAIN {text}"))
         .load(&mut *db.conn())
         .unwrap();

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::database::{TestConnection, TestDb, TestPool};
 use super::jobs::{Job, JobUpdates, Status, data, jobs as job_rows};
 use super::own_statements::{CLAIM_NEXT, CLAIM_TEN, END_AND_CLAIM, END_AND_NO_CLAIM, NONE_LEFT};
-use super::pools::{Event, Log, pool_with};
+use super::pools::{Event, Log, pool_with, verb};
 use super::worker::{NEVER, create, summary, until};
 
 /// A search from where the last one has ended, before one from the front.
@@ -57,7 +57,7 @@ fn ten(
     assert_eq!(all - events.len(), 1);
     let events = events.into_iter();
     let first_words = events.filter_map(|event| match event {
-        Event::Started(sql) => Some(sql.split(' ').next().unwrap().to_owned()),
+        Event::Started(sql) => Some(verb(&sql).to_owned()),
         Event::Failed(message) => panic!("{message}"),
         _ => None,
     });

@@ -96,13 +96,16 @@ fn a_claim_that_ends_after_the_last_job_does_not_delay_the_last_look() {
         until_empty: true,
         ..settings()
     };
-    let (mut scheduler, now) = with_jobs(until_empty, &["a"], Found::Few);
-    run(&mut scheduler, MS, now);
-    assert_eq!(worker_thread(&mut scheduler, now), Task::Flush(vec!["a"]));
-    assert_eq!(worker_thread(&mut scheduler, now), BUSY);
-    scheduler.end_flush(now);
-    scheduler.end_claim(Found::Nothing, false, now);
-    assert_eq!(worker_thread(&mut scheduler, now), QUIET);
+    let later = Found::Later(Instant::now() + 1000 * MS);
+    for found in [Found::Nothing, later] {
+        let (mut scheduler, now) = with_jobs(until_empty.clone(), &["a"], Found::Few);
+        run(&mut scheduler, MS, now);
+        assert_eq!(worker_thread(&mut scheduler, now), Task::Flush(vec!["a"]));
+        assert_eq!(worker_thread(&mut scheduler, now), BUSY);
+        scheduler.end_flush(now);
+        scheduler.end_claim(found, false, now);
+        assert_eq!(worker_thread(&mut scheduler, now), QUIET);
+    }
 }
 
 #[test]
