@@ -119,9 +119,9 @@ pub enum Several {
     AtOnce,
     /// Their keys are read, then those that nobody else holds are claimed.
     ByKeys,
-    /// Their keys are read, then claimed one by one: one writer at a time, so
-    /// nobody comes in between.
-    OneByOne,
+    /// Their keys are read, then claimed: there is one writer at a time, so nobody
+    /// comes in between.
+    OneWriter,
 }
 
 /// How long an update waits for a row that another transaction holds. What
@@ -177,7 +177,7 @@ impl Dialect {
         match self.several {
             Several::ByKeys if is_oldest_first => &statements::READY_ROWS_BY_STATUS,
             Several::ByKeys => &statements::READY_ROWS_IN_ORDER,
-            Several::AtOnce | Several::OneByOne => &statements::READY_ROWS,
+            Several::AtOnce | Several::OneWriter => &statements::READY_ROWS,
         }
     }
 

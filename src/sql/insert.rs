@@ -69,7 +69,7 @@ pub(super) fn rows<J: JobStore<C>, C>(
 ) -> QueryResult<usize> {
     match J::dialect(conn).several {
         Several::ByKeys => all_or_new::<J, C>(conn, rows, step),
-        Several::AtOnce | Several::OneByOne => all::<J, C>(conn, rows, step),
+        Several::AtOnce | Several::OneWriter => all::<J, C>(conn, rows, step),
     }
 }
 

@@ -256,6 +256,12 @@ statements! {
     /// MySQL: claims rows that this transaction has locked.
     CLAIM_ROWS = "UPDATE :table SET :claim WHERE :any AND :ready[ AND :wait]";
 
+    /// SQLite: claims rows that were found ready in this transaction, which is the only
+    /// one that writes. Whether they are ready is not asked again, since SQLite might then
+    /// look through all ready rows instead of the keys.
+    CLAIM_FOUND_ROWS = "UPDATE :table SET :claim WHERE :any AND :lock IS NULL",
+        reads CLAIMED;
+
     /// MySQL: reads the rows that it claimed.
     CLAIMED_ROWS = "SELECT :fields FROM :table WHERE :any_held",
         reads CLAIMED;

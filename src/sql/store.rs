@@ -153,6 +153,22 @@ pub trait JobStore<C>: Tracked {
         Ok(locked)
     }
 
+    /// Claims rows that this transaction has found ready, where nobody else writes.
+    fn claim_found_rows(
+        conn: &mut C,
+        keys: &[Self::Key],
+        token: &str,
+        step: &Step<Self::Status>,
+    ) -> Query<Vec<Claimed<Self>>> {
+        let tokens = [token];
+        let call = Call {
+            step: Some(step),
+            ..held(keys, &tokens, LockWait::Never)
+        };
+        let claimed_rows = Self::read(conn, &statements::CLAIM_FOUND_ROWS, &call)?;
+        all(claimed_rows, claimed)
+    }
+
     /// Reads back the rows that `token` holds.
     fn claimed_rows(conn: &mut C, keys: &[Self::Key], token: &str) -> Query<Vec<Claimed<Self>>> {
         let call = held(keys, from_ref(&token), LockWait::Never);

@@ -249,6 +249,7 @@ fn is_sent(dialect: &Dialect, name: &str) -> bool {
         | "LOCK_READY_ROWS"
         | "CLAIM_ROWS"
         | "CLAIMED_ROWS" => dialect.several == Several::ByKeys,
+        "CLAIM_FOUND_ROWS" => dialect.several == Several::OneWriter,
         "FREE_KEYS" | "TAKE_ROW" => dialect.locks_rows(),
         // To claims with a filter alone.
         "READY_ROW" => false,

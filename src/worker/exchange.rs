@@ -79,7 +79,7 @@ fn write_and_claim<J: JobStore<C>, C: TrackerConnection>(
     let mut plan = Plan::of(&group);
     let last = match J::dialect(conn).several {
         Several::AtOnce => plan.take_successes(&group),
-        Several::ByKeys | Several::OneByOne => None,
+        Several::ByKeys | Several::OneWriter => None,
     };
     together(conn, plan.statements() + 1, |conn: &mut C| {
         let mut written = plan.write(conn, &group, step)?;

@@ -228,6 +228,9 @@ pub(crate) fn claim_several<C: TrackerConnection, J: JobStore<C>>(
     if const { may_be::<C>(Several::ByKeys) } && several == Several::ByKeys {
         return claim_by_keys::<C, J>(conn, limit, token, step, search);
     }
+    if const { may_be::<C>(Several::OneWriter) } && several == Several::OneWriter && limit > 1 {
+        return claim_found::<C, J>(conn, limit, token, step, search);
+    }
     // This serves every database.
     claim_by_key::<C, J>(conn, limit, token, step, search)
 }
@@ -238,7 +241,7 @@ const fn may_be<C: TrackerConnection>(several: Several) -> bool {
         (_, None) => true,
         (Several::AtOnce, Some(facts)) => facts.writers > 1 && !facts.reads_old_rows,
         (Several::ByKeys, Some(facts)) => facts.reads_old_rows,
-        (Several::OneByOne, Some(facts)) => facts.writers == 1,
+        (Several::OneWriter, Some(facts)) => facts.writers == 1,
     }
 }
 
@@ -292,12 +295,25 @@ fn leave_out<K: Clone + PartialEq + Debug>(search: &mut Search<K>, passed_over: 
         .extend(passed_over.iter().map(|(key, _)| key.clone()));
 }
 
-/// The place of a key in the list.
-fn place_of<K: PartialEq>(key: &K, keys: &[K]) -> i64 {
-    let place = keys.iter().position(|other| other == key);
-    place
-        .and_then(|place| i64::try_from(place).ok())
-        .unwrap_or(i64::MAX)
+/// The places of `these` keys in the list. They mostly come in its order, so each is looked
+/// for behind the one before.
+fn places_of<'a, K: PartialEq + 'a>(these: impl Iterator<Item = &'a K>, keys: &[K]) -> Vec<i64> {
+    let mut from = 0;
+    let mut places = Vec::new();
+    for key in these {
+        let (before, behind) = keys.split_at(from);
+        let found = behind.iter().position(|other| other == key);
+        let place = found
+            .map(|n| from + n)
+            .or_else(|| before.iter().position(|other| other == key));
+        from = place.map_or(from, |place| place + 1);
+        places.push(
+            place
+                .and_then(|place| i64::try_from(place).ok())
+                .unwrap_or(i64::MAX),
+        );
+    }
+    places
 }
 
 /// Claims the first `limit` ready rows by key. Several rows are claimed in one
@@ -310,13 +326,49 @@ fn claim_by_key<C: TrackerConnection, J: JobStore<C>>(
     search: &Search<J::Key>,
 ) -> QueryResult<Batch<J>> {
     let is_open = conn.depth()? > 0;
+    let is_only_writer = is_open && J::dialect(conn).several == Several::OneWriter;
+    let reach = limit + if is_only_writer { 0 } else { spare(limit) };
     together(conn, if is_open { 1 } else { limit }, |conn| {
-        let (rows, _) = candidates::<C, J>(conn, limit + spare(limit), step, search)?;
+        let (rows, _) = candidates::<C, J>(conn, reach, step, search)?;
         let none_is_ready = rows.is_empty();
         let batch = claim_each::<C, J>(conn, rows, limit, token, step, search.filter.as_ref())?;
         Ok(Batch {
             none_is_ready,
             ..batch
+        })
+    })
+}
+
+/// Claims the first `limit` ready rows by one statement after they are found, both in one
+/// transaction, the caller's if one is open.
+fn claim_found<C: TrackerConnection, J: JobStore<C>>(
+    conn: &mut C,
+    limit: usize,
+    token: &str,
+    step: &Step<J::Status>,
+    search: &Search<J::Key>,
+) -> QueryResult<Batch<J>> {
+    let is_open = conn.depth()? > 0;
+    together(conn, if is_open { 1 } else { 2 }, |conn| {
+        let (mut rows, _) = candidates::<C, J>(conn, limit, step, search)?;
+        rows.truncate(limit);
+        if rows.is_empty() {
+            return Ok(Batch {
+                none_is_ready: true,
+                ..Batch::default()
+            });
+        }
+        let keys = keys_of(&rows);
+        let mut claimed = match decoded(|| J::claim_found_rows(conn, &keys, token, step)) {
+            Err(Undecodable(_)) => return held_by(conn, token, step),
+            other => other?,
+        };
+        let places = places_of(claimed.iter().map(|claimed| &claimed.key), &keys);
+        sort_by_places(&mut claimed, places);
+        Ok(Batch {
+            claimed,
+            reached: latest(rows.make_contiguous()),
+            ..Batch::default()
         })
     })
 }
@@ -351,10 +403,7 @@ fn claim_by_keys<C: TrackerConnection, J: JobStore<C>>(
                 Err(Undecodable(_)) => return held_by(conn, token, step),
                 other => other?,
             };
-            let mut places = Vec::with_capacity(got.len());
-            for claimed in &got {
-                places.push(place_of(&claimed.key, &keys));
-            }
+            let places = places_of(got.iter().map(|claimed| &claimed.key), &keys);
             sort_by_places(&mut got, places);
             if !got.is_empty() {
                 batch.reached = latest(&rows);

@@ -7,7 +7,7 @@ pub(crate) static SQLITE: Dialect = Dialect {
     // In double quotes a name that no column has would be a string.
     quote: '`',
     has_returning: true,
-    several: Several::OneByOne,
+    several: Several::OneWriter,
     has_arrays: false,
     infers_text: false,
     bears_token: ":lock = :token",
