@@ -180,6 +180,7 @@ impl<'a> Writer<'a> {
                     true => format!("({name} IS NULL OR {name} >= "),
                     false => format!("{name} >= "),
                 });
+                self.text(self.dialect.before_value);
                 self.parts.push(Part::Slot(Slot::Since));
                 self.text(if is_nullable { ")" } else { "" });
             }
@@ -292,6 +293,7 @@ impl<'a> Writer<'a> {
             false => Default::default(),
         };
         self.text(&before);
+        self.text(self.dialect.before_value);
         self.parts.push(Part::Key(keys, column));
         self.text(&after);
     }

@@ -9,6 +9,7 @@ pub(crate) static MYSQL: Dialect = Dialect {
     several: Several::ByKeys,
     has_arrays: false,
     infers_text: false,
+    before_value: "",
     bears_token: ":lock = :token",
     lock_rows: "FOR UPDATE",
     time,

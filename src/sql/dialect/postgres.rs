@@ -12,6 +12,7 @@ pub(super) const DIALECT: Dialect = Dialect {
     several: Several::AtOnce,
     has_arrays: true,
     infers_text: true,
+    before_value: "",
     // From `=` PostgreSQL concludes that the lock is not NULL, and may take the
     // index on the locked rows for it: all of them, the former ones too, in
     // place of one row by its key.

@@ -10,6 +10,9 @@ pub(crate) static SQLITE: Dialect = Dialect {
     several: Several::OneWriter,
     has_arrays: false,
     infers_text: false,
+    // Of a table that was analyzed, SQLite plans a statement anew whenever such a value
+    // changes, unless it is part of an expression.
+    before_value: "+",
     bears_token: ":lock = :token",
     // It locks the file.
     lock_rows: "",
