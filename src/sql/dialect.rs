@@ -33,7 +33,7 @@ pub struct Dialect {
     /// Whether text in a key is compared as the column compares it, padding and
     /// all, which Diesel's `Text` does not tell.
     pub(super) infers_text: bool,
-    /// What stands before a bound value by which a search finds rows.
+    /// What stands before a bound value by which a search finds rows, and before its limit.
     pub(super) before_value: &'static str,
     /// Whether the row bears a token.
     bears_token: &'static str,

@@ -184,6 +184,10 @@ impl<'a> Writer<'a> {
                 self.parts.push(Part::Slot(Slot::Since));
                 self.text(if is_nullable { ")" } else { "" });
             }
+            Slot::Limit => {
+                self.text(self.dialect.before_value);
+                self.parts.push(Part::Slot(slot));
+            }
             Slot::Stamped => self.stamped(),
             Slot::OldestFirst => self.by_last_change(0),
             Slot::NewestFirst => self.by_last_change(1),
