@@ -16,7 +16,7 @@ use crate::db::connection::{TrackerConnection, together};
 use crate::db::pool::AnyPool;
 use crate::db::retry::{self, Verdict};
 use crate::error::{Error, Result};
-use crate::keys::KeySet;
+use crate::keys::{KeyMap, KeySet};
 use crate::rows::apart::Mode;
 use crate::sql::calls::sort_by_places;
 use crate::sql::dialect::{LockWait, Several};
@@ -295,23 +295,34 @@ fn leave_out<K: Clone + PartialEq + Debug>(search: &mut Search<K>, passed_over: 
         .extend(passed_over.iter().map(|(key, _)| key.clone()));
 }
 
-/// The places of `these` keys in the list. They mostly come in its order, so each is looked
-/// for behind the one before.
-fn places_of<'a, K: PartialEq + 'a>(these: impl Iterator<Item = &'a K>, keys: &[K]) -> Vec<i64> {
-    let mut from = 0;
+/// The places of `these` keys in the list. Mostly they come in its order; only where they
+/// do not, each is looked up.
+fn places_of<'a, K: Clone + PartialEq + Debug + 'a>(
+    these: impl Iterator<Item = &'a K>,
+    keys: &[K],
+) -> Vec<i64> {
+    let mut all = None;
+    let mut next = 0;
     let mut places = Vec::new();
     for key in these {
-        let (before, behind) = keys.split_at(from);
-        let found = behind.iter().position(|other| other == key);
-        let place = found
-            .map(|n| from + n)
-            .or_else(|| before.iter().position(|other| other == key));
-        from = place.map_or(from, |place| place + 1);
-        places.push(
-            place
-                .and_then(|place| i64::try_from(place).ok())
-                .unwrap_or(i64::MAX),
-        );
+        let place = match keys.get(next) {
+            Some(expected) if expected == key => Some(next),
+            _ => all
+                .get_or_insert_with(|| places_by_key(keys))
+                .get(key)
+                .copied(),
+        };
+        next = place.map_or(next, |place| place + 1);
+        let place = place.and_then(|place| i64::try_from(place).ok());
+        places.push(place.unwrap_or(i64::MAX));
+    }
+    places
+}
+
+fn places_by_key<K: Clone + PartialEq + Debug>(keys: &[K]) -> KeyMap<K, usize> {
+    let mut places = KeyMap::default();
+    for (place, key) in keys.iter().enumerate() {
+        places.insert(key.clone(), place);
     }
     places
 }
@@ -500,4 +511,19 @@ fn any_number_of(token: &str) -> usize {
     token.bytes().fold(0, |sum: usize, byte| {
         sum.wrapping_mul(31).wrapping_add(byte.into())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_key_has_its_place_in_the_list() {
+        let keys = ["d", "a", "c", "b"];
+        assert_eq!(places_of(keys.iter(), &keys), [0, 1, 2, 3]);
+        assert_eq!(places_of(["a", "b", "c", "d"].iter(), &keys), [1, 3, 2, 0]);
+        assert_eq!(places_of(["d", "c", "b"].iter(), &keys), [0, 2, 3]);
+        // The database may give a key back in another way than it was given.
+        assert_eq!(places_of(["A", "d"].iter(), &keys), [i64::MAX, 0]);
+    }
 }
