@@ -171,7 +171,6 @@ fn databases(file: &str) -> Vec<Database> {
                 update_at DATETIME(6) NOT NULL, `lock` VARCHAR(32), lock_at DATETIME(6), retry INTEGER NOT NULL, errors JSON NOT NULL",
             indexes: &[
                 ("jobs_ready", "ON jobs (status, update_at)"),
-                ("jobs_locked", "ON jobs (status, lock_at)"),
                 ("jobs_created", "ON jobs (status, create_at)"),
             ],
             numbers: "WITH RECURSIVE numbers (n) AS (SELECT {first} UNION ALL SELECT n + 1 FROM numbers WHERE n < {last})",

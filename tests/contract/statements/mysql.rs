@@ -75,7 +75,9 @@ fn searches_use_the_indexes() {
         // An EXPLAIN takes no parameters: a limit and a time, both numbers.
         let explain = format!("EXPLAIN {}", sql.replace('?', "100"));
         let plan: Vec<Plan> = diesel::sql_query(explain).load(&mut *db.conn()).unwrap();
-        let tables = plan.iter().filter(|step| step.table.as_deref() == Some("jobs"));
+        let tables = plan
+            .iter()
+            .filter(|step| step.table.as_deref() == Some("jobs"));
         let keys: Vec<_> = tables.map(|step| step.key.as_deref()).collect();
         let is_meant = |key: &Option<&str>| *key == Some("jobs_ready");
         assert!(
