@@ -82,13 +82,33 @@ pub(crate) fn connect(url: &str, connections: u32) -> Result<Pool> {
         source,
     };
     try_once(url).map_err(unreachable)?;
-    r2d2::Pool::builder()
-        .max_size(connections)
+    builder(connections)
         .min_idle(Some(1))
-        .connection_timeout(CONNECT_WITHIN)
-        .connection_customizer(Box::new(Settings))
         .build(ConnectionManager::new(url))
         .map_err(|source| unreachable(source.into()))
+}
+
+/// The same for a program that goes on: a server that cannot be reached is tried again
+/// whenever it is asked. Second, why it cannot be reached now.
+#[cfg(feature = "cli")]
+pub(crate) fn connect_later(url: &str, connections: u32) -> Result<(Pool, Option<Error>)> {
+    match connect(url, connections) {
+        Err(error @ Error::Unreachable { .. }) => {
+            let pool = builder(connections).min_idle(Some(0));
+            Ok((
+                pool.build_unchecked(ConnectionManager::new(url)),
+                Some(error),
+            ))
+        }
+        connected => connected.map(|pool| (pool, None)),
+    }
+}
+
+fn builder(connections: u32) -> r2d2::Builder<ConnectionManager<ConsoleConnection>> {
+    r2d2::Pool::builder()
+        .max_size(connections)
+        .connection_timeout(CONNECT_WITHIN)
+        .connection_customizer(Box::new(Settings))
 }
 
 /// Connects once, to learn what is wrong: an enum of connections does not tell what the

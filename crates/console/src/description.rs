@@ -13,6 +13,8 @@ use diesel_status_tracker::{
 use serde::Deserialize;
 use toml::Spanned;
 
+#[cfg(feature = "cli")]
+use crate::database::connect_later;
 use crate::database::{Pool, connect};
 use crate::error::{Error, Result};
 use crate::table::Source;
@@ -155,7 +157,33 @@ impl Description {
         });
         sources.collect()
     }
+
+    /// The same for a program that goes on: a database that cannot be reached is tried again
+    /// whenever one of its tables is read. Second, the tables for which that is so now.
+    #[cfg(feature = "cli")]
+    pub(crate) fn connect_lasting(&self) -> Result<(Vec<Source>, Vec<Unreached>)> {
+        let mut pools: BTreeMap<String, (Pool, Option<Arc<Error>>)> = BTreeMap::new();
+        let (mut sources, mut unreached) = (Vec::new(), Vec::new());
+        for entry in &self.tables {
+            let url = entry.url(|variable| std::env::var(variable).ok())?;
+            let (pool, error) = match pools.get(&url) {
+                Some(known) => known.clone(),
+                None => {
+                    let (pool, error) = connect_later(&url, CONNECTIONS)?;
+                    (pool, error.map(Arc::new))
+                }
+            };
+            pools.insert(url, (pool.clone(), error.clone()));
+            unreached.extend(error.map(|error| (entry.name.clone(), error)));
+            sources.push(entry.source(pool));
+        }
+        Ok((sources, unreached))
+    }
 }
+
+/// A table by its name, and why its database cannot be reached.
+#[cfg(feature = "cli")]
+type Unreached = (String, Arc<Error>);
 
 impl DescribedEntry {
     fn source(&self, pool: Pool) -> Source {

@@ -22,7 +22,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::task::spawn_blocking;
 
 use super::server::serve;
-use super::tables::sources;
+use super::tables::lasting_sources;
 use super::{Common, Done};
 use crate::console::Console;
 use crate::metrics;
@@ -69,7 +69,11 @@ pub(super) fn run(common: &Common, command: &Command) -> Done {
         )
         .into());
     }
-    let router = pages(&sources(common, tables)?, common.allow_actions, login)?;
+    let router = pages(
+        &lasting_sources(common, tables)?,
+        common.allow_actions,
+        login,
+    )?;
     let out = common.output();
     serve(*listen, router, |address| {
         out.text(&format!("http://{address}/\n"))

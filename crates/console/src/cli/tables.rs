@@ -162,24 +162,48 @@ pub(super) fn each_source(
     names: &[String],
 ) -> Result<Vec<Reached>, Box<dyn StdError>> {
     match described(common)? {
-        Some(mut description) => {
-            if !names.is_empty() {
-                let tables = names.iter().map(|name| {
-                    let mut part = part(&description, name)?;
-                    part.tables.pop().ok_or_else(|| unknown(&description, name))
-                });
-                description = Description {
-                    tables: tables.collect::<Result<_, _>>()?,
-                };
-            }
-            Ok(description.connect_each())
-        }
+        Some(description) => Ok(chosen(description, names)?.connect_each()),
         None => {
             let sources = sources(common, names)?.into_iter();
             let named = sources.map(|source| (source.name().to_owned(), Ok(source)));
             Ok(named.collect())
         }
     }
+}
+
+/// The same for a program that goes on: a database that cannot be reached is told, and
+/// tried again whenever one of its tables is read. An error where that is so for all.
+pub(super) fn lasting_sources(
+    common: &Common,
+    names: &[String],
+) -> Result<Vec<Source>, Box<dyn StdError>> {
+    let Some(description) = described(common)? else {
+        return sources(common, names);
+    };
+    let (sources, unreached) = chosen(description, names)?.connect_lasting()?;
+    if let Some((_, error)) = unreached.first()
+        && unreached.len() == sources.len()
+    {
+        return Err(Arc::clone(error).into());
+    }
+    for (name, error) in unreached {
+        eprintln!("status-console: `{name}` cannot be read, and is tried again: {error}");
+    }
+    Ok(sources)
+}
+
+/// Of the description the tables with these names, or else all.
+fn chosen(description: Description, names: &[String]) -> Result<Description, Box<dyn StdError>> {
+    if names.is_empty() {
+        return Ok(description);
+    }
+    let tables = names.iter().map(|name| {
+        let mut part = part(&description, name)?;
+        part.tables.pop().ok_or_else(|| unknown(&description, name))
+    });
+    Ok(Description {
+        tables: tables.collect::<Result<_, _>>()?,
+    })
 }
 
 /// The description of one table alone, so that no other database is asked.

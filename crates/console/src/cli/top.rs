@@ -15,7 +15,7 @@ use ratatui::{DefaultTerminal, Frame};
 
 use super::health::counts;
 use super::output::shown;
-use super::tables::sources;
+use super::tables::lasting_sources;
 use super::{Common, Done};
 use crate::overview::{self, Overview, StepOverview, Verdict, span};
 use crate::table::Source;
@@ -38,7 +38,7 @@ pub(super) fn run(common: &Common, command: &Command) -> Done {
     if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
         return Err("`top` needs a terminal; `overview` prints the same once".into());
     }
-    let sources = sources(common, &command.tables)?;
+    let sources = lasting_sources(common, &command.tables)?;
     let (again, asked) = channel();
     let (told, tables) = channel();
     let every = Duration::from_secs(command.every);

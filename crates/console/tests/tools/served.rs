@@ -1,9 +1,10 @@
 //! `serve`: who comes in, what is served, and how it ends.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
+use std::thread;
 
 use tempfile::TempDir;
 
@@ -101,6 +102,87 @@ impl Server {
             .read_to_string(&mut said)
             .unwrap();
         (status.code(), said)
+    }
+}
+
+/// Lets those who connect to this address speak with the server at another one.
+fn forward(from: &str, to: String) {
+    let listener = TcpListener::bind(from).unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (client, server) = (stream.unwrap(), TcpStream::connect(&to).unwrap());
+            let ways = [
+                (client.try_clone().unwrap(), server.try_clone().unwrap()),
+                (server, client),
+            ];
+            for (mut from, mut to) in ways {
+                thread::spawn(move || {
+                    // The line may be cut on either side.
+                    let _ = io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(Shutdown::Write);
+                });
+            }
+        }
+    });
+}
+
+#[test]
+fn a_database_that_is_away_at_the_start_hides_no_other_and_is_read_when_it_is_back() {
+    let here = || TestDatabase::new(Kind::Sqlite).unwrap();
+    let servers = [Kind::Postgres, Kind::Mysql].into_iter();
+    for far in servers.filter_map(TestDatabase::new) {
+        let (here, folder) = (here(), tempfile::tempdir().unwrap());
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = free.local_addr().unwrap().to_string();
+        drop(free);
+        let server = far.url.rsplit(['@', '/']).nth(1).unwrap().to_owned();
+        let mut description = String::new();
+        for (name, database) in [("here", &here), ("far", &far)] {
+            database.sql(&format!(
+                "CREATE TABLE {name} (id INTEGER NOT NULL PRIMARY KEY)"
+            ));
+            let up = run(database, &folder, &["migration", name, "--only", "up"]).stdout;
+            database.sql(&String::from_utf8(up).unwrap());
+            let table = run(database, &folder, &["describe", name]).stdout;
+            let url = format!("url = \"{}\"", database.url.replace(&server, &address));
+            let table = String::from_utf8(table).unwrap();
+            description += &table.replace("url_env = \"DATABASE_URL\"", &url);
+        }
+        fs::write(folder.path().join("status-console.toml"), description).unwrap();
+        let mut serve = command(&here, &folder);
+        serve.args(["serve", "--listen", "127.0.0.1:0"]);
+        let console = Server {
+            pages: Pages::of(serve.stderr(Stdio::piped())),
+            _folder: folder,
+            _database: here,
+        };
+
+        let metrics = console.get("/metrics");
+        assert!(
+            metrics.contains("table_readable{table=\"here\"} 1"),
+            "{metrics}"
+        );
+        assert!(
+            metrics.contains("table_readable{table=\"far\"} 0"),
+            "{metrics}"
+        );
+        let page = console.get("/");
+        assert!(page.contains(">here<") && page.contains(">far<"), "{page}");
+
+        forward(&address, server);
+        let metrics = console.get("/metrics");
+        assert!(
+            metrics.contains("table_readable{table=\"far\"} 1"),
+            "{metrics}"
+        );
+
+        let (_, said) = console.end("TERM");
+        let first = said.lines().next().unwrap_or_default();
+        let why = "status-console: `far` cannot be read, and is tried again: ";
+        assert!(
+            first.starts_with(why) && first.contains("127.0.0.1"),
+            "{said}"
+        );
     }
 }
 
