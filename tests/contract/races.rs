@@ -71,7 +71,8 @@ impl Scene {
         self.before_nth(1, verb, work);
     }
 
-    fn before_nth(&self, n: usize, verb: &'static str, work: impl FnOnce() + Send + 'static) {
+    /// The same before the `n`th of them.
+    pub fn before_nth(&self, n: usize, verb: &'static str, work: impl FnOnce() + Send + 'static) {
         let work = Box::new(work);
         *self.planned.lock().unwrap() = Some(Plan { n, verb, work });
     }

@@ -245,6 +245,10 @@ const fn may_be<C: TrackerConnection>(several: Several) -> bool {
     }
 }
 
+/// A claim by key that got none of so many candidates gives up until the next search from
+/// the front: they may be held for long.
+const MOST_TRIED: usize = 200;
+
 /// How many more candidates are read than are wanted: other claimers read the same
 /// list at the same time.
 fn spare(limit: usize) -> usize {
@@ -338,15 +342,23 @@ fn claim_by_key<C: TrackerConnection, J: JobStore<C>>(
 ) -> QueryResult<Batch<J>> {
     let is_open = conn.depth()? > 0;
     let is_only_writer = is_open && J::dialect(conn).several == Several::OneWriter;
-    let reach = limit + if is_only_writer { 0 } else { spare(limit) };
+    let mut reach = limit + if is_only_writer { 0 } else { spare(limit) };
     together(conn, if is_open { 1 } else { limit }, |conn| {
-        let (rows, _) = candidates::<C, J>(conn, reach, step, search)?;
-        let none_is_ready = rows.is_empty();
-        let batch = claim_each::<C, J>(conn, rows, limit, token, step, search.filter.as_ref())?;
-        Ok(Batch {
-            none_is_ready,
-            ..batch
-        })
+        loop {
+            let (rows, are_all) = candidates::<C, J>(conn, reach, step, search)?;
+            let none_is_ready = rows.is_empty();
+            let batch = claim_each::<C, J>(conn, rows, limit, token, step, search.filter.as_ref())?;
+            // A search from the front finds out why it got none.
+            let is_enough = !batch.claimed.is_empty() || !batch.passed_over.is_empty();
+            if is_enough || are_all || search.since.is_none() || reach > MOST_TRIED {
+                return Ok(Batch {
+                    none_is_ready,
+                    ..batch
+                });
+            }
+            // Other workers are claiming all of these.
+            reach *= 2;
+        }
     })
 }
 

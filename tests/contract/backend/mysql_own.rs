@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::database::{TestConnection, TestDb, TestPool};
 use super::jobs::{Job, JobUpdates, Status, assert_names, data, jobs, row};
+use super::pools::Log;
 use super::races::Scene;
 
 #[test]
@@ -95,14 +96,57 @@ fn a_claimed_job_that_cannot_be_read_is_released() {
     }
 }
 
+/// The jobs "a" and "b", and "c10" to "c39".
+fn with_thirty_more(log: Log) -> Scene {
+    let scene = Scene::watched_by(log);
+    for n in 10..40 {
+        Job::create_and_save(&scene.pool, format!("c{n}"), JobUpdates::default()).unwrap();
+    }
+    scene
+}
+
+/// It reads a longer list, and does not wait for the next search from the front.
+#[test]
+fn a_worker_that_lost_all_jobs_of_its_list_to_others_looks_behind_them() {
+    let log = Log::default();
+    let scene = with_thirty_more(log.clone());
+    let other = scene.other.clone();
+    // After the claim of "a", and its success.
+    scene.before_nth(3, "UPDATE", move || {
+        let list = Job::claim_next(&other, 17).unwrap();
+        assert_eq!((&*list[0].id, &*list[16].id), ("b", "c25"));
+        std::mem::forget(list);
+    });
+    log.take();
+
+    let searches = Mutex::new(Vec::new());
+    let second = Mutex::new(None);
+    let worker = Job::worker(&scene.pool).threads(1).batch(1);
+    let done = worker.run_until_empty(|job, _| {
+        let mut searches = searches.lock().unwrap();
+        let statements = log.statements().into_iter();
+        searches.extend(statements.filter(|sql| sql.contains("UNION ALL")));
+        if job.id != "a" {
+            second
+                .lock()
+                .unwrap()
+                .get_or_insert_with(|| searches.clone());
+        }
+        Ok(())
+    });
+    done.unwrap();
+
+    scene.assert_done();
+    let searches = second.into_inner().unwrap().unwrap();
+    let are_from_the_front = searches.iter().map(|sql| !sql.contains(">="));
+    assert_eq!(are_from_the_front.collect::<Vec<_>>(), [true, false, false]);
+}
+
 /// Who loses the first job of a list goes on at a random one, so that two workers do not
 /// meet at each job. Those before it are not left to the next search from the front.
 #[test]
 fn a_worker_that_lost_a_job_to_another_passes_over_no_job() {
-    let scene = Scene::new();
-    for n in 10..40 {
-        Job::create_and_save(&scene.pool, format!("c{n}"), JobUpdates::default()).unwrap();
-    }
+    let scene = with_thirty_more(Log::default());
     let other = scene.other.clone();
     scene.before("UPDATE", move || {
         std::mem::forget(Job::start(&other, "a").unwrap());
