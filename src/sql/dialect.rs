@@ -30,6 +30,8 @@ pub struct Dialect {
     /// Whether keys that were read are bound as one array. Elsewhere they are a
     /// list, whose length the text shows.
     pub(super) has_arrays: bool,
+    /// The most keys of several columns in one statement: each makes its condition deeper.
+    most_composite_keys: usize,
     /// Whether text in a key is compared as the column compares it, padding and
     /// all, which Diesel's `Text` does not tell.
     pub(super) infers_text: bool,
@@ -172,6 +174,14 @@ impl Dialect {
     /// Whether an insert passes over keys that exist.
     pub(super) fn passes_over_keys(&self) -> bool {
         !self.unless_exists.is_empty()
+    }
+
+    /// The most keys of this table in one statement.
+    pub(crate) fn most_keys(&self, info: &TableInfo) -> usize {
+        match info.key_columns().len() {
+            0 | 1 => usize::MAX,
+            _ => self.most_composite_keys,
+        }
     }
 
     /// What finds the first ready rows.

@@ -81,7 +81,8 @@ fn write_and_claim<J: JobStore<C>, C: TrackerConnection>(
         Several::AtOnce => plan.take_successes(&group),
         Several::ByKeys | Several::OneWriter => None,
     };
-    together(conn, plan.statements() + 1, |conn: &mut C| {
+    let most_keys = J::dialect(conn).most_keys(J::info());
+    together(conn, plan.statements(most_keys) + 1, |conn: &mut C| {
         let mut written = plan.write(conn, &group, step)?;
         let token = &*claim.token;
         let Some(last) = last else {

@@ -61,9 +61,11 @@ impl<K: Clone> Plan<K> {
         plan
     }
 
-    /// How many statements write them.
-    pub fn statements(&self) -> usize {
-        self.alike.len() + self.single.len()
+    /// How many statements write them, each with so many keys at most.
+    pub fn statements(&self, most_keys: usize) -> usize {
+        let alike = self.alike.iter();
+        let of_alike = alike.map(|alike| alike.keys.len().div_ceil(most_keys));
+        of_alike.sum::<usize>() + self.single.len()
     }
 
     /// Takes successes out that one statement writes, if there are any.
@@ -93,7 +95,8 @@ impl<K: Clone> Plan<K> {
         group: &[&Completion<J, C>],
         step: &Step<J::Status>,
     ) -> QueryResult<Vec<bool>> {
-        together(conn, self.statements(), |conn: &mut C| {
+        let most_keys = J::dialect(conn).most_keys(J::info());
+        together(conn, self.statements(most_keys), |conn: &mut C| {
             self.write(conn, group, step)
         })
     }
@@ -106,8 +109,12 @@ impl<K: Clone> Plan<K> {
         step: &Step<J::Status>,
     ) -> QueryResult<Vec<bool>> {
         let mut is_written = vec![false; group.len()];
+        let most_keys = J::dialect(conn).most_keys(J::info());
         for alike in &self.alike {
-            let count = J::succeed_rows(conn, &alike.keys, &alike.token, step)?;
+            let mut count = 0;
+            for keys in alike.keys.chunks(most_keys) {
+                count += J::succeed_rows(conn, keys, &alike.token, step)?;
+            }
             alike.note(count, conn, group, step, &mut is_written)?;
         }
         for n in &self.single {

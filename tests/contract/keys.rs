@@ -10,6 +10,7 @@ use diesel_status_tracker::{JobStore, KeyOf, Retry, StatusOf, StatusTracked, Tra
 use super::backend::{SPELLINGS, Spelling};
 use super::database::{TestConnection, TestDb};
 use super::jobs::Status;
+use super::pools::{Log, pool_with};
 use super::worker::{summary, until};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -74,6 +75,25 @@ macro_rules! badge {
             }
         }
     };
+}
+
+/// More keys of several columns than one statement may have.
+#[test]
+fn a_large_batch_takes_few_statements_where_the_key_has_several_columns() {
+    let (db, log) = (with_tickets(&SPELLINGS[0]), Log::default());
+    let watched = log.clone();
+    let pool = pool_with(db.url(), 1, move |conn| watched.watch(conn));
+    let keys = (0..1_100).map(|n: i64| (n, n.to_string()));
+    let rows = keys.map(|key| (key, TicketUpdates::default()));
+    assert_eq!(Ticket::create_many(&pool, rows).unwrap(), 1_100);
+    log.take();
+
+    let worker = Ticket::worker(&pool).threads(1).batch(1_000);
+    let done = worker.run_until_empty(|_, _| Ok(()));
+
+    assert_eq!(done.unwrap(), summary(|s| s.succeeded = 1_100));
+    let statements = log.statements().len();
+    assert!(statements < 50, "{statements} statements");
 }
 
 trait Coded: Tracked {
@@ -228,6 +248,14 @@ pub fn with_badges(spelling: &Spelling) -> TestDb {
     )
 }
 
+/// The same with a table of tickets.
+fn with_tickets(spelling: &Spelling) -> TestDb {
+    create(
+        spelling,
+        "CREATE TABLE tickets (tenant BIGINT NOT NULL, code TYPE NOT NULL, COLUMNS, PRIMARY KEY (tenant, code))",
+    )
+}
+
 fn create(spelling: &Spelling, table: &str) -> TestDb {
     let db = TestDb::new();
     db.sql(spelling.before);
@@ -250,10 +278,7 @@ fn keys_that_the_database_takes_for_equal_are_one_key() {
 #[test]
 fn composite_keys_that_the_database_takes_for_equal_are_one_key() {
     for spelling in SPELLINGS {
-        let db = create(
-            spelling,
-            "CREATE TABLE tickets (tenant BIGINT NOT NULL, code TYPE NOT NULL, COLUMNS, PRIMARY KEY (tenant, code))",
-        );
+        let db = with_tickets(spelling);
         every_call::<Ticket>(&db, |code| (7, code).into(), spelling.of_a);
     }
 }

@@ -382,10 +382,13 @@ fn claim_found<C: TrackerConnection, J: JobStore<C>>(
             });
         }
         let keys = keys_of(&rows);
-        let mut claimed = match decoded(|| J::claim_found_rows(conn, &keys, token, step)) {
-            Err(Undecodable(_)) => return held_by(conn, token, step),
-            other => other?,
-        };
+        let mut claimed = Vec::with_capacity(keys.len());
+        for some in keys.chunks(J::dialect(conn).most_keys(J::info())) {
+            match decoded(|| J::claim_found_rows(conn, some, token, step)) {
+                Err(Undecodable(_)) => return held_by(conn, token, step),
+                other => claimed.extend(other?),
+            }
+        }
         let places = places_of(claimed.iter().map(|claimed| &claimed.key), &keys);
         sort_by_places(&mut claimed, places);
         Ok(Batch {

@@ -8,6 +8,7 @@ pub(crate) static MYSQL: Dialect = Dialect {
     has_returning: false,
     several: Several::ByKeys,
     has_arrays: false,
+    most_composite_keys: usize::MAX,
     infers_text: false,
     before_value: "",
     bears_token: ":lock = :token",

@@ -11,6 +11,7 @@ pub(super) const DIALECT: Dialect = Dialect {
     has_returning: true,
     several: Several::AtOnce,
     has_arrays: true,
+    most_composite_keys: usize::MAX,
     infers_text: true,
     before_value: "",
     // From `=` PostgreSQL concludes that the lock is not NULL, and may take the

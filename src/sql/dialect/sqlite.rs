@@ -9,6 +9,8 @@ pub(crate) static SQLITE: Dialect = Dialect {
     has_returning: true,
     several: Several::OneWriter,
     has_arrays: false,
+    // It takes no condition that is deeper than 1,000, and their number is rounded up.
+    most_composite_keys: 500,
     infers_text: false,
     // Of a table that was analyzed, SQLite plans a statement anew whenever such a value
     // changes, unless it is part of an expression.
