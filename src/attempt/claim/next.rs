@@ -225,14 +225,13 @@ pub(crate) fn claim_several<C: TrackerConnection, J: JobStore<C>>(
             other => other,
         };
     }
-    if const { may_be::<C>(Several::ByKeys) } && several == Several::ByKeys {
+    if const { may_be::<C>(Several::ByKeys) } && several == Several::ByKeys && limit > 1 {
         return claim_by_keys::<C, J>(conn, limit, token, step, search);
     }
     if const { may_be::<C>(Several::OneWriter) } && several == Several::OneWriter && limit > 1 {
         return claim_found::<C, J>(conn, limit, token, step, search);
     }
-    // This serves every database.
-    claim_by_key::<C, J>(conn, limit, token, step, search)
+    claim_one::<C, J>(conn, token, step, search)
 }
 
 /// Whether a connection of this type may claim rows in this way.
@@ -245,8 +244,8 @@ const fn may_be<C: TrackerConnection>(several: Several) -> bool {
     }
 }
 
-/// A claim by key that got none of so many candidates gives up until the next search from
-/// the front: they may be held for long.
+/// A claim of one row that got none of a list that is longer than this reads no longer
+/// one: they may be held for long. The next search from the front finds out.
 const MOST_TRIED: usize = 200;
 
 /// How many more candidates are read than are wanted: other claimers read the same
@@ -331,35 +330,30 @@ fn places_by_key<K: Clone + PartialEq + Debug>(keys: &[K]) -> KeyMap<K, usize> {
     places
 }
 
-/// Claims the first `limit` ready rows by key. Several rows are claimed in one
-/// transaction, the caller's if one is open.
-fn claim_by_key<C: TrackerConnection, J: JobStore<C>>(
+/// Claims the first ready row, by its key.
+fn claim_one<C: TrackerConnection, J: JobStore<C>>(
     conn: &mut C,
-    limit: usize,
     token: &str,
     step: &Step<J::Status>,
     search: &Search<J::Key>,
 ) -> QueryResult<Batch<J>> {
-    let is_open = conn.depth()? > 0;
-    let is_only_writer = is_open && J::dialect(conn).several == Several::OneWriter;
-    let mut reach = limit + if is_only_writer { 0 } else { spare(limit) };
-    together(conn, if is_open { 1 } else { limit }, |conn| {
-        loop {
-            let (rows, are_all) = candidates::<C, J>(conn, reach, step, search)?;
-            let none_is_ready = rows.is_empty();
-            let batch = claim_each::<C, J>(conn, rows, limit, token, step, search.filter.as_ref())?;
-            // A search from the front finds out why it got none.
-            let is_enough = !batch.claimed.is_empty() || !batch.passed_over.is_empty();
-            if is_enough || are_all || search.since.is_none() || reach > MOST_TRIED {
-                return Ok(Batch {
-                    none_is_ready,
-                    ..batch
-                });
-            }
-            // Other workers are claiming all of these.
-            reach *= 2;
+    let is_only_writer = conn.depth()? > 0 && J::dialect(conn).several == Several::OneWriter;
+    let mut reach = 1 + if is_only_writer { 0 } else { spare(1) };
+    loop {
+        let (rows, are_all) = candidates::<C, J>(conn, reach, step, search)?;
+        let none_is_ready = rows.is_empty();
+        let batch = claim_first::<C, J>(conn, rows, token, step, search.filter.as_ref())?;
+        // A search from the front finds out why it got none.
+        let is_enough = !batch.claimed.is_empty() || !batch.passed_over.is_empty();
+        if is_enough || are_all || search.since.is_none() || reach > MOST_TRIED {
+            return Ok(Batch {
+                none_is_ready,
+                ..batch
+            });
         }
-    })
+        // Other workers are claiming all of these.
+        reach *= 2;
+    }
 }
 
 /// Claims the first `limit` ready rows by one statement after they are found, both in one
@@ -410,9 +404,6 @@ fn claim_by_keys<C: TrackerConnection, J: JobStore<C>>(
     step: &Step<J::Status>,
     search: &Search<J::Key>,
 ) -> QueryResult<Batch<J>> {
-    if limit == 1 {
-        return claim_by_key::<C, J>(conn, limit, token, step, search);
-    }
     let mut reach = limit + spare(limit);
     loop {
         let (mut candidates, are_all) = candidates::<C, J>(conn, reach, step, search)?;
@@ -460,23 +451,19 @@ fn claim_free<C: TrackerConnection, J: JobStore<C>>(
     J::claimed_rows(conn, &keys, token)
 }
 
-/// Claims the first `limit` of `candidates` that are still ready. It tries the
-/// first one first. If another claimer was faster, it goes on at a random place,
-/// so that two claimers of one list do not meet at each row.
-fn claim_each<C: TrackerConnection, J: JobStore<C>>(
+/// Claims the first of `candidates` that is still ready. If another claimer was faster
+/// at the first one, it goes on at a random place, so that two claimers of one list do
+/// not meet at each row.
+fn claim_first<C: TrackerConnection, J: JobStore<C>>(
     conn: &mut C,
     mut candidates: VecDeque<Ready<J::Key>>,
-    limit: usize,
     token: &str,
     step: &Step<J::Status>,
     filter: Option<&Filter>,
 ) -> QueryResult<Batch<J>> {
     let mut batch = Batch::default();
     let mut lost = false;
-    while batch.claimed.len() < limit {
-        let Some(Ready { key, update_at }) = candidates.pop_front() else {
-            break;
-        };
+    while let Some(Ready { key, update_at }) = candidates.pop_front() {
         match claim_or_release::<C, J>(conn, &key, token, step, filter, LockWait::Never) {
             Ok(Some(claimed)) => {
                 batch.claimed.push(claimed);
@@ -484,6 +471,7 @@ fn claim_each<C: TrackerConnection, J: JobStore<C>>(
                 if !lost {
                     batch.reached = batch.reached.max(update_at);
                 }
+                break;
             }
             Ok(None) if !lost && !candidates.is_empty() => {
                 lost = true;
