@@ -335,7 +335,6 @@ fn write_together<J: JobStore<C>, C: TrackerConnection>(
         return true;
     };
     let pool = first.job.pool.clone();
-    let plan = Plan::of(&shared(group));
     let mut tries = 0;
     let written = retry::run(&*pool, &J::table_name(), |conn: &mut C, maybe_applied| {
         if maybe_applied {
@@ -347,7 +346,8 @@ fn write_together<J: JobStore<C>, C: TrackerConnection>(
             Mode::Together,
             0..group.len(),
             |conn| {
-                let written = plan.write_in_transaction(conn, &shared(group), step)?;
+                let group = shared(group);
+                let written = Plan::of(conn, &group).write_in_transaction(conn, &group, step)?;
                 Ok(written.into_iter().map(Ok).enumerate().collect())
             },
             |conn, n| group[*n].write(conn, step, LockWait::Never),

@@ -76,13 +76,12 @@ fn write_and_claim<J: JobStore<C>, C: TrackerConnection>(
     search: &Search<J::Key>,
 ) -> QueryResult<(Vec<bool>, Batch<J>)> {
     let group: Vec<_> = group.iter().collect();
-    let mut plan = Plan::of(&group);
+    let mut plan = Plan::of(conn, &group);
     let last = match J::dialect(conn).several {
         Several::AtOnce => plan.take_successes(&group),
         Several::ByKeys | Several::OneWriter => None,
     };
-    let most_keys = J::dialect(conn).most_keys(J::info());
-    together(conn, plan.statements(most_keys) + 1, |conn: &mut C| {
+    together(conn, plan.statements() + 1, |conn: &mut C| {
         let mut written = plan.write(conn, &group, step)?;
         let token = &*claim.token;
         let Some(last) = last else {

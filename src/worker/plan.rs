@@ -13,7 +13,7 @@ use crate::sql::results::Successes;
 use crate::sql::store::JobStore;
 use status_protocol::Step;
 
-/// The successes of one token that set no updates.
+/// Successes of one token that set no updates, as many as one statement may write.
 pub(super) struct Alike<K> {
     token: Arc<str>,
     members: Vec<usize>,
@@ -29,7 +29,11 @@ pub(super) struct Plan<K> {
 }
 
 impl<K: Clone> Plan<K> {
-    pub fn of<J: JobStore<C, Key = K>, C: TrackerConnection>(group: &[&Completion<J, C>]) -> Self {
+    pub fn of<J: JobStore<C, Key = K>, C: TrackerConnection>(
+        conn: &mut C,
+        group: &[&Completion<J, C>],
+    ) -> Self {
+        let most_keys = J::dialect(conn).most_keys(J::info());
         let mut plan = Self {
             alike: Vec::new(),
             single: Vec::new(),
@@ -46,7 +50,7 @@ impl<K: Clone> Plan<K> {
             let lease = &completion.job.attempt.lease;
             let key = lease.key.clone();
             let mut alike = plan.alike.iter_mut();
-            match alike.find(|alike| alike.token == lease.token) {
+            match alike.find(|it| it.token == lease.token && it.keys.len() < most_keys) {
                 Some(alike) => {
                     alike.members.push(n);
                     alike.keys.push(key);
@@ -61,11 +65,9 @@ impl<K: Clone> Plan<K> {
         plan
     }
 
-    /// How many statements write them, each with so many keys at most.
-    pub fn statements(&self, most_keys: usize) -> usize {
-        let alike = self.alike.iter();
-        let of_alike = alike.map(|alike| alike.keys.len().div_ceil(most_keys));
-        of_alike.sum::<usize>() + self.single.len()
+    /// How many statements write them.
+    pub fn statements(&self) -> usize {
+        self.alike.len() + self.single.len()
     }
 
     /// Takes successes out that one statement writes, if there are any.
@@ -95,8 +97,7 @@ impl<K: Clone> Plan<K> {
         group: &[&Completion<J, C>],
         step: &Step<J::Status>,
     ) -> QueryResult<Vec<bool>> {
-        let most_keys = J::dialect(conn).most_keys(J::info());
-        together(conn, self.statements(most_keys), |conn: &mut C| {
+        together(conn, self.statements(), |conn: &mut C| {
             self.write(conn, group, step)
         })
     }
@@ -109,12 +110,8 @@ impl<K: Clone> Plan<K> {
         step: &Step<J::Status>,
     ) -> QueryResult<Vec<bool>> {
         let mut is_written = vec![false; group.len()];
-        let most_keys = J::dialect(conn).most_keys(J::info());
         for alike in &self.alike {
-            let mut count = 0;
-            for keys in alike.keys.chunks(most_keys) {
-                count += J::succeed_rows(conn, keys, &alike.token, step)?;
-            }
+            let count = J::succeed_rows(conn, &alike.keys, &alike.token, step)?;
             alike.note(count, conn, group, step, &mut is_written)?;
         }
         for n in &self.single {
