@@ -82,8 +82,8 @@ pub(super) fn key<J: Tracked>(record: Record<J>) -> Query<J::Key> {
     read(record.key)
 }
 
-/// Keeps the first `limit`, in order: where each status gives its own first rows, these are
-/// more. Those without a time are the first.
+/// Sorts the first rows of several statuses by their last change, rows without one first,
+/// and keeps `limit` of them.
 pub(super) fn keep_oldest<K>(ready: &mut Vec<Ready<K>>, limit: usize) {
     ready.sort_by_key(|row| row.update_at);
     ready.truncate(limit);

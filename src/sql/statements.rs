@@ -55,13 +55,16 @@ pub(super) const PARTS: &[(&str, &str)] = &[
     // filter only those rows are ready that the filter lets pass.
     (
         "ready",
-        ":lock IS NULL AND :status IN (:ready_codes)[ AND (:run_at IS NULL OR :run_at <= :now)][ AND (:filter)]",
+        ":lock IS NULL AND :status IN (:ready_codes):may_run",
+    ),
+    (
+        "may_run",
+        "[ AND (:run_at IS NULL OR :run_at <= :now)][ AND (:filter)]",
     ),
     // The first ready rows of one status.
     (
         "first_ready",
-        ":lock IS NULL AND :status IN (:code)[ AND (:run_at IS NULL OR :run_at <= :now)][ AND (:filter)]\
-         [ AND :changed_since] ORDER BY :order LIMIT :limit",
+        ":lock IS NULL AND :status IN (:code):may_run[ AND :changed_since] ORDER BY :order LIMIT :limit",
     ),
     (
         "expired",
@@ -233,8 +236,8 @@ statements! {
         reads &[Key, UpdateAt];
 
     /// The same for MySQL, which reads the first rows of one status off an index, but
-    /// sorts all rows of two. So each status gives its first rows: those are more than the
-    /// limit, and in order only within a status.
+    /// sorts all rows of two. So each status gives its first rows: together they may be more
+    /// than the limit, and only those of one status are in order.
     READY_ROWS_BY_STATUS = "{(SELECT :fields FROM :table WHERE :first_ready)| UNION ALL }",
         reads &[Key, UpdateAt];
 

@@ -160,13 +160,14 @@ pub trait JobStore<C>: Tracked {
         token: &str,
         step: &Step<Self::Status>,
     ) -> Query<Vec<Claimed<Self>>> {
-        let tokens = [token];
         let call = Call {
             step: Some(step),
-            ..held(keys, &tokens, LockWait::Never)
+            ..held(keys, from_ref(&token), LockWait::Never)
         };
-        let claimed_rows = Self::read(conn, &statements::CLAIM_FOUND_ROWS, &call)?;
-        all(claimed_rows, claimed)
+        all(
+            Self::read(conn, &statements::CLAIM_FOUND_ROWS, &call)?,
+            claimed,
+        )
     }
 
     /// Reads back the rows that `token` holds.
@@ -200,7 +201,7 @@ pub trait JobStore<C>: Tracked {
                 key: key(record)?,
             })
         })?;
-        if Self::OLDEST_FIRST {
+        if std::ptr::eq(statement, &statements::READY_ROWS_BY_STATUS) {
             keep_oldest(&mut ready, limit);
         }
         Ok(ready)

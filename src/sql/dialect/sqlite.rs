@@ -12,8 +12,9 @@ pub(crate) static SQLITE: Dialect = Dialect {
     // It takes no condition that is deeper than 1,000, and their number is rounded up.
     most_composite_keys: 500,
     infers_text: false,
-    // Of a table that was analyzed, SQLite plans a statement anew whenever such a value
-    // changes, unless it is part of an expression.
+    // Else SQLite plans the statement anew whenever the value is bound again: a limit
+    // always, a key or a time where the table was analyzed. As part of an expression the
+    // value is no part of the plan.
     before_value: "+",
     bears_token: ":lock = :token",
     // It locks the file.
