@@ -91,7 +91,7 @@ pub(crate) fn connect(url: &str, connections: u32) -> Result<Pool> {
 /// The same for a program that goes on: a server that cannot be reached is tried again
 /// whenever it is asked. Second, why it cannot be reached now.
 #[cfg(feature = "cli")]
-pub(crate) fn connect_later(url: &str, connections: u32) -> Result<(Pool, Option<Error>)> {
+pub(crate) fn connect_lasting(url: &str, connections: u32) -> Result<(Pool, Option<Error>)> {
     match connect(url, connections) {
         Err(error @ Error::Unreachable { .. }) => {
             let pool = builder(connections).min_idle(Some(0));

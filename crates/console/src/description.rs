@@ -14,7 +14,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 #[cfg(feature = "cli")]
-use crate::database::connect_later;
+use crate::database::connect_lasting;
 use crate::database::{Pool, connect};
 use crate::error::{Error, Result};
 use crate::table::Source;
@@ -126,34 +126,20 @@ impl Description {
     ///
     /// [`Error::NoVariable`], [`Error::Url`], [`Error::NoFile`], [`Error::Unreachable`].
     pub fn connect(&self) -> Result<Vec<Source>> {
-        let mut pools: BTreeMap<String, Pool> = BTreeMap::new();
-        let mut sources = Vec::new();
-        for entry in &self.tables {
-            let url = entry.url(|variable| std::env::var(variable).ok())?;
-            let pool = match pools.get(&url) {
-                Some(pool) => pool.clone(),
-                None => connect(&url, CONNECTIONS)?,
-            };
-            pools.insert(url, pool.clone());
-            sources.push(entry.source(pool));
-        }
-        Ok(sources)
+        let connected = self.connected(|url| connect(url, CONNECTIONS));
+        connected
+            .map(|(entry, pool)| Ok(entry.source(pool?)))
+            .collect()
     }
 
     /// The same, where a database that cannot be reached hides no table of another. It is
     /// tried once, whatever number of tables it has.
     #[cfg(feature = "cli")]
     pub(crate) fn connect_each(&self) -> Vec<(String, Result<Source, Arc<Error>>)> {
-        let mut pools: BTreeMap<String, Result<Pool, Arc<Error>>> = BTreeMap::new();
-        let sources = self.tables.iter().map(|entry| {
-            let url = entry.url(|variable| std::env::var(variable).ok());
-            let source = url.map_err(Arc::new).and_then(|url| {
-                let pool = pools.entry(url);
-                let pool =
-                    pool.or_insert_with_key(|url| connect(url, CONNECTIONS).map_err(Arc::new));
-                Ok(entry.source(pool.clone()?))
-            });
-            (entry.name.clone(), source)
+        let connected = self.connected(|url| Ok(connect(url, CONNECTIONS).map_err(Arc::new)));
+        let sources = connected.map(|(entry, pool)| {
+            let pool = pool.unwrap_or_else(|error| Err(Arc::new(error)));
+            (entry.name.clone(), pool.map(|pool| entry.source(pool)))
         });
         sources.collect()
     }
@@ -162,22 +148,38 @@ impl Description {
     /// whenever one of its tables is read. Second, the tables for which that is so now.
     #[cfg(feature = "cli")]
     pub(crate) fn connect_lasting(&self) -> Result<(Vec<Source>, Vec<Unreached>)> {
-        let mut pools: BTreeMap<String, (Pool, Option<Arc<Error>>)> = BTreeMap::new();
+        let connected = self.connected(|url| {
+            let (pool, error) = connect_lasting(url, CONNECTIONS)?;
+            Ok((pool, error.map(Arc::new)))
+        });
         let (mut sources, mut unreached) = (Vec::new(), Vec::new());
-        for entry in &self.tables {
-            let url = entry.url(|variable| std::env::var(variable).ok())?;
-            let (pool, error) = match pools.get(&url) {
-                Some(known) => known.clone(),
-                None => {
-                    let (pool, error) = connect_later(&url, CONNECTIONS)?;
-                    (pool, error.map(Arc::new))
-                }
-            };
-            pools.insert(url, (pool.clone(), error.clone()));
+        for (entry, connected) in connected {
+            let (pool, error) = connected?;
             unreached.extend(error.map(|error| (entry.name.clone(), error)));
             sources.push(entry.source(pool));
         }
         Ok((sources, unreached))
+    }
+
+    /// Each table with what `connect` makes of the URL of its database. Tables of one
+    /// database share it.
+    fn connected<'a, T: Clone + 'a>(
+        &'a self,
+        connect: impl Fn(&str) -> Result<T> + 'a,
+    ) -> impl Iterator<Item = (&'a DescribedEntry, Result<T>)> {
+        let mut known: BTreeMap<String, T> = BTreeMap::new();
+        self.tables.iter().map(move |entry| {
+            let url = entry.url(|variable| std::env::var(variable).ok());
+            let connected = url.and_then(|url| match known.get(&url) {
+                Some(known) => Ok(known.clone()),
+                None => {
+                    let new = connect(&url)?;
+                    known.insert(url, new.clone());
+                    Ok(new)
+                }
+            });
+            (entry, connected)
+        })
     }
 }
 

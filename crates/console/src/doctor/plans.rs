@@ -57,22 +57,17 @@ pub(super) fn check(
             lock_at = names.lock_at,
         );
         if sql::plan(conn, &query)? == Plan::WholeTable {
-            let sql = sql_of(false);
-            // MySQL has no separate index: that of the ready rows serves both searches.
-            let what_helps = match sql.is_empty() {
-                true => "; the index of the ready jobs would",
-                false => "",
-            };
-            let finding = Finding::new(
-                "locked_index",
-                Severity::Warning,
-                format!(
+            let finding = |what_helps| {
+                let text = format!(
                     "the search of the step `{name}` for dead workers reads the whole table: no index finds the locked rows{what_helps}"
-                ),
-            );
+                );
+                Finding::new("locked_index", Severity::Warning, text)
+            };
+            let sql = sql_of(false);
             findings.push(match sql.is_empty() {
-                true => finding,
-                false => finding.mended_by(sql),
+                // MySQL has no separate index.
+                true => finding("; the index of the ready jobs would find them, too"),
+                false => finding("").mended_by(sql),
             });
         }
     }
