@@ -292,16 +292,11 @@ impl<Job, Completion> Scheduler<Job, Completion> {
             Found::Later(_) | Found::Nothing if (quiet && !undisturbed) || is_outdated => {
                 self.claim_from = now;
             }
-            Found::Later(_) | Found::Nothing => {
-                let ready_at = match found {
-                    Found::Later(at) => Some(at),
-                    _ => None,
-                };
-                self.pause_claims(ready_at, now);
-                if !quiet {
-                    self.recheck(now);
-                }
-            }
+            Found::Later(at) => self.pause_claims(Some(at), now),
+            Found::Nothing => self.pause_claims(None, now),
+        }
+        if !quiet {
+            self.recheck(now);
         }
         if let Some(at) = self.due_times.first() {
             self.claim_from = self.claim_from.min(*at);
