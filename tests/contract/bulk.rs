@@ -10,7 +10,7 @@ use diesel_status_tracker::clock::ago;
 use super::database::{TestConnection, TestDb, TestPool};
 use super::jobs::{Job, JobUpdates, Status, jobs, row, set_status};
 use super::own_statements::ROWS_AN_INSERT;
-use super::pools::{Event, Log, pool_with};
+use super::pools::{Event, Log, pool_with, verb};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -36,7 +36,7 @@ fn ran(log: &Log) -> (usize, Vec<String>) {
     for event in log.take() {
         match event {
             Event::Transaction => transactions += 1,
-            Event::Started(sql) => match sql.split(' ').next().unwrap() {
+            Event::Started(sql) => match verb(&sql) {
                 "BEGIN" | "COMMIT" => {}
                 word => statements.push(word.to_owned()),
             },

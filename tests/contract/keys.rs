@@ -77,25 +77,6 @@ macro_rules! badge {
     };
 }
 
-/// More keys of several columns than one statement may have.
-#[test]
-fn a_large_batch_takes_few_statements_where_the_key_has_several_columns() {
-    let (db, log) = (with_tickets(&SPELLINGS[0]), Log::default());
-    let watched = log.clone();
-    let pool = pool_with(db.url(), 1, move |conn| watched.watch(conn));
-    let keys = (0..1_100).map(|n: i64| (n, n.to_string()));
-    let rows = keys.map(|key| (key, TicketUpdates::default()));
-    assert_eq!(Ticket::create_many(&pool, rows).unwrap(), 1_100);
-    log.take();
-
-    let worker = Ticket::worker(&pool).threads(1).batch(1_000);
-    let done = worker.run_until_empty(|_, _| Ok(()));
-
-    assert_eq!(done.unwrap(), summary(|s| s.succeeded = 1_100));
-    let statements = log.statements().len();
-    assert!(statements < 50, "{statements} statements");
-}
-
 trait Coded: Tracked {
     type Brief: StatusTracked<Job = Self>;
     fn code(&self) -> &str;
@@ -281,4 +262,23 @@ fn composite_keys_that_the_database_takes_for_equal_are_one_key() {
         let db = with_tickets(spelling);
         every_call::<Ticket>(&db, |code| (7, code).into(), spelling.of_a);
     }
+}
+
+/// More keys of several columns than one statement may have.
+#[test]
+fn a_large_batch_takes_few_statements_where_the_key_has_several_columns() {
+    let (db, log) = (with_tickets(&SPELLINGS[0]), Log::default());
+    let watched = log.clone();
+    let pool = pool_with(db.url(), 1, move |conn| watched.watch(conn));
+    let keys = (0..1_100).map(|n: i64| (n, n.to_string()));
+    let rows = keys.map(|key| (key, TicketUpdates::default()));
+    assert_eq!(Ticket::create_many(&pool, rows).unwrap(), 1_100);
+    log.take();
+
+    let worker = Ticket::worker(&pool).threads(1).batch(1_000);
+    let done = worker.run_until_empty(|_, _| Ok(()));
+
+    assert_eq!(done.unwrap(), summary(|s| s.succeeded = 1_100));
+    let statements = log.statements().len();
+    assert!(statements < 50, "{statements} statements");
 }

@@ -83,11 +83,7 @@ fn a_job_that_matches_now_and_then_is_no_error() {
         Log::default().watch_and(conn, move |event| {
             let kind = match event {
                 Event::Started(sql) if verb(sql) == "SELECT" && sql.contains("ORDER BY") => "mail",
-                Event::Started(sql)
-                    if ["UPDATE", "WITH"].iter().any(|verb| sql.starts_with(verb)) =>
-                {
-                    "sms"
-                }
+                Event::Started(sql) if ["UPDATE", "WITH"].contains(&verb(sql)) => "sms",
                 _ => return,
             };
             let row = diesel::update(letters::table.find(0));

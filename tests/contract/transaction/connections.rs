@@ -13,7 +13,7 @@ use super::backend;
 use super::database::{TestDb, TestPool};
 use super::jobs::{Job, JobUpdates, row};
 use super::own_statements::{CLAIM, TRANSACTION};
-use super::pools::{Log, pool_with};
+use super::pools::{Log, pool_with, verb};
 use super::transaction::{LEDGER, book, bookings, never, one_job};
 
 #[test]
@@ -84,6 +84,6 @@ fn a_transaction_takes_no_more_statements_than_it_must() {
     Job::run_job_in_transaction(&pool, "a", |conn, job, _| Ok(book(conn, &job.id, 1)?)).unwrap();
 
     let statements = log.statements();
-    let verbs = statements.iter().map(|sql| sql.split(' ').next().unwrap());
+    let verbs = statements.iter().map(|sql| verb(sql));
     assert_eq!(verbs.collect::<Vec<_>>(), [CLAIM, TRANSACTION].concat());
 }
