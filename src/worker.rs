@@ -120,6 +120,12 @@ where
     ///
     /// More is faster for short jobs: 100 for jobs of milliseconds. For long jobs
     /// leave it: no other worker can begin what this one has claimed.
+    ///
+    /// A claim asks for more where more threads have nothing to do: for a job for each.
+    /// While jobs take less than a quarter of the time of a statement, the threads share
+    /// statements: one claim brings a batch for each thread, but no more than they do in ten
+    /// milliseconds, and at most 1,000 or one batch; the outcomes of all are written
+    /// together.
     #[must_use]
     pub fn batch(mut self, jobs: usize) -> Self {
         self.settings.batch = jobs.max(1);

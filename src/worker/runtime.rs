@@ -200,7 +200,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
             Some(delay) => scheduler.due_at(due(now, delay)),
             None => scheduler.ring(now),
         }
-        self.wake(&scheduler);
+        self.wake(&mut scheduler, now);
     }
 
     fn own_observer(&self) -> Option<&dyn Observer> {
@@ -264,6 +264,9 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
             if scheduler.announce_due() {
                 self.flusher.notify_one();
             }
+            if !matches!(task, Task::Wait(_)) && scheduler.wakes_another(now) {
+                self.worker_threads.notify_one();
+            }
             match task {
                 Task::Run(job) => {
                     drop(scheduler);
@@ -282,17 +285,17 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
                 Task::Flush(group) => {
                     scheduler = self.flush(scheduler, group);
                 }
-                Task::FlushAndClaim(group) => {
-                    scheduler = self.flush_and_claim::<S>(scheduler, group);
+                Task::FlushAndClaim(group, claim) => {
+                    scheduler = self.flush_and_claim::<S>(scheduler, group, claim);
                 }
-                Task::Claim { quiet } => {
+                Task::Claim(claim) => {
                     drop(scheduler);
-                    scheduler = self.claim::<S>(quiet);
+                    scheduler = self.claim::<S>(claim);
                 }
                 Task::Wait(time) => {
-                    scheduler.idle += 1;
+                    scheduler.begin_idle();
                     scheduler = wait(&self.worker_threads, scheduler, time);
-                    scheduler.idle -= 1;
+                    scheduler.end_idle();
                 }
                 Task::Stop => break,
             }
@@ -305,13 +308,15 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
     pub fn run_flusher(&self) {
         let mut scheduler = self.scheduler();
         loop {
-            match scheduler.next(Role::Flusher, Instant::now()) {
+            let now = Instant::now();
+            match scheduler.next(Role::Flusher, now) {
                 Task::Flush(group) => {
+                    self.wake(&mut scheduler, now);
                     scheduler = self.flush(scheduler, group);
                 }
                 Task::Stop => return,
                 Task::Wait(time) => scheduler = wait(&self.flusher, scheduler, time),
-                Task::Run(_) | Task::Claim { .. } | Task::FlushAndClaim(_) => {
+                Task::Run(_) | Task::Claim(_) | Task::FlushAndClaim(..) => {
                     unreachable!("only a worker thread gets these")
                 }
             }
@@ -354,12 +359,12 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
         lock(&self.paused)
     }
 
-    /// Wakes the threads that may wait for what has changed.
-    fn wake(&self, scheduler: &JobScheduler<J, C>) {
+    /// Wakes an idle thread if there is something for it, which then wakes the next.
+    fn wake(&self, scheduler: &mut JobScheduler<J, C>, now: Instant) {
         if scheduler.is_over() {
             self.wake_all();
-        } else if scheduler.idle > 0 {
-            self.worker_threads.notify_all();
+        } else if scheduler.wakes_another(now) {
+            self.worker_threads.notify_one();
         }
     }
 

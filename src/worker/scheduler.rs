@@ -1,10 +1,15 @@
 //! The jobs and outcomes that a worker has, and what each of its threads does
 //! next. These are pure decisions, without a database and without a clock.
 
+mod idle;
+mod pace;
+mod sharing;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::rows::bulk;
+use pace::{Pace, Statements};
 use status_protocol::backoff;
 
 /// While one claim is under way, another one is started only for as much work as
@@ -88,14 +93,20 @@ pub(super) enum Task<Job, Completion> {
     Run(Job),
     Flush(Vec<Completion>),
     /// Write these, and claim the next jobs with the same commit.
-    FlushAndClaim(Vec<Completion>),
-    /// `quiet`: nothing else is in progress in this worker.
-    Claim {
-        quiet: bool,
-    },
+    FlushAndClaim(Vec<Completion>, Claim),
+    Claim(Claim),
     /// Until something happens, or this time has passed.
     Wait(Option<Duration>),
     Stop,
+}
+
+/// A claim that a thread is to make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Claim {
+    /// It asks for so many jobs.
+    pub wanted: usize,
+    /// Nothing else is in progress in this worker.
+    pub quiet: bool,
 }
 
 /// What a claim has found.
@@ -124,18 +135,25 @@ pub(super) struct Scheduler<Job, Completion> {
     /// No outcome can be written now. No job is begun either, because its result
     /// might be lost.
     blocked: bool,
-    /// The flusher knows that something is due.
+    /// The flusher looks in time by itself, whatever becomes due.
     announced: bool,
+    /// A group was taken since the flusher looked.
+    has_flushed: bool,
     running: usize,
     claiming: usize,
+    /// Jobs that these claims ask for.
+    coming: usize,
     /// So many of these claims began before jobs were last found or became ready. That
     /// one of them finds nothing says nothing about what is ready now.
     outdated: usize,
     flushing: usize,
     /// Worker threads that wait for a task.
-    pub idle: usize,
-    /// Seconds that a job takes: an average in which the last jobs count most.
-    job_takes: f64,
+    idle: usize,
+    /// When one of them looks by itself at the latest.
+    awaited: Option<Instant>,
+    pace: Pace,
+    claims: Statements,
+    flushes: Statements,
     /// The table has fewer ready jobs than a claim asks for.
     sparse: bool,
     /// Nothing was ready while nothing else was in progress.
@@ -176,12 +194,17 @@ impl<Job, Completion> Scheduler<Job, Completion> {
             postponed: Vec::new(),
             blocked: false,
             announced: false,
+            has_flushed: false,
             running: 0,
             claiming: 0,
+            coming: 0,
             outdated: 0,
             flushing: 0,
             idle: 0,
-            job_takes: f64::INFINITY,
+            awaited: None,
+            pace: Pace::default(),
+            claims: Statements::default(),
+            flushes: Statements::default(),
             sparse: false,
             dry: false,
             looking: false,
@@ -205,16 +228,16 @@ impl<Job, Completion> Scheduler<Job, Completion> {
         self.take_up(now);
         if self.may_flush(now) && self.should_flush(is_worker_thread, now) {
             let claims_too = is_worker_thread && self.may_claim_with_flush(now);
+            self.flushes.begin(self.flushing, now);
             self.flushing += 1;
-            self.announced = false;
+            self.has_flushed = true;
             let group = self
                 .due
                 .len()
-                .min(self.settings.batch.clamp(bulk::CHUNK, LARGEST_GROUP));
+                .min(self.group().clamp(bulk::CHUNK, LARGEST_GROUP));
             let group = self.due.drain(..group).collect();
             if claims_too {
-                self.claiming += 1;
-                return Task::FlushAndClaim(group);
+                return Task::FlushAndClaim(group, self.begin_claim(true, false, now));
             }
             return Task::Flush(group);
         }
@@ -226,35 +249,24 @@ impl<Job, Completion> Scheduler<Job, Completion> {
             if self.may_claim(now) {
                 let quiet = self.is_quiet();
                 self.looking |= quiet;
-                self.claiming += 1;
                 // This claim finds what is ready by now.
                 while self.due_times.first().is_some_and(|at| *at <= now) {
                     self.due_times.pop_first();
                 }
-                return Task::Claim { quiet };
+                return Task::Claim(self.begin_claim(false, quiet, now));
             }
         }
         if self.is_over() {
             return Task::Stop;
         }
-        let due = (!self.due.is_empty() && !self.is_at_limit())
-            .then(|| self.with_room(self.flush_from.max(self.overdue_from())));
-        let claim =
-            (is_worker_thread && self.wants_claim()).then(|| self.with_room(self.claim_from));
-        let postponed = self.postponed.iter().map(|(at, _)| *at);
-        let next = due.into_iter().chain(claim).chain(postponed).min();
-        Task::Wait(next.map(|at| at.saturating_duration_since(now)))
+        let until = self.waits_until(who, now);
+        Task::Wait(until.map(|at| at.saturating_duration_since(now)))
     }
 
     /// A job has run for this time.
     pub fn ran(&mut self, took: Duration, now: Instant) {
         self.running -= 1;
-        let took = took.as_secs_f64();
-        self.job_takes = if self.job_takes.is_finite() {
-            self.job_takes * 0.9 + took * 0.1
-        } else {
-            took
-        };
+        self.pace.job_ran(took);
         self.recheck(now);
     }
 
@@ -266,22 +278,23 @@ impl<Job, Completion> Scheduler<Job, Completion> {
         self.due.push(completion);
     }
 
-    /// Whether to wake the flusher: something is due, and it does not know yet.
-    pub fn announce_due(&mut self) -> bool {
-        let is_due = !self.due.is_empty() || !self.postponed.is_empty();
-        let is_news = is_due && !self.announced;
-        self.announced |= is_news;
-        is_news
-    }
-
     /// These jobs were claimed.
     pub fn claimed(&mut self, jobs: impl IntoIterator<Item = Job>) {
         self.waiting.extend(jobs);
     }
 
+    fn begin_claim(&mut self, with_flush: bool, quiet: bool, now: Instant) -> Claim {
+        let wanted = self.wanted(with_flush, now);
+        self.claims.begin(self.claiming, now);
+        self.claiming += 1;
+        self.coming += wanted;
+        Claim { wanted, quiet }
+    }
+
     /// A claim is over.
-    pub fn end_claim(&mut self, found: Found, quiet: bool, now: Instant) {
-        self.claiming -= 1;
+    pub fn end_claim(&mut self, claim: Claim, found: Found, now: Instant) {
+        let quiet = claim.quiet;
+        self.claim_ended(claim, now);
         self.sparse = found != Found::Enough;
         let undisturbed = quiet && std::mem::take(&mut self.looking);
         self.dry = found == Found::Nothing && undisturbed;
@@ -315,6 +328,30 @@ impl<Job, Completion> Scheduler<Job, Completion> {
         }
     }
 
+    fn claim_ended(&mut self, claim: Claim, now: Instant) {
+        self.claiming -= 1;
+        self.coming -= claim.wanted;
+        if let Some(took) = self.claims.end(now) {
+            self.pace.statement_took(took);
+        }
+    }
+
+    /// Jobs that the claims in progress are expected to bring. One that takes long may hang:
+    /// then only a batch is expected of it, so that others are begun.
+    fn expected(&self, now: Instant) -> usize {
+        match self.claims_take_long_from() {
+            Some(from) if now < from => self.coming,
+            _ => self
+                .coming
+                .min(self.claiming.saturating_mul(self.settings.batch)),
+        }
+    }
+
+    fn claims_take_long_from(&self) -> Option<Instant> {
+        let begun = self.claims.last_begun()?;
+        Some(after(begun, AHEAD))
+    }
+
     /// There may be more jobs, which the claims in progress need not find.
     fn look_again(&mut self, now: Instant) {
         self.claim_from = self.claim_from.min(now);
@@ -345,8 +382,8 @@ impl<Job, Completion> Scheduler<Job, Completion> {
     }
 
     /// A claim failed; the next one waits for this time.
-    pub fn fail_claim(&mut self, pause: Duration, now: Instant) {
-        self.claiming -= 1;
+    pub fn fail_claim(&mut self, claim: Claim, pause: Duration, now: Instant) {
+        self.claim_ended(claim, now);
         self.looking = false;
         self.claim_from = after(now, pause);
         // No call of this process is to shorten the pause.
@@ -359,9 +396,17 @@ impl<Job, Completion> Scheduler<Job, Completion> {
         self.apart_until = after(now, pause);
     }
 
+    /// A group of outcomes was sent, and nothing was reported of it yet.
+    pub fn flushed(&mut self, now: Instant) {
+        if let Some(took) = self.flushes.end(now) {
+            self.pace.statement_took(took);
+        }
+    }
+
     /// A group of outcomes was written.
     pub fn end_flush(&mut self, now: Instant) {
         self.flushing -= 1;
+        self.announced &= !self.blocked;
         self.blocked = false;
         self.due_since = now;
         self.recheck(now);
@@ -374,6 +419,7 @@ impl<Job, Completion> Scheduler<Job, Completion> {
         self.blocked = true;
         self.flush_from = after(now, pause);
         self.due_since = now;
+        self.announced = false;
         self.due.extend(completions);
     }
 
@@ -490,17 +536,23 @@ impl<Job, Completion> Scheduler<Job, Completion> {
     }
 
     fn may_flush(&self, now: Instant) -> bool {
-        !self.due.is_empty() && !self.is_at_limit() && now >= self.with_room(self.flush_from)
+        let from = self
+            .flush_from
+            .max(self.flush_shared_until().unwrap_or(now));
+        !self.due.is_empty() && !self.is_at_limit() && now >= self.with_room(from)
     }
 
     fn should_flush(&self, is_worker_thread: bool, now: Instant) -> bool {
         let is_free = is_worker_thread && self.waiting.is_empty();
-        self.due.len() >= self.settings.batch.min(LARGEST_GROUP)
+        let is_batch = self.due.len() >= self.settings.batch.min(LARGEST_GROUP);
+        self.due.len() >= self.group().min(LARGEST_GROUP)
             || self.shutting_down
             || now >= self.overdue_from()
             // The outcome of a lone job does not wait. With many jobs the next claim
-            // comes first.
-            || (is_free && (self.sparse || (self.claiming == 0 && !self.may_claim(now))))
+            // comes first, if it does not take them along.
+            || (is_free && self.sparse)
+            || (is_free && is_batch && self.may_claim_with_flush(now))
+            || (is_free && (is_batch || self.claiming == 0) && !self.may_claim(now))
     }
 
     fn overdue_from(&self) -> Instant {
@@ -511,7 +563,7 @@ impl<Job, Completion> Scheduler<Job, Completion> {
         after(self.due_since, self.settings.finish_within)
     }
 
-    fn wants_claim(&self) -> bool {
+    fn wants_claim(&self, now: Instant) -> bool {
         if self.shutting_down || self.blocked {
             return false;
         }
@@ -525,23 +577,26 @@ impl<Job, Completion> Scheduler<Job, Completion> {
         if self.settings.until_empty && self.sparse && self.claiming > 0 {
             return false;
         }
-        let coming = self.claiming.saturating_mul(self.settings.batch);
-        let takes = coming as f64 * self.job_takes / self.settings.threads as f64;
+        let expected = self.expected(now);
+        let of_each = expected.div_ceil(self.settings.threads);
         self.waiting.is_empty()
             && !self.is_at_limit()
-            && (coming < self.idle + 1
+            && (expected < self.idle + 1
                 || (self.claiming < self.settings.threads
-                    && coming < self.settings.most_ahead
-                    && takes < AHEAD.as_secs_f64()))
+                    && expected < self.settings.most_ahead
+                    && self.pace.time_of(of_each) < AHEAD))
     }
 
     fn may_claim(&self, now: Instant) -> bool {
-        now >= self.with_room(self.claim_from) && self.wants_claim()
+        let from = self
+            .claim_from
+            .max(self.claim_shared_until().unwrap_or(now));
+        now >= self.with_room(from) && self.wants_claim(now)
     }
 
     /// An outcome must not wait for a claim that finds nothing.
     fn may_claim_with_flush(&self, now: Instant) -> bool {
-        self.settings.commits_both && !self.sparse && now >= self.apart_until && self.may_claim(now)
+        self.commits_both() && !self.sparse && now >= self.apart_until && self.may_claim(now)
     }
 }
 

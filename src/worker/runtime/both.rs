@@ -7,12 +7,12 @@ use std::time::Instant;
 
 use super::flusher::mark_completing;
 use super::{FIRST_PAUSE, JobScheduler, LONGEST_PAUSE, Runtime, lock};
-use crate::attempt::claim::LARGEST_CLAIM;
 use crate::db::connection::TrackerConnection;
 use crate::sql::results::Search;
 use crate::sql::store::JobStore;
 use crate::worker::completion::Completion;
 use crate::worker::exchange::{Exchange, exchange};
+use crate::worker::scheduler::Claim;
 use status_protocol::backoff;
 
 impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
@@ -23,6 +23,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
         &'a self,
         scheduler: MutexGuard<'a, JobScheduler<J, C>>,
         mut group: Vec<Completion<J, C>>,
+        claim: Claim,
     ) -> MutexGuard<'a, JobScheduler<J, C>> {
         mark_completing(&group);
         drop(scheduler);
@@ -35,7 +36,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
         if is_full || !group.iter().all(Completion::is_fresh) {
             // Each of these needs a look of its own. Others go on as before.
             drop(self.write(group));
-            return self.claim::<S>(false);
+            return self.claim::<S>(claim);
         }
         let mut search = Search {
             past,
@@ -45,8 +46,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
         if J::OLDEST_FIRST {
             search.since = lock(&self.frontier).next(begun);
         }
-        let wanted = self.settings.batch.min(LARGEST_CLAIM);
-        let done = exchange::<S, J, C>(&self.pool, &mut group, wanted, self.step, &search);
+        let done = exchange::<S, J, C>(&self.pool, &mut group, claim.wanted, self.step, &search);
         let earlier = match done {
             Exchange::Done(next) => {
                 let now = Instant::now();
@@ -63,15 +63,15 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
                 drop(frontier);
                 let later = next_ready.into_iter().chain([front_from]).min();
                 // Before the outcomes are reported, so that the other threads go on.
-                self.take(next, wanted, later, false);
+                self.take(next, claim, later);
                 return self.written(group);
             }
             Exchange::Nothing => None,
-            Exchange::Unknown(claim) => {
+            Exchange::Unknown(sent) => {
                 for completion in &mut group {
                     completion.maybe_applied = true;
                 }
-                Some(claim)
+                Some(sent)
             }
         };
         let failures = self.failed_both.fetch_add(1, Ordering::Relaxed) + 1;
@@ -79,6 +79,6 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
         let mut scheduler = self.write(group);
         scheduler.keep_apart(pause, Instant::now());
         drop(scheduler);
-        self.claim_after::<S>(false, earlier)
+        self.claim_after::<S>(claim, earlier)
     }
 }

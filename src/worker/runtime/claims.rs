@@ -15,7 +15,7 @@ use crate::sql::results::{Obstacle, Search};
 use crate::sql::store::JobStore;
 use crate::sql::table_rows::RowName;
 use crate::worker::paused::{PauseReason, PausedJobs};
-use crate::worker::scheduler::{Found, Role, Task};
+use crate::worker::scheduler::{Claim, Found, Role, Task};
 use status_protocol::backoff;
 
 /// The longest pause between two claims that find only rows that other
@@ -27,46 +27,46 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
     /// that a missing table or an unreachable database ends the worker at once.
     pub fn claim_first<S: 'static>(&self, facts: &Facts) -> Result<()> {
         let task = self.scheduler().next(Role::WorkerThread, Instant::now());
-        let Task::Claim { quiet } = task else {
+        let Task::Claim(claim) = task else {
             return Ok(());
         };
-        match self.try_claim::<S>(quiet, None) {
+        match self.try_claim::<S>(claim, None) {
             Err(Error::Database { source, .. }) if retry::is_transient(facts, &source) => {
-                self.fail_claim(&source);
+                self.fail_claim(claim, &source);
                 Ok(())
             }
             other => other,
         }
     }
 
-    pub(super) fn claim<S: 'static>(&self, quiet: bool) -> MutexGuard<'_, JobScheduler<J, C>> {
-        self.claim_after::<S>(quiet, None)
+    pub(super) fn claim<S: 'static>(&self, claim: Claim) -> MutexGuard<'_, JobScheduler<J, C>> {
+        self.claim_after::<S>(claim, None)
     }
 
     /// Claims jobs. If the answer to an `earlier` claim was lost, its jobs are looked for
     /// first.
     pub(super) fn claim_after<S: 'static>(
         &self,
-        quiet: bool,
+        claim: Claim,
         earlier: Option<Sent>,
     ) -> MutexGuard<'_, JobScheduler<J, C>> {
-        if let Err(error) = self.tried("a claim", || self.try_claim::<S>(quiet, earlier)) {
-            self.fail_claim(&error);
+        if let Err(error) = self.tried("a claim", || self.try_claim::<S>(claim, earlier)) {
+            self.fail_claim(claim, &error);
         }
         self.scheduler()
     }
 
-    fn fail_claim(&self, error: &dyn Display) {
+    fn fail_claim(&self, claim: Claim, error: &dyn Display) {
         let failures = self.failed_claims.fetch_add(1, Ordering::Relaxed) + 1;
         let pause = backoff::exponential(FIRST_PAUSE, LONGEST_PAUSE, failures);
         tracing::error!(%error, ?pause, "no jobs could be claimed");
         // A claim that ends later must not sleep: what this one has been called for is
         // not found yet.
         self.bell.ring();
-        self.scheduler().fail_claim(pause, Instant::now());
+        self.scheduler().fail_claim(claim, pause, Instant::now());
     }
 
-    fn try_claim<S: 'static>(&self, quiet: bool, earlier: Option<Sent>) -> Result<()> {
+    fn try_claim<S: 'static>(&self, claim: Claim, earlier: Option<Sent>) -> Result<()> {
         self.bell.listen();
         let (past, next_ready) = {
             let paused = self.paused();
@@ -80,31 +80,24 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
                     "too many jobs were released or cannot be claimed: no more are claimed for now"
                 );
                 let mut scheduler = self.scheduler();
-                scheduler.end_claim(Found::Later(until), quiet, now);
-                self.wake(&scheduler);
+                scheduler.end_claim(claim, Found::Later(until), now);
+                self.wake(&mut scheduler, now);
                 return Ok(());
             }
             // Both at the same time: a job that this claim leaves out may be ready when
             // the claim ends.
             (paused.all_now(now), paused.next_ready(now))
         };
-        let for_sure = quiet && self.settings.until_empty;
-        let (next, front_from) = self.search::<S>(past, for_sure, earlier)?;
+        let for_sure = claim.quiet && self.settings.until_empty;
+        let (next, front_from) = self.search::<S>(claim.wanted, past, for_sure, earlier)?;
         self.failed_claims.store(0, Ordering::Relaxed);
         let later = next_ready.into_iter().chain(front_from).min();
-        self.take(next, self.settings.batch, later, quiet);
+        self.take(next, claim, later);
         Ok(())
     }
 
-    /// Hands claimed jobs to the threads, of which so many were `wanted`. Where there
-    /// are none, some may be ready `later`.
-    pub(super) fn take(
-        &self,
-        next: Next<J, C>,
-        wanted: usize,
-        later: Option<Instant>,
-        quiet: bool,
-    ) {
+    /// Hands claimed jobs to the threads. Where there are none, some may be ready `later`.
+    pub(super) fn take(&self, next: Next<J, C>, claim: Claim, later: Option<Instant>) {
         self.leases
             .add(next.jobs.iter().map(|job| &job.attempt.lease));
         let now = Instant::now();
@@ -121,14 +114,14 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
                 Found::Later(now + pause)
             }
             0 => later.map_or(Found::Nothing, Found::Later),
-            n if n < wanted => Found::Few,
+            n if n < claim.wanted => Found::Few,
             _ => Found::Enough,
         };
         for (key, obstacle) in next.passed_over {
             self.pause_row(&self.paused, &key, obstacle);
         }
         let mut scheduler = self.scheduler();
-        scheduler.end_claim(found, quiet, now);
+        scheduler.end_claim(claim, found, now);
         if matches!(found, Found::Later(_) | Found::Nothing) && self.bell.sleep() {
             scheduler.ring(now);
         }
@@ -139,7 +132,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
         } else {
             scheduler.claimed(next.jobs.into_iter().map(Box::new));
         }
-        self.wake(&scheduler);
+        self.wake(&mut scheduler, now);
     }
 
     /// Claims ready jobs, beginning where the last search has ended. Where there is
@@ -147,6 +140,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
     /// must know `for_sure`. Otherwise it returns when to search from the front.
     fn search<S: 'static>(
         &self,
+        wanted: usize,
         past: KeySet<J::Key>,
         for_sure: bool,
         mut earlier: Option<Sent>,
@@ -161,7 +155,6 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
         }
         loop {
             let begun = Instant::now();
-            let wanted = self.settings.batch;
             let next =
                 claim::next::<S, J, C>(&self.pool, wanted, self.step, &search, earlier.take())?;
             let now = Instant::now();

@@ -41,7 +41,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
         let now = Instant::now();
         let mut scheduler = self.scheduler();
         scheduler.ran(now - begun, now);
-        self.wake(&scheduler);
+        self.wake(&mut scheduler, now);
         scheduler
     }
 
@@ -84,7 +84,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
                     scheduler.ready_at(at);
                 }
                 scheduler.ran(now - begun, now);
-                self.wake(&scheduler);
+                self.wake(&mut scheduler, now);
                 return scheduler;
             }
         };
@@ -160,7 +160,12 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
         &self,
         group: Vec<Completion<J, C>>,
     ) -> MutexGuard<'_, JobScheduler<J, C>> {
-        let is_last_chance = self.scheduler().is_shutting_down();
+        let is_last_chance = {
+            let (mut scheduler, now) = (self.scheduler(), Instant::now());
+            scheduler.flushed(now);
+            self.wake(&mut scheduler, now);
+            scheduler.is_shutting_down()
+        };
         let (mut row_blocked, mut all_blocked) = (Vec::new(), Vec::new());
         // Statuses that others may wait for, each with the shortest delay.
         let mut left: Vec<(J::Status, Option<Duration>)> = Vec::new();
@@ -236,7 +241,7 @@ impl<J: JobStore<C>, C: TrackerConnection> Runtime<J, C> {
             let pause = backoff::exponential(FIRST_PAUSE, LONGEST_PAUSE, failures);
             scheduler.fail_flush(all_blocked, pause, now);
         }
-        self.wake(&scheduler);
+        self.wake(&mut scheduler, now);
         scheduler
     }
 

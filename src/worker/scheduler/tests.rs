@@ -1,18 +1,34 @@
 //! What the threads of a worker do next, with plain values for jobs and outcomes.
 
 mod ends;
+mod idle;
 mod pauses;
+mod sharing;
 mod wakes;
 
 use std::time::{Duration, Instant};
 
-use super::{Found, LONGEST_FALSE_ALARM, MOST_AHEAD, Role, Scheduler, Settings, Task};
+use super::{Claim, Found, LONGEST_FALSE_ALARM, MOST_AHEAD, Role, Scheduler, Settings, Task};
 
 type TestScheduler = Scheduler<&'static str, &'static str>;
 
 const MS: Duration = Duration::from_millis(1);
-const QUIET: Task<&str, &str> = Task::Claim { quiet: true };
-const BUSY: Task<&str, &str> = Task::Claim { quiet: false };
+/// Claims of a batch.
+const QUIET_CLAIM: Claim = Claim {
+    quiet: true,
+    ..BUSY_CLAIM
+};
+const BUSY_CLAIM: Claim = claim_of(3);
+const QUIET: Task<&str, &str> = Task::Claim(QUIET_CLAIM);
+const BUSY: Task<&str, &str> = Task::Claim(BUSY_CLAIM);
+
+/// A claim of so many jobs, beside something else.
+const fn claim_of(wanted: usize) -> Claim {
+    Claim {
+        wanted,
+        quiet: false,
+    }
+}
 
 /// Three threads, batches of three, ten milliseconds for an outcome, a second
 /// between two claims that find nothing.
@@ -42,8 +58,11 @@ fn new_scheduler(settings: Settings) -> (TestScheduler, Instant) {
 /// A scheduler to which a claim has brought these jobs.
 fn with_jobs(settings: Settings, jobs: &[&'static str], found: Found) -> (TestScheduler, Instant) {
     let (mut scheduler, now) = new_scheduler(settings);
-    assert_eq!(scheduler.next(Role::WorkerThread, now), QUIET);
-    scheduler.end_claim(found, true, now);
+    let Task::Claim(claim) = scheduler.next(Role::WorkerThread, now) else {
+        panic!("no claim is next");
+    };
+    assert!(claim.quiet);
+    scheduler.end_claim(claim, found, now);
     scheduler.claimed(jobs.iter().copied());
     (scheduler, now)
 }
@@ -129,7 +148,12 @@ fn the_flusher_writes_an_outcome_that_has_waited_long_enough() {
         flusher(&mut scheduler, now + 10 * MS),
         Task::Flush(vec!["a"])
     );
-    assert_eq!(flusher(&mut scheduler, now + 10 * MS), Task::Wait(None));
+    assert_eq!(
+        flusher(&mut scheduler, now + 10 * MS),
+        Task::Wait(Some(10 * MS)),
+        "there may soon be more"
+    );
+    assert_eq!(flusher(&mut scheduler, now + 20 * MS), Task::Wait(None));
 }
 
 #[test]
@@ -180,12 +204,24 @@ fn slow_jobs_are_claimed_only_for_idle_threads() {
     // For this thread: no other one is idle.
     assert_eq!(
         worker_thread(&mut scheduler, now),
-        Task::FlushAndClaim(vec!["a"])
+        Task::FlushAndClaim(vec!["a"], claim_of(1))
     );
     assert_eq!(worker_thread(&mut scheduler, now), Task::Wait(None));
-    scheduler.idle = 1;
-    assert_eq!(worker_thread(&mut scheduler, now), BUSY);
-    assert_eq!(worker_thread(&mut scheduler, now), Task::Wait(None));
+    scheduler.idle = 2;
+    assert_eq!(
+        worker_thread(&mut scheduler, now),
+        Task::Claim(claim_of(2)),
+        "one is on its way"
+    );
+    assert_eq!(
+        worker_thread(&mut scheduler, now),
+        Task::Wait(Some(10 * MS)),
+        "a claim that takes longer may hang"
+    );
+    assert_eq!(
+        worker_thread(&mut scheduler, now + 10 * MS),
+        Task::Claim(claim_of(1))
+    );
 }
 
 #[test]
@@ -202,9 +238,9 @@ fn a_claim_that_brings_enough_for_all_threads_is_the_only_one() {
 }
 
 #[test]
-fn quick_jobs_are_claimed_by_at_most_as_many_claims_as_threads() {
+fn short_jobs_are_claimed_by_at_most_as_many_claims_as_threads() {
     let (mut scheduler, now) = with_jobs(settings(), &["a"], Found::Enough);
-    run(&mut scheduler, MS / 10, now);
+    run(&mut scheduler, MS / 2, now);
     for _ in 0..3 {
         assert_eq!(worker_thread(&mut scheduler, now), BUSY);
     }
@@ -216,13 +252,13 @@ fn quick_jobs_are_claimed_by_at_most_as_many_claims_as_threads() {
 }
 
 #[test]
-fn few_claims_of_many_quick_jobs_are_under_way_at_a_time() {
-    const THREADS: usize = 16;
+fn few_claims_of_many_short_jobs_are_under_way_at_a_time() {
+    const THREADS: usize = 64;
     for (most_ahead, batch, claims) in [
         (MOST_AHEAD, 100, 2),
         (MOST_AHEAD, 1000, 1),
-        (THREADS, 10, 2),
-        (THREADS, 16, 1),
+        (THREADS, 40, 2),
+        (THREADS, 64, 1),
     ] {
         let large = Settings {
             threads: THREADS,
@@ -231,9 +267,12 @@ fn few_claims_of_many_quick_jobs_are_under_way_at_a_time() {
             ..settings()
         };
         let (mut scheduler, now) = with_jobs(large, &["a"], Found::Enough);
-        run(&mut scheduler, MS / 1000, now);
+        run(&mut scheduler, MS / 2, now);
         for _ in 0..claims {
-            assert_eq!(worker_thread(&mut scheduler, now), BUSY);
+            assert_eq!(
+                worker_thread(&mut scheduler, now),
+                Task::Claim(claim_of(batch))
+            );
         }
         assert!(matches!(
             worker_thread(&mut scheduler, now),
@@ -247,7 +286,8 @@ fn few_claims_of_many_quick_jobs_are_under_way_at_a_time() {
 #[test]
 fn the_last_jobs_decide_how_many_are_claimed_ahead() {
     let (mut scheduler, now) = with_jobs(settings(), &["a"; 12], Found::Enough);
-    for group in [Task::Flush, Task::Flush, Task::Flush, Task::FlushAndClaim] {
+    let flush_and_claim = |group| Task::FlushAndClaim(group, BUSY_CLAIM);
+    for group in [Task::Flush, Task::Flush, Task::Flush, flush_and_claim] {
         for _ in 0..3 {
             run(&mut scheduler, 6 * MS, now);
         }
@@ -293,7 +333,11 @@ fn a_database_with_one_writer_gets_one_statement_at_a_time() {
         Task::Wait(None),
         "neither a claim nor a flush"
     );
-    assert_eq!(flusher(&mut scheduler, now + 10 * MS), Task::Wait(None));
+    assert_eq!(
+        flusher(&mut scheduler, now + 10 * MS),
+        Task::Wait(Some(10 * MS))
+    );
+    assert_eq!(flusher(&mut scheduler, now + 20 * MS), Task::Wait(None));
     scheduler.end_flush(now);
     assert_eq!(worker_thread(&mut scheduler, now), BUSY);
     assert_eq!(
@@ -337,7 +381,7 @@ fn a_renewal_that_takes_long_does_not_stop_the_worker() {
     );
     assert_eq!(worker_thread(&mut scheduler, late), BUSY);
     scheduler.end_flush(late);
-    scheduler.end_claim(Found::Nothing, false, late);
+    scheduler.end_claim(BUSY_CLAIM, Found::Nothing, late);
     scheduler.begin_renewal(late);
     assert_eq!(
         worker_thread(&mut scheduler, late),

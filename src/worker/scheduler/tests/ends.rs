@@ -11,14 +11,14 @@ fn a_worker_does_not_end_before_it_has_searched_for_dead_attempts() {
     };
     let mut scheduler = TestScheduler::new(until_empty, now);
     assert_eq!(worker_thread(&mut scheduler, now), QUIET);
-    scheduler.end_claim(Found::Nothing, true, now);
+    scheduler.end_claim(QUIET_CLAIM, Found::Nothing, now);
     assert_eq!(worker_thread(&mut scheduler, now), Task::Wait(None));
     assert!(!scheduler.is_over());
     // It has found one, and expired it.
     scheduler.poll(now);
     scheduler.end_expiry(now);
     assert_eq!(worker_thread(&mut scheduler, now), QUIET);
-    scheduler.end_claim(Found::Nothing, true, now);
+    scheduler.end_claim(QUIET_CLAIM, Found::Nothing, now);
     assert!(scheduler.is_over());
 }
 
@@ -32,7 +32,7 @@ fn a_worker_ends_when_nothing_is_ready_and_nothing_in_progress() {
     assert_eq!(worker_thread(&mut scheduler, now), Task::Run("a"));
     // That another thread finds nothing now does not mean that "a" leads to nothing.
     assert_eq!(worker_thread(&mut scheduler, now), BUSY);
-    scheduler.end_claim(Found::Nothing, false, now);
+    scheduler.end_claim(BUSY_CLAIM, Found::Nothing, now);
     assert_eq!(
         worker_thread(&mut scheduler, now),
         Task::Wait(Some(1000 * MS))
@@ -47,7 +47,7 @@ fn a_worker_ends_when_nothing_is_ready_and_nothing_in_progress() {
     // The last look comes at once.
     assert_eq!(worker_thread(&mut scheduler, now), QUIET);
     assert!(!scheduler.is_over());
-    scheduler.end_claim(Found::Nothing, true, now);
+    scheduler.end_claim(QUIET_CLAIM, Found::Nothing, now);
     assert!(scheduler.is_over());
     assert_eq!(worker_thread(&mut scheduler, now), Task::Stop);
     assert_eq!(flusher(&mut scheduler, now), Task::Stop);
@@ -61,7 +61,7 @@ fn a_worker_does_not_end_while_a_job_is_ready_later() {
     };
     let (mut scheduler, now) = new_scheduler(until_empty);
     assert_eq!(worker_thread(&mut scheduler, now), QUIET);
-    scheduler.end_claim(Found::Later(now + 100 * MS), true, now);
+    scheduler.end_claim(QUIET_CLAIM, Found::Later(now + 100 * MS), now);
     assert!(!scheduler.is_over());
     assert_eq!(
         worker_thread(&mut scheduler, now),
@@ -76,7 +76,7 @@ fn the_last_look_is_the_only_claim() {
         ..settings()
     };
     let (mut scheduler, now) = with_jobs(until_empty, &["a"], Found::Few);
-    run(&mut scheduler, MS / 10, now);
+    run(&mut scheduler, MS / 2, now);
     assert_eq!(worker_thread(&mut scheduler, now), Task::Flush(vec!["a"]));
     scheduler.end_flush(now);
     scheduler.idle = 2;
@@ -86,7 +86,7 @@ fn the_last_look_is_the_only_claim() {
         Task::Wait(None),
         "the last look would not see what it took"
     );
-    scheduler.end_claim(Found::Few, true, now);
+    scheduler.end_claim(QUIET_CLAIM, Found::Few, now);
     assert_eq!(worker_thread(&mut scheduler, now), QUIET);
 }
 
@@ -103,7 +103,7 @@ fn a_claim_that_ends_after_the_last_job_does_not_delay_the_last_look() {
         assert_eq!(worker_thread(&mut scheduler, now), Task::Flush(vec!["a"]));
         assert_eq!(worker_thread(&mut scheduler, now), BUSY);
         scheduler.end_flush(now);
-        scheduler.end_claim(found, false, now);
+        scheduler.end_claim(BUSY_CLAIM, found, now);
         assert_eq!(worker_thread(&mut scheduler, now), QUIET);
     }
 }
@@ -133,10 +133,10 @@ fn endless_waits_and_batches_do_not_overflow() {
     for _ in 0..3 {
         assert!(matches!(
             worker_thread(&mut scheduler, now),
-            Task::Claim { .. } | Task::Wait(_)
+            Task::Claim(_) | Task::Wait(_)
         ));
     }
-    scheduler.fail_claim(Duration::MAX, now);
+    scheduler.fail_claim(BUSY_CLAIM, Duration::MAX, now);
     assert!(matches!(
         worker_thread(&mut scheduler, now),
         Task::Wait(Some(_))
@@ -152,7 +152,7 @@ fn a_job_that_becomes_ready_during_the_last_look_is_found() {
     let (mut scheduler, now) = new_scheduler(until_empty);
     assert_eq!(worker_thread(&mut scheduler, now), QUIET);
     scheduler.poll(now);
-    scheduler.end_claim(Found::Nothing, true, now);
+    scheduler.end_claim(QUIET_CLAIM, Found::Nothing, now);
     assert!(!scheduler.is_over());
     assert_eq!(worker_thread(&mut scheduler, now), QUIET);
 }
@@ -200,6 +200,6 @@ fn a_shutdown_waits_for_a_claim_in_progress() {
     assert_eq!(worker_thread(&mut scheduler, now), QUIET);
     assert!(scheduler.shut_down().is_empty());
     assert_eq!(flusher(&mut scheduler, now), Task::Wait(None));
-    scheduler.end_claim(Found::Enough, true, now);
+    scheduler.end_claim(QUIET_CLAIM, Found::Enough, now);
     assert_eq!(flusher(&mut scheduler, now), Task::Stop);
 }

@@ -18,13 +18,13 @@ fn a_job_that_is_ready_later_is_claimed_then() {
     let at = Duration::from_millis(100);
     let (mut scheduler, now) = new_scheduler(settings());
     assert_eq!(worker_thread(&mut scheduler, now), QUIET);
-    scheduler.end_claim(Found::Later(now + at), true, now);
+    scheduler.end_claim(QUIET_CLAIM, Found::Later(now + at), now);
     assert_eq!(worker_thread(&mut scheduler, now), Task::Wait(Some(at)));
     let now = now + at;
     assert_eq!(worker_thread(&mut scheduler, now), QUIET);
 
     // New jobs of others are still found after the usual pause.
-    scheduler.end_claim(Found::Later(now + 5000 * MS), true, now);
+    scheduler.end_claim(QUIET_CLAIM, Found::Later(now + 5000 * MS), now);
     assert_eq!(
         worker_thread(&mut scheduler, now),
         Task::Wait(Some(1000 * MS))
@@ -35,7 +35,7 @@ fn a_job_that_is_ready_later_is_claimed_then() {
 fn after_an_error_the_next_claim_waits() {
     let (mut scheduler, now) = new_scheduler(settings());
     assert_eq!(worker_thread(&mut scheduler, now), QUIET);
-    scheduler.fail_claim(7 * MS, now);
+    scheduler.fail_claim(BUSY_CLAIM, 7 * MS, now);
     assert_eq!(worker_thread(&mut scheduler, now), Task::Wait(Some(7 * MS)));
     assert_eq!(worker_thread(&mut scheduler, now + 7 * MS), QUIET);
 }
@@ -51,7 +51,7 @@ fn a_released_job_is_claimed_after_its_pause_and_the_others_at_once() {
         BUSY,
         "others may be ready"
     );
-    scheduler.end_claim(Found::Nothing, false, now);
+    scheduler.end_claim(BUSY_CLAIM, Found::Nothing, now);
     scheduler.end_flush(now);
     assert_eq!(
         worker_thread(&mut scheduler, now),
@@ -98,6 +98,11 @@ fn no_job_is_begun_while_no_outcome_can_be_written() {
         Task::Wait(Some(50 * MS)),
         "it does not begin \"b\""
     );
+    assert_eq!(
+        flusher(&mut scheduler, late),
+        Task::Wait(Some(10 * MS)),
+        "others may soon be due"
+    );
     assert_eq!(flusher(&mut scheduler, late), Task::Wait(Some(50 * MS)));
 
     assert_eq!(
@@ -113,7 +118,7 @@ fn no_job_is_begun_while_no_outcome_can_be_written() {
     run(&mut scheduler, MS, late);
     assert_eq!(
         worker_thread(&mut scheduler, late + 10 * MS),
-        Task::FlushAndClaim(vec!["b"])
+        Task::FlushAndClaim(vec!["b"], BUSY_CLAIM)
     );
 }
 
@@ -131,14 +136,14 @@ fn a_thread_without_a_job_writes_outcomes_and_claims_with_one_commit() {
     let late = now + 10 * MS;
     assert_eq!(
         worker_thread(&mut scheduler, late),
-        Task::FlushAndClaim(vec!["d"])
+        Task::FlushAndClaim(vec!["d"], BUSY_CLAIM)
     );
     assert_eq!(
         worker_thread(&mut scheduler, late),
         BUSY,
         "the jobs are quick"
     );
-    scheduler.end_claim(Found::Enough, false, late);
+    scheduler.end_claim(BUSY_CLAIM, Found::Enough, late);
     scheduler.claimed(["e"]);
     scheduler.end_flush(late);
     assert_eq!(worker_thread(&mut scheduler, late), Task::Run("e"));
@@ -173,7 +178,7 @@ fn after_a_commit_of_both_has_failed_they_are_made_apart_for_a_while() {
     run(&mut scheduler, MS, now);
     assert_eq!(
         worker_thread(&mut scheduler, now + 50 * MS),
-        Task::FlushAndClaim(vec!["b"])
+        Task::FlushAndClaim(vec!["b"], claim_of(1))
     );
 }
 
@@ -188,7 +193,9 @@ fn an_outcome_that_waits_for_its_row_does_not_delay_others() {
     let now = now + 10 * MS;
     scheduler.postpone("a", 50 * MS, now);
     scheduler.end_flush(now);
+    assert_eq!(flusher(&mut scheduler, now), Task::Wait(Some(10 * MS)));
     assert_eq!(flusher(&mut scheduler, now), Task::Wait(Some(50 * MS)));
+    assert!(!scheduler.announced, "it would look too late");
 
     run(&mut scheduler, MS, now);
     assert_eq!(worker_thread(&mut scheduler, now), Task::Flush(vec!["b"]));

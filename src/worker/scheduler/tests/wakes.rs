@@ -11,7 +11,7 @@ fn a_call_of_this_process_causes_a_claim_at_once() {
     );
     scheduler.ring(now + MS);
     assert_eq!(worker_thread(&mut scheduler, now + MS), QUIET);
-    scheduler.end_claim(Found::Few, true, now + MS);
+    scheduler.end_claim(QUIET_CLAIM, Found::Few, now + MS);
 }
 
 #[test]
@@ -24,7 +24,7 @@ fn calls_that_lead_to_no_job_cause_few_claims() {
         scheduler.ring(now);
         if worker_thread(&mut scheduler, now) == QUIET {
             claims += 1;
-            scheduler.end_claim(Found::Nothing, true, now);
+            scheduler.end_claim(QUIET_CLAIM, Found::Nothing, now);
         }
     }
     // Its own looks are ten of them.
@@ -39,9 +39,9 @@ fn calls_that_lead_to_no_job_cause_few_claims() {
     assert!(pause <= 1000 * MS, "{pause:?}");
     let now = now + pause;
     assert_eq!(worker_thread(&mut scheduler, now), QUIET);
-    scheduler.end_claim(Found::Few, true, now);
+    scheduler.end_claim(QUIET_CLAIM, Found::Few, now);
     assert_eq!(worker_thread(&mut scheduler, now), QUIET);
-    scheduler.end_claim(Found::Nothing, true, now);
+    scheduler.end_claim(QUIET_CLAIM, Found::Nothing, now);
     scheduler.ring(now);
     assert_eq!(
         worker_thread(&mut scheduler, now),
@@ -54,7 +54,7 @@ fn calls_that_lead_to_no_job_cause_few_claims() {
 fn no_call_shortens_the_pause_after_an_error() {
     let (mut scheduler, now) = new_scheduler(settings());
     assert_eq!(worker_thread(&mut scheduler, now), QUIET);
-    scheduler.fail_claim(500 * MS, now);
+    scheduler.fail_claim(BUSY_CLAIM, 500 * MS, now);
     scheduler.ring(now);
     assert_eq!(
         worker_thread(&mut scheduler, now),
@@ -75,14 +75,14 @@ fn a_worker_waits_for_the_first_of_the_jobs_that_are_due_and_forgets_none() {
     );
     let now = now + 200 * MS;
     assert_eq!(worker_thread(&mut scheduler, now), QUIET);
-    scheduler.end_claim(Found::Nothing, true, now);
+    scheduler.end_claim(QUIET_CLAIM, Found::Nothing, now);
     assert_eq!(
         worker_thread(&mut scheduler, now),
         Task::Wait(Some(100 * MS))
     );
     let now = now + 600 * MS;
     assert_eq!(worker_thread(&mut scheduler, now), QUIET);
-    scheduler.end_claim(Found::Nothing, true, now);
+    scheduler.end_claim(QUIET_CLAIM, Found::Nothing, now);
     assert_eq!(
         worker_thread(&mut scheduler, now),
         Task::Wait(Some(1000 * MS))
@@ -112,7 +112,7 @@ fn a_worker_that_runs_until_empty_makes_one_claim_at_a_time_once_few_jobs_are_le
         ..settings()
     };
     let (mut scheduler, now) = with_jobs(settings, &["a", "b"], Found::Few);
-    run(&mut scheduler, MS / 10, now);
+    run(&mut scheduler, MS / 2, now);
     assert_eq!(worker_thread(&mut scheduler, now), Task::Run("b"));
     assert_eq!(worker_thread(&mut scheduler, now), Task::Flush(vec!["a"]));
     assert_eq!(worker_thread(&mut scheduler, now), BUSY);
@@ -122,7 +122,7 @@ fn a_worker_that_runs_until_empty_makes_one_claim_at_a_time_once_few_jobs_are_le
 /// Lets a claim find nothing, and returns how long the worker waits for the next one.
 fn pause_after_nothing(scheduler: &mut TestScheduler, now: Instant) -> Duration {
     assert_eq!(worker_thread(scheduler, now), QUIET);
-    scheduler.end_claim(Found::Nothing, true, now);
+    scheduler.end_claim(QUIET_CLAIM, Found::Nothing, now);
     match worker_thread(scheduler, now) {
         Task::Wait(Some(pause)) => pause,
         other => panic!("{other:?}"),
@@ -144,12 +144,12 @@ fn the_pause_between_two_looks_follows_the_time_without_a_job() {
     let now = now + 60_000 * MS;
     scheduler.poll(now);
     assert_eq!(worker_thread(&mut scheduler, now), QUIET);
-    scheduler.end_claim(Found::Few, true, now);
+    scheduler.end_claim(QUIET_CLAIM, Found::Few, now);
     assert_eq!(pause_after_nothing(&mut scheduler, now), 5 * MS);
     // Also where something else is due later.
     let now = now + 5 * MS;
     assert_eq!(worker_thread(&mut scheduler, now), QUIET);
-    scheduler.end_claim(Found::Later(now + 900 * MS), true, now);
+    scheduler.end_claim(QUIET_CLAIM, Found::Later(now + 900 * MS), now);
     assert_eq!(worker_thread(&mut scheduler, now), Task::Wait(Some(5 * MS)));
 }
 
@@ -184,7 +184,7 @@ fn the_first_look_that_finds_nothing_delays_no_other() {
 /// Two claims at a time: the first began before the job was there.
 fn with_two_claims() -> (TestScheduler, Instant) {
     let (mut scheduler, now) = with_jobs(settings(), &["a", "b"], Found::Few);
-    run(&mut scheduler, MS / 10, now);
+    run(&mut scheduler, MS / 2, now);
     assert_eq!(worker_thread(&mut scheduler, now), Task::Run("b"));
     assert_eq!(worker_thread(&mut scheduler, now), Task::Flush(vec!["a"]));
     scheduler.end_flush(now);
@@ -200,10 +200,10 @@ fn after_a_claim_that_found_jobs_comes_another_whatever_an_older_claim_finds() {
         for order in [[found, Found::Nothing], [Found::Nothing, found]] {
             let (mut scheduler, now) = with_two_claims();
             for found in order {
-                scheduler.end_claim(found, false, now);
+                scheduler.end_claim(BUSY_CLAIM, found, now);
             }
             assert_eq!(worker_thread(&mut scheduler, now), BUSY, "{order:?}");
-            scheduler.end_claim(Found::Nothing, false, now);
+            scheduler.end_claim(BUSY_CLAIM, Found::Nothing, now);
             assert_eq!(
                 worker_thread(&mut scheduler, now),
                 Task::Wait(Some(1000 * MS)),
@@ -225,7 +225,7 @@ fn the_earliest_of_two_pauses_counts() {
                 Found::Later(_) => Found::Later(now + 100 * MS),
                 other => other,
             };
-            scheduler.end_claim(found, false, now);
+            scheduler.end_claim(BUSY_CLAIM, found, now);
         }
         assert_eq!(
             worker_thread(&mut scheduler, now),
