@@ -182,7 +182,8 @@ where
 
     /// The longest time that the outcome of a job waits to be written together with
     /// others. 10 milliseconds by default; more than a century counts as a century.
-    /// The outcome of a lone job is written at once.
+    /// The outcome of a lone job is written at once. While the threads share a statement
+    /// (see [`batch`](Self::batch)), it may be up to 10 milliseconds more.
     #[must_use]
     pub fn finish_within(mut self, time: Duration) -> Self {
         self.settings.finish_within = time;
