@@ -23,6 +23,10 @@ const AHEAD: Duration = Duration::from_millis(10);
 /// 2,000 jobs a second, and with this limit 45,000.
 pub(super) const MOST_AHEAD: usize = 200;
 
+/// A claim that takes longer may hang. It waits for no row, but with many workers on a busy
+/// server it takes a tenth of a second, and more claims would make that worse.
+const LONGEST_CLAIM: Duration = Duration::from_secs(1);
+
 /// The longest time that claims and flushes wait for a renewal. It may be slow
 /// for a reason of its own connection.
 const ROOM_FOR_RENEWAL: Duration = Duration::from_secs(1);
@@ -242,10 +246,7 @@ impl<Job, Completion> Scheduler<Job, Completion> {
             return Task::Flush(group);
         }
         if is_worker_thread && !self.blocked {
-            if let Some(job) = self.waiting.pop_front() {
-                self.running += 1;
-                return Task::Run(job);
-            }
+            // Before the jobs that wait: they are few enough to be done when it ends.
             if self.may_claim(now) {
                 let quiet = self.is_quiet();
                 self.looking |= quiet;
@@ -254,6 +255,10 @@ impl<Job, Completion> Scheduler<Job, Completion> {
                     self.due_times.pop_first();
                 }
                 return Task::Claim(self.begin_claim(false, quiet, now));
+            }
+            if let Some(job) = self.waiting.pop_front() {
+                self.running += 1;
+                return Task::Run(job);
             }
         }
         if self.is_over() {
@@ -349,7 +354,7 @@ impl<Job, Completion> Scheduler<Job, Completion> {
 
     fn claims_take_long_from(&self) -> Option<Instant> {
         let begun = self.claims.last_begun()?;
-        Some(after(begun, AHEAD))
+        Some(after(begun, LONGEST_CLAIM))
     }
 
     /// There may be more jobs, which the claims in progress need not find.
@@ -551,7 +556,7 @@ impl<Job, Completion> Scheduler<Job, Completion> {
             // The outcome of a lone job does not wait. With many jobs the next claim
             // comes first, if it does not take them along.
             || (is_free && self.sparse)
-            || (is_free && is_batch && self.may_claim_with_flush(now))
+            || (is_worker_thread && is_batch && self.may_claim_with_flush(now))
             || (is_free && (is_batch || self.claiming == 0) && !self.may_claim(now))
     }
 
@@ -577,14 +582,27 @@ impl<Job, Completion> Scheduler<Job, Completion> {
         if self.settings.until_empty && self.sparse && self.claiming > 0 {
             return false;
         }
+        if self.is_at_limit() {
+            return false;
+        }
+        if !self.waiting.is_empty() {
+            return self.claiming == 0 && self.runs_short();
+        }
         let expected = self.expected(now);
         let of_each = expected.div_ceil(self.settings.threads);
-        self.waiting.is_empty()
-            && !self.is_at_limit()
-            && (expected < self.idle + 1
-                || (self.claiming < self.settings.threads
-                    && expected < self.settings.most_ahead
-                    && self.pace.time_of(of_each) < AHEAD))
+        expected < self.idle + 1
+            || (self.claiming < self.settings.threads
+                && expected < self.settings.most_ahead
+                && self.pace.time_of(of_each) < AHEAD)
+    }
+
+    /// The jobs that wait are done before a claim brings more. One that claims one by one
+    /// holds no job that nobody runs.
+    fn runs_short(&self) -> bool {
+        let of_each = self.waiting.len().div_ceil(self.settings.threads);
+        self.settings.batch > 1
+            && !self.sparse
+            && self.pace.time_of(of_each) < self.pace.statement_time()
     }
 
     fn may_claim(&self, now: Instant) -> bool {

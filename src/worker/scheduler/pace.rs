@@ -42,6 +42,10 @@ impl Pace {
             .map_or(0, |one| (time.as_secs_f64() / one) as usize)
     }
 
+    pub fn statement_time(&self) -> Duration {
+        Duration::from_secs_f64(self.statement_takes.unwrap_or(FIRST_GUESS))
+    }
+
     /// Whether a job takes much less time than a statement.
     pub fn jobs_are_quick(&self) -> bool {
         let statement = self.statement_takes.unwrap_or(FIRST_GUESS);

@@ -3,8 +3,8 @@
 //! database would spend most of its time on the statements and not on the rows.
 //!
 //! So one claim is in progress at a time, which asks for the jobs of all threads, and one
-//! flush, with the outcomes of all; or both in one. Only if it takes longer than ten
-//! milliseconds, another one is begun.
+//! flush, with the outcomes of all; or both in one. If a flush takes longer than ten
+//! milliseconds, or a claim longer than a second, another one is begun.
 
 use std::time::Instant;
 

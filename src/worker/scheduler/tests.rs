@@ -215,11 +215,11 @@ fn slow_jobs_are_claimed_only_for_idle_threads() {
     );
     assert_eq!(
         worker_thread(&mut scheduler, now),
-        Task::Wait(Some(10 * MS)),
+        Task::Wait(Some(1000 * MS)),
         "a claim that takes longer may hang"
     );
     assert_eq!(
-        worker_thread(&mut scheduler, now + 10 * MS),
+        worker_thread(&mut scheduler, now + 1000 * MS),
         Task::Claim(claim_of(1))
     );
 }

@@ -80,6 +80,13 @@ fn a_thread_waits_for_quick_jobs_but_not_for_one_that_is_slow() {
     );
 }
 
+/// A job that was claimed has run.
+fn have_run(scheduler: &mut TestScheduler, job: &'static str, took: Duration, now: Instant) {
+    scheduler.running += 1;
+    scheduler.add_due(job, now);
+    scheduler.ran(took, now);
+}
+
 /// Three threads of a worker that claims batches of 100. A claim that took a millisecond has
 /// brought so many jobs, and all of them have run, for this time each.
 fn in_batches(writers: usize, jobs: usize, took: Duration) -> (TestScheduler, Instant) {
@@ -97,9 +104,8 @@ fn in_batches(writers: usize, jobs: usize, took: Duration) -> (TestScheduler, In
         })
     );
     scheduler.end_claim(claim_of(100), Found::Enough, now + MS);
-    scheduler.claimed(vec!["a"; jobs]);
     for _ in 0..jobs {
-        run(&mut scheduler, took, now + MS);
+        have_run(&mut scheduler, "a", took, now + MS);
     }
     (scheduler, now + MS)
 }
@@ -117,13 +123,12 @@ fn large_groups_of_quick_jobs_are_written_beside_a_claim_for_all_threads() {
     );
     assert_eq!(
         worker_thread(&mut scheduler, now),
-        Task::Wait(Some(10 * MS)),
+        Task::Wait(Some(1000 * MS)),
         "enough jobs are coming, unless the claim hangs"
     );
     scheduler.end_claim(claim_of(300), Found::Enough, now);
-    scheduler.claimed(["b"; 300]);
     for _ in 0..300 {
-        run(&mut scheduler, MS / 100, now);
+        have_run(&mut scheduler, "b", MS / 100, now);
     }
     assert_eq!(
         flusher(&mut scheduler, now),
@@ -192,4 +197,39 @@ fn the_next_statement_does_not_wait_for_an_observer() {
         scheduler.add_due("b", now);
     }
     assert_eq!(flusher(&mut scheduler, now), Task::Flush(vec!["b"; 300]));
+}
+
+#[test]
+fn the_next_jobs_are_claimed_before_the_last_ones_are_done() {
+    let batches = Settings {
+        batch: 10,
+        ..settings()
+    };
+    let (mut scheduler, now) = new_scheduler(batches);
+    let Task::Claim(claim) = worker_thread(&mut scheduler, now) else {
+        panic!("no claim is next");
+    };
+    scheduler.end_claim(claim, Found::Enough, now + 2 * MS);
+    scheduler.claimed(["a"; 10]);
+    let now = now + 2 * MS;
+    run(&mut scheduler, MS, now);
+    assert_eq!(
+        worker_thread(&mut scheduler, now),
+        Task::Run("a"),
+        "three milliseconds for each thread"
+    );
+    for _ in 0..4 {
+        assert_eq!(worker_thread(&mut scheduler, now), Task::Run("a"));
+    }
+    assert_eq!(
+        worker_thread(&mut scheduler, now),
+        Task::Run("a"),
+        "two milliseconds, as long as a claim takes"
+    );
+    assert_eq!(
+        worker_thread(&mut scheduler, now),
+        Task::Claim(claim_of(10)),
+        "one millisecond"
+    );
+    assert_eq!(worker_thread(&mut scheduler, now), Task::Run("a"));
 }
