@@ -125,8 +125,8 @@ where
     /// While jobs take less than a quarter of the time of a statement, the threads share
     /// statements: one claim brings a batch for each thread, but no more than they do in ten
     /// milliseconds, and at most 1,000 or one batch; the outcomes of all are written
-    /// together. With more than 1, the next jobs are claimed when the threads have only work
-    /// left for the time of a claim.
+    /// together. With more than 1, the next jobs are claimed when less than a batch is left,
+    /// and work for no longer than a claim takes.
     #[must_use]
     pub fn batch(mut self, jobs: usize) -> Self {
         self.settings.batch = jobs.max(1);

@@ -596,11 +596,14 @@ impl<Job, Completion> Scheduler<Job, Completion> {
                 && self.pace.time_of(of_each) < AHEAD)
     }
 
-    /// The jobs that wait are done before a claim brings more. One that claims one by one
-    /// holds no job that nobody runs.
+    /// The other threads will have done the jobs that wait before a claim brings more. They
+    /// are less than a batch, so that a worker that dies does not have many in hand, and
+    /// none where it claims one by one.
     fn runs_short(&self) -> bool {
         let of_each = self.waiting.len().div_ceil(self.settings.threads);
-        self.settings.batch > 1
+        self.settings.threads > 1
+            && self.settings.batch > 1
+            && self.waiting.len() < self.settings.batch
             && !self.sparse
             && self.pace.time_of(of_each) < self.pace.statement_time()
     }

@@ -233,3 +233,21 @@ fn the_next_jobs_are_claimed_before_the_last_ones_are_done() {
     );
     assert_eq!(worker_thread(&mut scheduler, now), Task::Run("a"));
 }
+
+#[test]
+fn no_jobs_are_claimed_while_a_batch_waits() {
+    let batches = Settings {
+        batch: 10,
+        ..settings()
+    };
+    let (mut scheduler, now) = with_jobs(batches, &["a"; 20], Found::Enough);
+    let now = now + MS;
+    for left in (10..20).rev() {
+        run(&mut scheduler, MS / 1000, now);
+        assert_eq!(scheduler.waiting.len(), left);
+    }
+    scheduler.pace.statement_took(10 * MS);
+    assert!(!scheduler.wants_claim(now), "{:?}", scheduler.waiting);
+    assert_eq!(worker_thread(&mut scheduler, now), Task::Run("a"));
+    assert!(scheduler.wants_claim(now));
+}
