@@ -8,12 +8,13 @@ mod sharing;
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
+use crate::attempt::claim::LARGEST_CLAIM;
 use crate::rows::bulk;
 use pace::{Pace, Statements};
 use status_protocol::backoff;
 
 /// While one claim is under way, another one is started only for as much work as
-/// the threads do in this time. That is enough to hide the time of a claim, and
+/// the threads do in this time, and a claim that they share asks for no more. That is enough to hide the time of a claim, and
 /// too little to keep jobs from other workers.
 const AHEAD: Duration = Duration::from_millis(10);
 
@@ -230,7 +231,7 @@ impl<Job, Completion> Scheduler<Job, Completion> {
     pub fn next(&mut self, who: Role, now: Instant) -> Task<Job, Completion> {
         let is_worker_thread = who == Role::WorkerThread;
         self.take_up(now);
-        if self.may_flush(now) && self.should_flush(is_worker_thread, now) {
+        if self.flushes_now(is_worker_thread, now) {
             let claims_too = is_worker_thread && self.may_claim_with_flush(now);
             self.flushes.begin(self.flushing, now);
             self.flushing += 1;
@@ -241,7 +242,8 @@ impl<Job, Completion> Scheduler<Job, Completion> {
                 .min(self.group().clamp(bulk::CHUNK, LARGEST_GROUP));
             let group = self.due.drain(..group).collect();
             if claims_too {
-                return Task::FlushAndClaim(group, self.begin_claim(true, false, now));
+                let wanted = self.wanted(now).min(LARGEST_CLAIM);
+                return Task::FlushAndClaim(group, self.begin_claim(wanted, false, now));
             }
             return Task::Flush(group);
         }
@@ -254,7 +256,7 @@ impl<Job, Completion> Scheduler<Job, Completion> {
                 while self.due_times.first().is_some_and(|at| *at <= now) {
                     self.due_times.pop_first();
                 }
-                return Task::Claim(self.begin_claim(false, quiet, now));
+                return Task::Claim(self.begin_claim(self.wanted(now), quiet, now));
             }
             if let Some(job) = self.waiting.pop_front() {
                 self.running += 1;
@@ -288,8 +290,7 @@ impl<Job, Completion> Scheduler<Job, Completion> {
         self.waiting.extend(jobs);
     }
 
-    fn begin_claim(&mut self, with_flush: bool, quiet: bool, now: Instant) -> Claim {
-        let wanted = self.wanted(with_flush, now);
+    fn begin_claim(&mut self, wanted: usize, quiet: bool, now: Instant) -> Claim {
         self.claims.begin(self.claiming, now);
         self.claiming += 1;
         self.coming += wanted;
@@ -538,6 +539,10 @@ impl<Job, Completion> Scheduler<Job, Completion> {
 
     fn is_at_limit(&self) -> bool {
         self.claiming + self.flushing >= self.settings.writers
+    }
+
+    fn flushes_now(&self, is_worker_thread: bool, now: Instant) -> bool {
+        self.may_flush(now) && self.should_flush(is_worker_thread, now)
     }
 
     fn may_flush(&self, now: Instant) -> bool {

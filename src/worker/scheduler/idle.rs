@@ -32,19 +32,21 @@ impl<Job, Completion> Scheduler<Job, Completion> {
             let at = shared_until.unwrap_or_else(|| self.overdue_from());
             self.with_room(self.flush_from.max(at))
         });
-        // A claim that takes too long makes way for another one.
-        let from = [Some(now), self.claims_take_long_from()];
-        let claim = from
-            .into_iter()
-            .flatten()
-            .filter(|_| who == Role::WorkerThread)
-            .find(|from| self.wants_claim(*from))
-            .map(|from| {
-                let shared_until = self.claim_shared_until().unwrap_or(from);
-                self.with_room(self.claim_from.max(shared_until).max(from))
-            });
+        let claim = match who {
+            Role::WorkerThread => self.next_claim(now),
+            Role::Flusher => None,
+        };
         let postponed = self.postponed.iter().map(|(at, _)| *at);
         due.into_iter().chain(claim).chain(postponed).min()
+    }
+
+    /// When a worker thread will claim: also when a claim in progress takes too long.
+    fn next_claim(&self, now: Instant) -> Option<Instant> {
+        let from = [Some(now), self.claims_take_long_from()];
+        let mut from = from.into_iter().flatten();
+        let wanted_from = from.find(|at| self.wants_claim(*at))?;
+        let shared_until = self.claim_shared_until().unwrap_or(wanted_from);
+        Some(self.with_room(self.claim_from.max(shared_until).max(wanted_from)))
     }
 
     /// Whether to wake one of the idle threads: it has a task now, or will have one sooner
@@ -57,7 +59,7 @@ impl<Job, Completion> Scheduler<Job, Completion> {
         self.take_up(now);
         // What that thread would find.
         self.idle -= 1;
-        let has_task = self.may_flush(now) && self.should_flush(true, now)
+        let has_task = self.flushes_now(true, now)
             || !self.blocked && (!self.waiting.is_empty() || self.may_claim(now))
             || self.is_over();
         let at = match has_task {

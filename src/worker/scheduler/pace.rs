@@ -42,14 +42,14 @@ impl Pace {
             .map_or(0, |one| (time.as_secs_f64() / one) as usize)
     }
 
+    /// How long a statement takes.
     pub fn statement_time(&self) -> Duration {
         Duration::from_secs_f64(self.statement_takes.unwrap_or(FIRST_GUESS))
     }
 
     /// Whether a job takes much less time than a statement.
     pub fn jobs_are_quick(&self) -> bool {
-        let statement = self.statement_takes.unwrap_or(FIRST_GUESS);
-        self.job_takes.is_some_and(|job| job < statement * QUICK)
+        self.time_of(1) < self.statement_time().mul_f64(QUICK)
     }
 }
 

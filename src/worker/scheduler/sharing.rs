@@ -6,7 +6,7 @@
 //! flush, with the outcomes of all; or both in one. If a flush takes longer than ten
 //! milliseconds, or a claim longer than a second, another one is begun.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{AHEAD, Scheduler, Settings, after};
 use crate::attempt::claim::LARGEST_CLAIM;
@@ -16,13 +16,17 @@ use crate::attempt::claim::LARGEST_CLAIM;
 /// commit.
 const LARGE_GROUP: usize = 30;
 
+/// No thread waits for longer than this for the statement of another, or for jobs that are
+/// about to end: a row may be held, or a job may not be quick.
+const LONGEST_WAIT_FOR_OTHERS: Duration = Duration::from_millis(10);
+
 /// The most jobs that a claim asks for, so that the sum of all claims does not overflow.
 const MOST_WANTED: usize = 1_000_000;
 
 impl<Job, Completion> Scheduler<Job, Completion> {
     /// A claim asks for a batch, or for a job for each free thread if that is more. A shared
     /// one asks for a batch for each thread, unless they would need too long for that.
-    pub(super) fn wanted(&self, with_flush: bool, now: Instant) -> usize {
+    pub(super) fn wanted(&self, now: Instant) -> usize {
         let threads = self.settings.threads;
         let for_threads = match self.shares_statements() {
             true => {
@@ -31,12 +35,8 @@ impl<Job, Completion> Scheduler<Job, Completion> {
             }
             false => (self.idle + 1).saturating_sub(self.expected(now)),
         };
-        let most = match with_flush {
-            true => LARGEST_CLAIM,
-            false => MOST_WANTED,
-        };
         let wanted = for_threads.min(LARGEST_CLAIM).max(self.settings.batch);
-        wanted.min(most)
+        wanted.min(MOST_WANTED)
     }
 
     fn shares_statements(&self) -> bool {
@@ -77,13 +77,12 @@ impl<Job, Completion> Scheduler<Job, Completion> {
 
     /// Where the threads share statements, the next one waits for the end of the one that has
     /// `begun`, and for the jobs that are about to end. So it takes their outcomes along, and
-    /// claims jobs for their threads. It does not wait for long: a row may be held, or a job
-    /// may not be quick.
+    /// claims jobs for their threads.
     fn shared_until(&self, begun: Option<Instant>) -> Option<Instant> {
         if !self.shares_statements() {
             return None;
         }
-        let most = self.settings.finish_within.min(AHEAD);
+        let most = self.settings.finish_within.min(LONGEST_WAIT_FOR_OTHERS);
         let are_few = !self.due.is_empty() && self.due.len() < self.settings.threads;
         let jobs_end = (self.running > 0 && are_few)
             .then(|| after(self.due_since, self.pace.time_of(2).min(most)));

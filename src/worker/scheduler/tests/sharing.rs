@@ -110,13 +110,21 @@ fn in_batches(writers: usize, jobs: usize, took: Duration) -> (TestScheduler, In
     (scheduler, now + MS)
 }
 
+/// The outcomes of a group of three hundred.
+fn add_300(scheduler: &mut TestScheduler, job: &'static str, now: Instant) {
+    for _ in 0..300 {
+        scheduler.add_due(job, now);
+    }
+}
+
+fn flush_of(job: &'static str) -> Task<&'static str, &'static str> {
+    Task::Flush(vec![job; 300])
+}
+
 #[test]
 fn large_groups_of_quick_jobs_are_written_beside_a_claim_for_all_threads() {
     let (mut scheduler, now) = in_batches(usize::MAX, 300, MS / 100);
-    assert_eq!(
-        worker_thread(&mut scheduler, now),
-        Task::Flush(vec!["a"; 300])
-    );
+    assert_eq!(worker_thread(&mut scheduler, now), flush_of("a"));
     assert_eq!(
         worker_thread(&mut scheduler, now),
         Task::Claim(claim_of(300))
@@ -137,7 +145,7 @@ fn large_groups_of_quick_jobs_are_written_beside_a_claim_for_all_threads() {
     );
     scheduler.flushed(now);
     scheduler.end_flush(now);
-    assert_eq!(flusher(&mut scheduler, now), Task::Flush(vec!["b"; 300]));
+    assert_eq!(flusher(&mut scheduler, now), flush_of("b"));
 }
 
 #[test]
@@ -152,10 +160,7 @@ fn sqlite_writes_large_groups_with_the_claim() {
 #[test]
 fn no_more_jobs_are_claimed_for_all_threads_than_they_do_soon() {
     let (mut scheduler, now) = in_batches(usize::MAX, 300, MS / 5);
-    assert_eq!(
-        worker_thread(&mut scheduler, now),
-        Task::Flush(vec!["a"; 300])
-    );
+    assert_eq!(worker_thread(&mut scheduler, now), flush_of("a"));
     let Task::Claim(claim) = worker_thread(&mut scheduler, now) else {
         panic!("no claim is next");
     };
@@ -164,16 +169,10 @@ fn no_more_jobs_are_claimed_for_all_threads_than_they_do_soon() {
 }
 
 #[test]
-fn a_statement_that_hangs_delays_the_next_ones_for_ten_milliseconds_at_most() {
+fn a_flush_that_hangs_delays_the_next_ones_for_ten_milliseconds_at_most() {
     let (mut scheduler, now) = in_batches(usize::MAX, 300, MS / 100);
-    let flush_of = |job| Task::Flush(vec![job; 300]);
     assert_eq!(worker_thread(&mut scheduler, now), flush_of("a"));
-    let due = |scheduler: &mut TestScheduler, now| {
-        for _ in 0..300 {
-            scheduler.add_due("b", now);
-        }
-    };
-    due(&mut scheduler, now);
+    add_300(&mut scheduler, "b", now);
     assert!(matches!(flusher(&mut scheduler, now), Task::Wait(_)));
     let mut now = now + 10 * MS;
     for _ in 0..3 {
@@ -181,22 +180,17 @@ fn a_statement_that_hangs_delays_the_next_ones_for_ten_milliseconds_at_most() {
         now += MS;
         scheduler.flushed(now);
         scheduler.end_flush(now);
-        due(&mut scheduler, now);
+        add_300(&mut scheduler, "b", now);
     }
 }
 
 #[test]
 fn the_next_statement_does_not_wait_for_an_observer() {
     let (mut scheduler, now) = in_batches(usize::MAX, 300, MS / 100);
-    assert_eq!(
-        worker_thread(&mut scheduler, now),
-        Task::Flush(vec!["a"; 300])
-    );
+    assert_eq!(worker_thread(&mut scheduler, now), flush_of("a"));
     scheduler.flushed(now);
-    for _ in 0..300 {
-        scheduler.add_due("b", now);
-    }
-    assert_eq!(flusher(&mut scheduler, now), Task::Flush(vec!["b"; 300]));
+    add_300(&mut scheduler, "b", now);
+    assert_eq!(flusher(&mut scheduler, now), flush_of("b"));
 }
 
 #[test]
