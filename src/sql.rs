@@ -14,6 +14,7 @@ pub mod described;
 pub mod dialect;
 pub mod filter;
 pub mod insert;
+mod new_rows;
 mod page;
 mod prepared;
 pub mod query;

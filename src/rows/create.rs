@@ -11,7 +11,7 @@ use crate::sql::tracked_table::Tracked;
 use diesel::result::{DatabaseErrorInformation, DatabaseErrorKind, Error as DieselError};
 use status_protocol::Step;
 
-/// Rows of one insert. With up to 131 columns that is below the number of
+/// Rows that are given at a time, to one insert on MySQL. With up to 131 columns that is below the number of
 /// parameters of a statement on each database (65,535).
 const INSERT_CHUNK: usize = 500;
 /// Chunks that are kept to be inserted again after a transient error. With more

@@ -11,6 +11,7 @@ use diesel::row::Row;
 use super::backend::Binds;
 use super::call::{Code, Keys, Plain, Values};
 use super::dialect::Dialect;
+use super::new_rows::RowGroup;
 use super::query::Query;
 use super::record::{self, Field, places};
 use super::statements::{self, Statement};
@@ -362,7 +363,7 @@ pub(super) fn with_query<DB: Binds>(
             changes: None,
             new_rows: &[],
         },
-        rows: 0..0,
+        group: &RowGroup::NONE,
         is_kept: texts.keeps_list(statement, call),
         name: None,
     };

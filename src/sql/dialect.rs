@@ -61,9 +61,10 @@ pub struct Dialect {
     unless_exists: &'static str,
     /// Compares two values, of which NULL equals NULL.
     pub(super) is_same: &'static str,
-    /// The most rows of one insert. A text with so many stays prepared, as far as Diesel
-    /// lets it.
-    pub(super) rows_of_insert: usize,
+    /// The numbers of rows with which an insert stays prepared, the largest first.
+    pub(super) rows_of_insert: &'static [usize],
+    /// Whether rows are inserted from a list of the values that differ.
+    pub(super) inserts_lists: bool,
     /// Whether an insert can leave a column to its default in some of its rows. Elsewhere
     /// the rows of one insert set the same columns.
     pub(super) has_default: bool,

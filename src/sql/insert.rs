@@ -91,12 +91,7 @@ fn all<'a, J: JobStore<C> + 'a, C>(
         new_rows: &new_rows,
         ..Call::default()
     };
-    if J::dialect(conn).several != Several::AtOnce {
-        return J::execute(conn, &statements::INSERT_ROWS, &call);
-    }
-    let records = J::read(conn, &statements::INSERT_AND_COUNT_ROWS, &call)?;
-    let counts = records.iter().map(|record| record.plain.count);
-    Ok(usize::try_from(counts.sum::<i64>()).unwrap_or_default())
+    J::execute(conn, &statements::INSERT_ROWS, &call)
 }
 
 /// One statement for all rows; where a key exists it fails whole and changes

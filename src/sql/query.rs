@@ -1,7 +1,6 @@
 //! The one query: writes a statement for a table and binds the values of a call.
 
 use std::any::TypeId;
-use std::ops::Range;
 
 use diesel::QueryResult;
 use diesel::backend::Backend;
@@ -12,6 +11,7 @@ use diesel::sql_types::Untyped;
 use super::backend::Binds;
 use super::call::{Code, Keys, Plain, Values};
 use super::dialect::Dialect;
+use super::new_rows::{self, RowGroup};
 use super::prepared;
 use super::template::{Reading, Slot, Statement};
 use super::texts::round_up;
@@ -30,7 +30,7 @@ pub struct Query<'a, DB: Backend> {
     pub(super) values: &'a dyn Values<DB>,
     pub(super) fragments: Fragments<'a, DB>,
     /// Those of the new rows that it inserts.
-    pub(super) rows: Range<usize>,
+    pub(super) group: &'a RowGroup,
     /// The condition on the rows that a claim takes.
     pub(super) filter: Option<&'a dyn QueryFragment<DB>>,
     /// Whether it stays prepared.
@@ -106,10 +106,13 @@ impl<DB: Binds> Query<'_, DB> {
             }
             Part::Slot(Slot::Since) => self.plain.since.is_some(),
             Part::Slot(Slot::Filter) => self.plain.filter.is_some(),
-            Part::Slot(Slot::SetColumns | Slot::SetValues) => match self.new_rows().first() {
-                Some(first) => !first.values.is_noop(&DB::default())?,
-                None => false,
-            },
+            Part::Slot(Slot::SetColumns | Slot::SetNulls | Slot::SetValues) => {
+                match (&self.group.columns, self.new_rows().first()) {
+                    (Some(columns), _) => !columns.is_empty(),
+                    (None, Some(first)) => !first.values.is_noop(&DB::default())?,
+                    (None, None) => false,
+                }
+            }
             _ => true,
         })
     }
@@ -118,7 +121,7 @@ impl<DB: Binds> Query<'_, DB> {
     fn new_rows(&self) -> &[NewRow<'_, DB>] {
         self.fragments
             .new_rows
-            .get(self.rows.clone())
+            .get(self.group.rows.clone())
             .unwrap_or_default()
     }
 
@@ -166,8 +169,9 @@ impl<DB: Binds> Query<'_, DB> {
                     return self.missing("new row");
                 }
                 Part::EachRow(parts, between) => {
-                    for row in self.rows.clone() {
-                        out.push_sql(if row > self.rows.start { between } else { "" });
+                    let rows = &self.group.rows;
+                    for row in rows.clone() {
+                        out.push_sql(if row > rows.start { between } else { "" });
                         self.write_all(parts, At { row, ..at }, out)?;
                     }
                 }
@@ -262,13 +266,22 @@ impl<DB: Binds> Query<'_, DB> {
                     Ok(())
                 }
             },
-            Slot::SetColumns => match self.new_rows().first() {
-                Some(row) => row.columns.walk_ast(out.reborrow()),
-                None => self.missing("new row"),
+            Slot::SetColumns => match (&self.group.columns, self.new_rows().first()) {
+                (Some(columns), _) => write_list(columns, out, |column, out| {
+                    out.push_sql(column);
+                    Ok(())
+                }),
+                (None, Some(row)) => row.columns.walk_ast(out.reborrow()),
+                (None, None) => self.missing("new row"),
             },
-            Slot::SetValues => match self.fragments.new_rows.get(at.row) {
-                Some(row) => row.values.walk_ast(out.reborrow()),
-                None => self.missing("new row"),
+            Slot::SetNulls => write_list(self.group.columns.iter().flatten(), out, |_, out| {
+                out.push_sql("NULL");
+                Ok(())
+            }),
+            Slot::SetValues => match (self.fragments.new_rows.get(at.row), &self.group.columns) {
+                (Some(row), Some(columns)) => new_rows::write_bound(row.values, columns.len(), out),
+                (Some(row), None) => row.values.walk_ast(out.reborrow()),
+                (None, _) => self.missing("new row"),
             },
             Slot::PastCursor => self.write_past_cursor(out),
             Slot::PageOrder => self.write_page_order(out),

@@ -3,25 +3,24 @@
 //! `LoadConnection::load` is Diesel's own way to the rows of a query that it
 //! has not typed; it is meant for those who build another DSL on Diesel.
 
-use std::ops::Range;
-
 use diesel::QueryResult;
 #[cfg(feature = "mysql")]
 use diesel::connection::CacheSize;
 use diesel::connection::{Connection, DefaultLoadingMode, LoadConnection};
 use diesel::deserialize;
-use diesel::query_builder::QueryBuilder;
 use diesel::result::Error::{self, DeserializationError};
 
 use super::backend::Binds;
 use super::call::{Call, TypedCall};
 use super::described::{self, Described, DescribedCall, DescribedConnection, TextRecord};
 use super::dialect::Dialect;
+use super::new_rows::RowGroup;
 use super::prepared::named;
 use super::query::Query;
 use super::record::{Plain, Record};
+use super::statements;
 use super::template::Statement;
-use super::typed::{Fragments, NewRow, TableOn};
+use super::typed::{Fragments, TableOn};
 use crate::db::connection_enum::{ConnectionEnum, InnerConnection, NotListed, on_inner};
 use crate::sql::tracked_table::Tracked;
 
@@ -272,11 +271,17 @@ pub(super) fn with_query<J: TableOn<DB>, DB: Binds>(
     let values = TypedCall::new(call, dialect);
     let texts = J::texts();
     let filter = call.plain.filter.and_then(DB::condition);
+    let (limit, are_many) = (
+        call.plain.limit,
+        std::ptr::eq(statement, &statements::INSERT_ROWS),
+    );
     J::with_fragments(call.updates, &mut |fragments| {
-        let mut run = |fragments: Fragments<'_, DB>, rows: Range<usize>| {
-            let inserted = Fragments {
-                new_rows: &fragments.new_rows[rows.clone()],
-                ..fragments
+        let mut run = |fragments: Fragments<'_, DB>, group: &RowGroup| {
+            let statement = match &group.columns {
+                Some(_) if are_many && dialect.inserts_lists && group.is_full(dialect) => {
+                    &statements::INSERT_LIST
+                }
+                _ => statement,
             };
             let mut query = Query {
                 statement,
@@ -286,9 +291,9 @@ pub(super) fn with_query<J: TableOn<DB>, DB: Binds>(
                 plain: &call.plain,
                 values: &values,
                 fragments,
-                rows,
+                group,
                 filter,
-                is_kept: texts.keeps(statement, dialect, inserted, filter, call.plain.limit)?,
+                is_kept: texts.keeps(statement, dialect, &fragments, group, filter, limit)?,
                 name: None,
             };
             debug_assert_eq!(query.unused(), None, "in {}", statement.name);
@@ -296,43 +301,19 @@ pub(super) fn with_query<J: TableOn<DB>, DB: Binds>(
             run(query)
         };
         if call.new_rows.is_empty() {
-            return run(fragments, 0..0);
+            return run(fragments, &RowGroup::NONE);
         }
         J::with_new_rows(call.new_rows, &mut |new_rows| {
-            for rows in inserts(new_rows, dialect)? {
+            for group in RowGroup::divide(new_rows, dialect)? {
                 let fragments = Fragments {
                     new_rows,
                     ..fragments
                 };
-                run(fragments, rows)?;
+                run(fragments, &group)?;
             }
             Ok(())
         })
     })
-}
-
-/// The new rows of each insert, in their order.
-fn inserts<DB: Binds>(
-    new_rows: &[NewRow<'_, DB>],
-    dialect: &Dialect,
-) -> QueryResult<Vec<Range<usize>>> {
-    let (mut inserts, mut begin) = (Vec::new(), 0);
-    let mut columns_before = None;
-    for (n, row) in new_rows.iter().enumerate() {
-        let mut columns = DB::QueryBuilder::default();
-        if !dialect.has_default {
-            row.columns.to_sql(&mut columns, &DB::default())?;
-        }
-        let columns = Some(columns.finish());
-        let are_others = columns != columns_before;
-        if n > begin && (are_others || n - begin == dialect.rows_of_insert) {
-            inserts.push(begin..n);
-            begin = n;
-        }
-        columns_before = columns;
-    }
-    inserts.push(begin..new_rows.len());
-    Ok(inserts)
 }
 
 /// Whether updates that nobody has touched would not set any column: asked once.

@@ -21,7 +21,8 @@
 //! - **a new row**: `:new_key`, `:new_create_at` (left out where it is part of
 //!   the key), `:created`, `:create_now` and `:update_now` (the time of both
 //!   columns), `:never`, `:no_retry`, `:empty_document`, and the columns that the user sets, `:set_columns` and
-//!   `:set_values`; `:unless_exists` has the database pass over a key that exists;
+//!   `:set_values`; a NULL for each of them, `:set_nulls`, and one of its type for each of
+//!   the key's, `:key_nulls`; `:unless_exists` has the database pass over a key that exists;
 //! - **what else a call gives**: `:token`, `:tokens`, `:written_token`, `:count`, `:document`,
 //!   `:changes` (the user's columns), `:limit` (bound), `:limit_text` (a number in
 //!   the text), `:order`, `:changed_since`; `:oldest_first` and `:newest_first`
@@ -94,11 +95,11 @@ pub(super) const PARTS: &[(&str, &str)] = &[
     // A new row, as nobody has changed it.
     (
         "new_columns",
-        ":status[, :new_create_at], :update_at, :lock_at, :retry, :errors[, :set_columns]",
+        ":status[, :new_create_at], :update_at, :lock_at, :retry, :errors",
     ),
     (
         "new_values",
-        ":pending[, :created], :update_now, :never, 0, :empty_document[, :set_values]",
+        ":pending[, :created], :update_now, :never, 0, :empty_document",
     ),
     // The same without a key, which the database makes.
     (
@@ -276,18 +277,19 @@ statements! {
     // New rows.
 
     /// A row, unless its key exists.
-    INSERT_ROW = "INSERT INTO :table (:key, :new_columns) VALUES {(:new_key, :new_values)|, }:unless_exists",
+    INSERT_ROW = "INSERT INTO :table (:key, :new_columns[, :set_columns]) VALUES {(:new_key, :new_values[, :set_values])|, }:unless_exists",
         reads &[Row], or again by ROW;
 
     /// Rows, without those whose key exists.
-    INSERT_ROWS = "INSERT INTO :table (:key, :new_columns) VALUES {(:new_key, :new_values)|, }:unless_exists";
+    INSERT_ROWS = "INSERT INTO :table (:key, :new_columns[, :set_columns]) VALUES {(:new_key, :new_values[, :set_values])|, }:unless_exists";
 
-    /// PostgreSQL: the same, which tells their number as a value. Diesel would prepare the
-    /// change alone anew at each call, because of columns that may be `DEFAULT`.
-    INSERT_AND_COUNT_ROWS = "WITH tracker_new AS (\
-         INSERT INTO :table (:key, :new_columns) VALUES {(:new_key, :new_values)|, }:unless_exists RETURNING 1) \
-         SELECT :fields FROM tracker_new",
-        reads &[Count];
+    /// PostgreSQL: the same for rows that set the same columns. What they have in common
+    /// stands in the text once: the server prepares each expression in a list of values
+    /// anew for each row. The first row gives the keys the types of their columns, and is
+    /// left out.
+    INSERT_LIST = "INSERT INTO :table (:key[, :set_columns], :new_columns) \
+         SELECT tracker_new.*, :new_values FROM (\
+         VALUES (:key_nulls[, :set_nulls]), {(:new_key[, :set_values])|, } OFFSET 1) AS tracker_new:unless_exists";
 
     /// A row whose key the database makes.
     INSERT_WITHOUT_KEY = "INSERT INTO :table (:keyless_columns) VALUES (:keyless_values)",

@@ -239,10 +239,8 @@ fn text<J: TableOn<DB>, DB: Binds>(
 /// Some statements are the way of some databases alone.
 fn is_sent(dialect: &Dialect, name: &str) -> bool {
     match name {
-        "INSERT_ROWS" => dialect.several != Several::AtOnce,
-        "INSERT_AND_COUNT_ROWS" | "CLAIM_NEXT" | "SUCCEED_AND_CLAIM" => {
-            dialect.several == Several::AtOnce
-        }
+        "INSERT_LIST" => dialect.inserts_lists,
+        "CLAIM_NEXT" | "SUCCEED_AND_CLAIM" => dialect.several == Several::AtOnce,
         "READY_ROWS" => dialect.several != Several::ByKeys,
         "READY_ROWS_BY_STATUS"
         | "READY_ROWS_IN_ORDER"

@@ -14,9 +14,10 @@ use diesel::query_builder::{QueryBuilder, QueryFragment};
 
 use super::described::DescribedCall;
 use super::dialect::{DIALECTS, Dialect, LockWait};
+use super::new_rows::RowGroup;
 use super::prepared::FixedTexts;
 use super::statements::{self, STATEMENTS, Statement};
-use super::typed::{Fragments, NewRow};
+use super::typed::Fragments;
 use super::written::{self, Part};
 use crate::table_info::{StatusCode, TableInfo};
 
@@ -66,23 +67,6 @@ impl Texts {
         let mut text = DB::QueryBuilder::default();
         part.to_sql(&mut text, &backend)?;
         Ok(self.keeps(text.finish()))
-    }
-
-    /// Whether an insert of these rows stays prepared. Which columns they set is in their
-    /// text.
-    fn keeps_rows<DB>(&self, rows: &[NewRow<'_, DB>]) -> QueryResult<bool>
-    where
-        DB: Backend<QueryBuilder: Default> + Default,
-    {
-        let (backend, mut hash) = (DB::default(), DefaultHasher::new());
-        for row in rows {
-            for part in [row.columns, row.values] {
-                let mut text = DB::QueryBuilder::default();
-                part.to_sql(&mut text, &backend)?;
-                text.finish().hash(&mut hash);
-            }
-        }
-        Ok(self.keeps(hash.finish()))
     }
 
     /// Whether a statement with this filter stays prepared, and with this limit if
@@ -202,7 +186,8 @@ impl TableTexts {
         &self,
         statement: &Statement,
         dialect: &Dialect,
-        fragments: Fragments<'_, DB>,
+        fragments: &Fragments<'_, DB>,
+        group: &RowGroup,
         filter: Option<&dyn QueryFragment<DB>>,
         limit: Option<i64>,
     ) -> QueryResult<bool>
@@ -213,17 +198,16 @@ impl TableTexts {
             let limit = limit.filter(|_| statement.has_limit_in_text());
             return self.filters.keeps_filter(filter, limit);
         }
-        match (fragments.changes, fragments.new_rows, limit) {
-            (Some(changes), ..) if std::ptr::eq(statement, &statements::SAVE_ROW) => {
+        if !group.rows.is_empty() {
+            let text = group.text.as_ref().filter(|_| group.is_full(dialect));
+            return Ok(text.is_some_and(|text| self.inserts.keeps((text, group.rows.len()))));
+        }
+        match (fragments.changes, limit) {
+            (Some(changes), _) if std::ptr::eq(statement, &statements::SAVE_ROW) => {
                 self.saves.keeps_part(changes)
             }
-            (Some(changes), ..) => self.successes.keeps_part(changes),
-            (None, rows @ [_], _) => self.inserts.keeps_rows(rows),
-            // Each number of rows is a text of its own. The largest comes often.
-            (None, rows @ [_, ..], _) => {
-                Ok(rows.len() == dialect.rows_of_insert && self.inserts.keeps_rows(rows)?)
-            }
-            (None, [], Some(limit)) if statement.has_limit_in_text() => {
+            (Some(changes), _) => self.successes.keeps_part(changes),
+            (None, Some(limit)) if statement.has_limit_in_text() => {
                 let limit = usize::try_from(limit).unwrap_or(usize::MAX);
                 Ok(self.limits.keeps_limit(limit))
             }

@@ -167,6 +167,10 @@ impl<'a> Writer<'a> {
                 to.text(&name.alone);
                 to.text(" FROM tracker_picked)");
             }),
+            Slot::KeyNulls => self.list(key, |to, name| {
+                let table = &to.names.table;
+                to.text(&format!("(SELECT {} FROM {table} WHERE false)", name.alone));
+            }),
             Slot::Is => self.is(Keys::These),
             Slot::Any => self.any(Keys::These, self.dialect.has_arrays),
             // The user may have written a key in another way than an array has it.
@@ -368,6 +372,7 @@ fn may_be_missing(part: &Part) -> bool {
                     | Slot::Filter
                     | Slot::Since
                     | Slot::SetColumns
+                    | Slot::SetNulls
                     | Slot::SetValues
                     | Slot::PastCursor
             )

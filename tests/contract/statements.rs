@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::database::{TestDb, TestPool};
 use super::jobs::{Job, JobUpdates, age_lock, data};
-use super::own_statements::{CLAIM, CLAIM_NEXT, CLAIM_TEN, NONE_LEFT};
+use super::own_statements::{CLAIM, CLAIM_NEXT, CLAIM_TEN, NONE_LEFT, ROWS_AN_INSERT};
 use super::pools::{Event, Log, pool_with, verb};
 
 /// Jobs "0" to "9", over one connection.
@@ -154,4 +154,27 @@ fn after_the_first_job_every_statement_is_prepared() {
             other => panic!("{other:?}"),
         }
     }
+}
+
+#[test]
+fn inserts_stay_prepared_of_one_row_and_of_many() {
+    let (_db, pool, log) = jobs();
+    let create = |from: usize| {
+        Job::create_and_save(&pool, from.to_string(), data(json!(1))).unwrap();
+        let rows = (1..=ROWS_AN_INSERT).map(|n| ((from + n).to_string(), data(json!(n))));
+        assert_eq!(Job::create_many(&pool, rows).unwrap(), ROWS_AN_INSERT);
+    };
+    create(1_000);
+    let prepared = log.take().into_iter().filter_map(|event| match event {
+        Event::Prepared(sql) => Some(sql),
+        _ => None,
+    });
+    let prepared: HashSet<_> = prepared.collect();
+
+    create(2_000);
+
+    let mut inserts = log.statements();
+    inserts.retain(|sql| verb(sql) == "INSERT");
+    assert_eq!(inserts.len(), 2);
+    assert!(inserts.iter().all(|sql| prepared.contains(sql)));
 }

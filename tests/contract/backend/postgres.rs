@@ -67,6 +67,11 @@ pub const SPELLINGS: &[Spelling] = &[
         sql_type: "CHAR(6) COLLATE caseless",
         of_a: "A     ",
     },
+    Spelling {
+        before: "CREATE TYPE letter AS ENUM ('a', 'b')",
+        sql_type: "letter",
+        of_a: "a",
+    },
 ];
 
 pub struct Home {

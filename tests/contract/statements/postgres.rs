@@ -28,7 +28,7 @@ pub const NONE_LEFT: &[&str] = &["WITH", "SELECT"];
 /// The end of a worker's job with the next claim, and with a claim that finds nothing.
 pub const END_AND_CLAIM: &[&str] = &["WITH"];
 pub const END_AND_NO_CLAIM: &[&str] = &["WITH"];
-pub const ROWS_AN_INSERT: usize = 100;
+pub const ROWS_AN_INSERT: usize = 500;
 /// A transaction that inserts a row, and its job's success.
 pub const TRANSACTION: &[&str] = &["BEGIN", "INSERT", "UPDATE", "COMMIT"];
 /// Which of the requests of a commit is the commit.
