@@ -8,7 +8,6 @@
 
 use std::error::Error;
 use std::fmt;
-use std::ops::Range;
 
 use diesel::QueryResult;
 use diesel::backend::Backend;
@@ -17,79 +16,110 @@ use diesel::serialize::{self, Output, ToSql};
 use diesel::sql_types::Integer;
 
 use super::backend::Binds;
-use super::dialect::Dialect;
+use super::dialect::{Dialect, Several};
 use super::typed::NewRow;
 
 /// Rows that one insert takes.
-#[derive(Debug)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct RowGroup {
-    pub rows: Range<usize>,
+    /// Their places among the new rows.
+    pub rows: Vec<usize>,
     /// Their columns and values as Diesel writes them, if that is the same for all.
-    pub text: Option<[String; 2]>,
-    /// The columns that all of them set to bound values, where they set no others.
+    pub text: Option<RowText>,
+    /// The columns that all of them set to bound values, if they set no others.
     pub columns: Option<Vec<String>>,
 }
+
+/// The columns and the values of a row.
+type RowText = [String; 2];
 
 impl RowGroup {
     /// No rows.
     pub const NONE: Self = Self {
-        rows: 0..0,
+        rows: Vec::new(),
         text: None,
         columns: None,
     };
 
-    /// Divides new rows into inserts, in their order. A full one has as many rows as stay
-    /// prepared.
+    /// Divides new rows into inserts. Rows that set the same columns go together, if the
+    /// order `may_change`.
     pub fn divide<DB: Binds>(
         new_rows: &[NewRow<'_, DB>],
         dialect: &Dialect,
+        may_change: impl FnOnce() -> bool,
     ) -> QueryResult<Vec<Self>> {
-        let (mut groups, mut begin) = (Vec::new(), 0);
-        while begin < new_rows.len() {
-            let left = new_rows.len() - begin;
-            let full = dialect.rows_of_insert.iter().find(|full| **full <= left);
-            let most = &new_rows[begin..][..*full.unwrap_or(&left)];
-            let group = Self::first(most, begin, dialect)?;
-            begin = group.rows.end;
-            groups.push(group);
+        let mut texts: Vec<RowText> = Vec::new();
+        let mut places = Vec::new();
+        for row in new_rows {
+            let columns = match texts.first() {
+                // Where rows can have defaults, all of a type have the same columns.
+                Some([columns, _]) if dialect.has_default => columns.clone(),
+                _ => text(row.columns)?,
+            };
+            let own = [columns, text(row.values)?];
+            let known = texts.iter().position(|text| *text == own);
+            places.push(known.unwrap_or(texts.len()));
+            if known.is_none() {
+                texts.push(own);
+            }
         }
-        Ok(groups)
+        Ok(Self::of(&places, &texts, dialect, may_change))
     }
 
-    /// The first of these rows that one insert can take.
-    fn first<DB: Binds>(
-        new_rows: &[NewRow<'_, DB>],
-        begin: usize,
+    /// The inserts of rows that have these of the `texts`.
+    fn of(
+        places: &[usize],
+        texts: &[RowText],
         dialect: &Dialect,
-    ) -> QueryResult<Self> {
-        let (mut columns, mut values) = (None, None);
-        let (mut count, mut are_alike) = (0, true);
-        for row in new_rows {
-            // Where rows can have defaults, all of a type have the same columns.
-            if columns.is_none() || !dialect.has_default {
-                let own = text(row.columns)?;
-                if columns.get_or_insert_with(|| own.clone()) != &own {
-                    break;
-                }
+        may_change: impl FnOnce() -> bool,
+    ) -> Vec<Self> {
+        let mut groups = Vec::new();
+        let mut add = |rows: &[usize]| groups.extend(Self::alike(rows, places, texts, dialect));
+        let all: Vec<_> = (0..places.len()).collect();
+        let are_many = dialect.several != Several::ByKeys;
+        if texts.len() > 1 && are_many && may_change() {
+            for text in 0..texts.len() {
+                let rows = all.iter().copied().filter(|row| places[*row] == text);
+                add(&rows.collect::<Vec<_>>());
             }
-            if are_alike {
-                let own = text(row.values)?;
-                are_alike = values.get_or_insert_with(|| own.clone()) == &own;
-            }
-            count += 1;
+        } else if texts.len() > 1 && dialect.has_default {
+            groups.push(Self {
+                rows: all,
+                ..Self::NONE
+            });
+        } else {
+            all.chunk_by(|a, b| places[*a] == places[*b]).for_each(add);
         }
-        let text = columns.zip(values).filter(|_| are_alike);
+        groups
+    }
+
+    /// The inserts of rows that have the same text, full ones first.
+    fn alike<'a>(
+        mut rows: &'a [usize],
+        places: &[usize],
+        texts: &[RowText],
+        dialect: &Dialect,
+    ) -> impl Iterator<Item = Self> {
+        let text = rows.first().map(|first| texts[places[*first]].clone());
         let columns = text.as_ref().filter(|_| dialect.has_default);
-        Ok(Self {
-            rows: begin..begin + count,
-            columns: columns.and_then(|(columns, values)| bound(columns, values, dialect.quote)),
-            text: text.map(|(columns, values)| [columns, values]),
+        let columns = columns.and_then(|[columns, values]| bound(columns, values, dialect.quote));
+        let next = move || {
+            let full = dialect.rows_of_insert.iter();
+            let count = full.copied().find(|full| *full <= rows.len());
+            let (insert, rest) = rows.split_at(count.unwrap_or(rows.len()));
+            rows = rest;
+            Some(insert).filter(|insert| !insert.is_empty())
+        };
+        std::iter::from_fn(next).map(move |rows| Self {
+            rows: rows.to_vec(),
+            text: text.clone(),
+            columns: columns.clone(),
         })
     }
 
-    /// Whether an insert of so many rows stays prepared.
+    /// Whether many rows are so many that their insert stays prepared.
     pub fn is_full(&self, dialect: &Dialect) -> bool {
-        self.rows.len() == 1 || dialect.rows_of_insert.contains(&self.rows.len())
+        dialect.rows_of_insert.contains(&self.rows.len())
     }
 }
 
@@ -181,6 +211,71 @@ fn names(list: &str, quote: char) -> Vec<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const ONE: [&str; 2] = ["\"a\", \"b\"", "$1, $2"];
+    const OTHER: [&str; 2] = ["\"a\", \"b\"", "$1, DEFAULT"];
+
+    /// The rows of each insert, and the columns that they are known to set.
+    fn inserts(
+        dialect: &Dialect,
+        places: &[usize],
+        may_change: bool,
+    ) -> Vec<(Vec<usize>, Option<usize>)> {
+        let texts = [ONE, OTHER].map(|text| text.map(str::to_owned));
+        let used = places.iter().max().map_or(0, |most| most + 1);
+        let groups = RowGroup::of(places, &texts[..used], dialect, || may_change);
+        let inserts = groups.into_iter();
+        inserts
+            .map(|group| (group.rows, group.columns.map(|columns| columns.len())))
+            .collect()
+    }
+
+    #[cfg(feature = "postgres")]
+    #[test]
+    fn rows_that_set_the_same_columns_go_together_unless_their_order_matters() {
+        use crate::sql::dialect::POSTGRES;
+        let places = [0, 1, 0, 1];
+        let together = [(vec![0, 2], Some(2)), (vec![1, 3], Some(1))];
+        assert_eq!(inserts(&POSTGRES, &places, true), together);
+        assert_eq!(
+            inserts(&POSTGRES, &places, false),
+            [(vec![0, 1, 2, 3], None)]
+        );
+        let sizes = |rows| {
+            let inserts = inserts(&POSTGRES, &vec![0; rows], true);
+            inserts
+                .into_iter()
+                .map(|(rows, _)| rows.len())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(sizes(1_127), [500, 500, 100, 20, 7]);
+        assert_eq!(sizes(1), [1]);
+    }
+
+    #[cfg(feature = "sqlite")]
+    #[test]
+    fn without_defaults_rows_that_set_other_columns_are_inserted_apart() {
+        use crate::sql::dialect::SQLITE;
+        let places = [0, 0, 1, 0];
+        let rows = |may_change| {
+            let inserts = inserts(&SQLITE, &places, may_change);
+            inserts
+                .into_iter()
+                .map(|(rows, _)| rows)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(rows(true), [vec![0, 1, 3], vec![2]]);
+        assert_eq!(rows(false), [vec![0, 1], vec![2], vec![3]]);
+    }
+
+    /// There a key that exists makes the insert of all rows fail.
+    #[cfg(feature = "mysql")]
+    #[test]
+    fn on_mysql_all_rows_are_in_one_insert() {
+        use crate::sql::dialect::MYSQL;
+        assert_eq!(inserts(&MYSQL, &[0, 1, 0], true), [(vec![0, 1, 2], None)]);
+        assert_eq!(inserts(&MYSQL, &[0; 3], true), [(vec![0, 1, 2], Some(2))]);
+    }
 
     #[test]
     fn columns_that_have_their_default_are_left_out() {

@@ -22,6 +22,7 @@ use super::statements;
 use super::template::Statement;
 use super::typed::{Fragments, TableOn};
 use crate::db::connection_enum::{ConnectionEnum, InnerConnection, NotListed, on_inner};
+use crate::keys::KeySet;
 use crate::sql::tracked_table::Tracked;
 
 /// A row as a connection returns it.
@@ -271,17 +272,14 @@ pub(super) fn with_query<J: TableOn<DB>, DB: Binds>(
     let values = TypedCall::new(call, dialect);
     let texts = J::texts();
     let filter = call.plain.filter.and_then(DB::condition);
-    let (limit, are_many) = (
-        call.plain.limit,
-        std::ptr::eq(statement, &statements::INSERT_ROWS),
-    );
+    let limit = call.plain.limit;
+    let may_be_list = dialect.inserts_lists && std::ptr::eq(statement, &statements::INSERT_ROWS);
     J::with_fragments(call.updates, &mut |fragments| {
         let mut run = |fragments: Fragments<'_, DB>, group: &RowGroup| {
-            let statement = match &group.columns {
-                Some(_) if are_many && dialect.inserts_lists && group.is_full(dialect) => {
-                    &statements::INSERT_LIST
-                }
-                _ => statement,
+            let is_list = may_be_list && group.columns.is_some() && group.is_full(dialect);
+            let statement = match is_list {
+                true => &statements::INSERT_LIST,
+                false => statement,
             };
             let mut query = Query {
                 statement,
@@ -304,7 +302,12 @@ pub(super) fn with_query<J: TableOn<DB>, DB: Binds>(
             return run(fragments, &RowGroup::NONE);
         }
         J::with_new_rows(call.new_rows, &mut |new_rows| {
-            for group in RowGroup::divide(new_rows, dialect)? {
+            // Of two rows with the same key, the first is the one to be inserted.
+            let are_different = || {
+                let mut keys = KeySet::default();
+                call.keys.iter().all(|key| keys.insert(key))
+            };
+            for group in RowGroup::divide(new_rows, dialect, are_different)? {
                 let fragments = Fragments {
                     new_rows,
                     ..fragments

@@ -199,7 +199,8 @@ impl TableTexts {
             return self.filters.keeps_filter(filter, limit);
         }
         if !group.rows.is_empty() {
-            let text = group.text.as_ref().filter(|_| group.is_full(dialect));
+            let may_stay = group.rows.len() == 1 || group.is_full(dialect);
+            let text = group.text.as_ref().filter(|_| may_stay);
             return Ok(text.is_some_and(|text| self.inserts.keeps((text, group.rows.len()))));
         }
         match (fragments.changes, limit) {

@@ -95,9 +95,7 @@ fn many_are_created_at_once_and_those_that_exist_are_skipped() {
     let db = TestDb::new();
     let pool = db.pool(1);
     Job::create_and_save(&pool, "700", data(json!("old"))).unwrap();
-    // More than one statement's worth; the last key comes twice, and every
-    // other one has no data.
-    let keys = (0..1100).chain([1099]);
+    // More than one statement's worth; every other one has no data.
     let updates = |n| {
         if n % 2 == 1 {
             data(json!(n))
@@ -106,7 +104,11 @@ fn many_are_created_at_once_and_those_that_exist_are_skipped() {
         }
     };
 
-    let created = Job::create_many(&pool, keys.map(|n| (n.to_string(), updates(n)))).unwrap();
+    let rows = (0..1100).map(|n| (n.to_string(), updates(n)));
+    // The first of two rows with one key counts.
+    let rows = rows.chain([("1099".into(), JobUpdates::default())]);
+
+    let created = Job::create_many(&pool, rows).unwrap();
 
     assert_eq!(created, 1099);
     assert_eq!(count(&db), 1100);

@@ -96,7 +96,7 @@ fn plays_a_part() {
         "book" => book_many(&pool),
         "hang" => book_and_hang(&pool),
         "work" => work(&pool, usize::MAX),
-        "work a little" => work(&pool, 500),
+        "work a little" => work(&pool, 120),
         "unwind" => {
             unwind_over_each(&pool);
             say("still here");

@@ -50,7 +50,7 @@ fn two_processes_run_each_job_once() {
 
 #[test]
 fn only_the_claimed_jobs_of_a_killed_process_run_again() {
-    // It cannot do all of them before it is killed, however late that is.
+    // It cannot do many of them before it is killed, however late that is.
     let (db, mut workers) = two_workers(["work a little", "work"]);
     let runs = Runs::default();
     let [dead, other] = &mut workers;
