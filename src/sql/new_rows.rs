@@ -94,8 +94,8 @@ impl RowGroup {
     }
 
     /// The inserts of rows that have the same text, full ones first.
-    fn alike<'a>(
-        mut rows: &'a [usize],
+    fn alike(
+        mut rows: &[usize],
         places: &[usize],
         texts: &[RowText],
         dialect: &Dialect,
