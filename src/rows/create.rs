@@ -11,12 +11,12 @@ use crate::sql::tracked_table::Tracked;
 use diesel::result::{DatabaseErrorInformation, DatabaseErrorKind, Error as DieselError};
 use status_protocol::Step;
 
-/// Rows that are taken from the caller at a time. An insert takes those that set the
-/// same columns, up to 500 of them.
-const CHUNK: usize = 2_000;
+/// Rows that are given at a time, to one insert on MySQL. With up to 131 columns that is below the number of
+/// parameters of a statement on each database (65,535).
+const INSERT_CHUNK: usize = 500;
 /// Chunks that are kept to be inserted again after a transient error. With more
 /// rows the caller gets the error, so that the memory stays bounded.
-const KEPT_CHUNKS: usize = 5;
+const KEPT_CHUNKS: usize = 20;
 
 /// Inserts one row. `None` if the key exists and `on_conflict` accepts that. It
 /// gets whether an earlier try may have been applied.
@@ -157,7 +157,7 @@ pub(crate) fn many<D: Database, J: JobStore<D::Connection>>(
     mut rows: impl Iterator<Item = (J::Key, J::Updates)>,
     step: &Step<J::Status>,
 ) -> Result<usize> {
-    let mut next = || -> Vec<_> { rows.by_ref().take(CHUNK).collect() };
+    let mut next = || -> Vec<_> { rows.by_ref().take(INSERT_CHUNK).collect() };
     let mut kept = vec![next()];
     if kept[0].is_empty() {
         return Ok(0);

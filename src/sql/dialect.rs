@@ -61,8 +61,7 @@ pub struct Dialect {
     unless_exists: &'static str,
     /// Compares two values, of which NULL equals NULL.
     pub(super) is_same: &'static str,
-    /// The numbers of rows with which an insert stays prepared, the most first. With up to
-    /// 131 columns that is below the number of parameters of a statement (65,535).
+    /// The numbers of rows with which an insert stays prepared, the most first.
     pub(super) rows_of_insert: &'static [usize],
     /// Whether rows are inserted from a list of the values that differ.
     pub(super) inserts_lists: bool,

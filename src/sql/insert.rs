@@ -67,15 +67,10 @@ pub(super) fn rows<J: JobStore<C>, C>(
     rows: &[(J::Key, J::Updates)],
     step: &Step<J::Status>,
 ) -> QueryResult<usize> {
-    let dialect = J::dialect(conn);
-    if dialect.several != Several::ByKeys {
-        return all::<J, C>(conn, rows, step);
+    match J::dialect(conn).several {
+        Several::ByKeys => all_or_new::<J, C>(conn, rows, step),
+        Several::AtOnce | Several::OneWriter => all::<J, C>(conn, rows, step),
     }
-    let most = dialect.rows_of_insert.first().copied().unwrap_or(1);
-    let created = rows.chunks(most);
-    created
-        .map(|rows| all_or_new::<J, C>(conn, rows, step))
-        .sum()
 }
 
 fn all<'a, J: JobStore<C> + 'a, C>(

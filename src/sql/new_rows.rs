@@ -8,6 +8,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::ops::Range;
 
 use diesel::QueryResult;
 use diesel::backend::Backend;
@@ -16,14 +17,13 @@ use diesel::serialize::{self, Output, ToSql};
 use diesel::sql_types::Integer;
 
 use super::backend::Binds;
-use super::dialect::{Dialect, Several};
+use super::dialect::Dialect;
 use super::typed::NewRow;
 
 /// Rows that one insert takes.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct RowGroup {
-    /// Their places among the new rows.
-    pub rows: Vec<usize>,
+    pub rows: Range<usize>,
     /// Their columns and values as Diesel writes them, if that is the same for all.
     pub text: Option<RowText>,
     /// The columns that all of them set to bound values, if they set no others.
@@ -36,84 +36,55 @@ type RowText = [String; 2];
 impl RowGroup {
     /// No rows.
     pub const NONE: Self = Self {
-        rows: Vec::new(),
+        rows: 0..0,
         text: None,
         columns: None,
     };
 
-    /// Divides new rows into inserts. Rows that set the same columns go together, if the
-    /// order `may_change`.
+    /// Divides new rows into inserts, and keeps their order.
     pub fn divide<DB: Binds>(
         new_rows: &[NewRow<'_, DB>],
         dialect: &Dialect,
-        may_change: impl FnOnce() -> bool,
     ) -> QueryResult<Vec<Self>> {
-        let mut texts: Vec<RowText> = Vec::new();
-        let mut places = Vec::new();
-        for row in new_rows {
-            let columns = match texts.first() {
-                // Where rows can have defaults, all of a type have the same columns.
-                Some([columns, _]) if dialect.has_default => columns.clone(),
-                _ => text(row.columns)?,
-            };
-            let own = [columns, text(row.values)?];
-            let known = texts.iter().position(|text| *text == own);
-            places.push(known.unwrap_or(texts.len()));
-            if known.is_none() {
-                texts.push(own);
-            }
+        let mut groups: Vec<Self> = Vec::new();
+        let mut left = new_rows;
+        while let Some((first, others)) = left.split_first() {
+            let mut sizes = dialect.rows_of_insert.iter().copied();
+            let most = sizes.find(|size| *size <= left.len());
+            let others = &others[..most.unwrap_or(left.len()) - 1];
+            let begin = new_rows.len() - left.len();
+            let group = Self::beginning_with(first, others, begin, dialect)?;
+            left = &new_rows[group.rows.end..];
+            groups.push(group);
         }
-        Ok(Self::of(&places, &texts, dialect, may_change))
+        Ok(groups)
     }
 
-    /// The inserts of rows that have these of the `texts`.
-    fn of(
-        places: &[usize],
-        texts: &[RowText],
+    /// As many of these rows as one insert can take.
+    fn beginning_with<DB: Binds>(
+        first: &NewRow<'_, DB>,
+        others: &[NewRow<'_, DB>],
+        begin: usize,
         dialect: &Dialect,
-        may_change: impl FnOnce() -> bool,
-    ) -> Vec<Self> {
-        let mut groups = Vec::new();
-        let mut add = |rows: &[usize]| groups.extend(Self::alike(rows, places, texts, dialect));
-        let all: Vec<_> = (0..places.len()).collect();
-        let are_many = dialect.several != Several::ByKeys;
-        if texts.len() > 1 && are_many && may_change() {
-            for text in 0..texts.len() {
-                let rows = all.iter().copied().filter(|row| places[*row] == text);
-                add(&rows.collect::<Vec<_>>());
+    ) -> QueryResult<Self> {
+        let [columns, values] = [text(first.columns)?, text(first.values)?];
+        let (mut end, mut are_alike) = (begin + 1, true);
+        for row in others {
+            // Where rows can have defaults, all of a type have the same columns.
+            if !dialect.has_default && text(row.columns)? != columns {
+                break;
             }
-        } else if texts.len() > 1 && dialect.has_default {
-            groups.push(Self {
-                rows: all,
-                ..Self::NONE
-            });
-        } else {
-            all.chunk_by(|a, b| places[*a] == places[*b]).for_each(add);
+            are_alike = are_alike && text(row.values)? == values;
+            end += 1;
         }
-        groups
-    }
-
-    /// The inserts of rows that have the same text, full ones first.
-    fn alike(
-        mut rows: &[usize],
-        places: &[usize],
-        texts: &[RowText],
-        dialect: &Dialect,
-    ) -> impl Iterator<Item = Self> {
-        let text = rows.first().map(|first| texts[places[*first]].clone());
-        let columns = text.as_ref().filter(|_| dialect.has_default);
-        let columns = columns.and_then(|[columns, values]| bound(columns, values, dialect.quote));
-        let next = move || {
-            let full = dialect.rows_of_insert.iter();
-            let count = full.copied().find(|full| *full <= rows.len());
-            let (insert, rest) = rows.split_at(count.unwrap_or(rows.len()));
-            rows = rest;
-            Some(insert).filter(|insert| !insert.is_empty())
+        let bound = match are_alike && dialect.has_default {
+            true => bound(&columns, &values, dialect.quote),
+            false => None,
         };
-        std::iter::from_fn(next).map(move |rows| Self {
-            rows: rows.to_vec(),
-            text: text.clone(),
-            columns: columns.clone(),
+        Ok(Self {
+            rows: begin..end,
+            text: are_alike.then_some([columns, values]),
+            columns: bound,
         })
     }
 
@@ -124,6 +95,9 @@ impl RowGroup {
 }
 
 /// Writes so many values, which `row` binds.
+///
+/// Diesel does not tell a fragment whether it is to write its text or to bind its values.
+/// But it asks a value for its bytes only to bind it, and a [`Place`] has none.
 pub(super) fn write_bound<'b, DB: Backend>(
     row: &'b dyn QueryFragment<DB>,
     values: usize,
@@ -131,7 +105,6 @@ pub(super) fn write_bound<'b, DB: Backend>(
 ) -> QueryResult<()> {
     for n in 0..values {
         out.push_sql(if n > 0 { ", " } else { "" });
-        // It fails where values are bound.
         if out.push_bind_param::<Integer, _>(&Place).is_err() {
             return row.walk_ast(out.reborrow());
         }
@@ -139,7 +112,8 @@ pub(super) fn write_bound<'b, DB: Backend>(
     Ok(())
 }
 
-/// The place of a value in a text, and no value.
+/// The place of a value in a text. To bind it fails, before anything is bound. In the debug
+/// output of a query it stands for the value.
 struct Place;
 
 impl fmt::Debug for Place {
@@ -212,69 +186,20 @@ fn names(list: &str, quote: char) -> Vec<&str> {
 mod tests {
     use super::*;
 
-    const ONE: [&str; 2] = ["\"a\", \"b\"", "$1, $2"];
-    const OTHER: [&str; 2] = ["\"a\", \"b\"", "$1, DEFAULT"];
-
-    /// The rows of each insert, and the columns that they are known to set.
-    fn inserts(
-        dialect: &Dialect,
-        places: &[usize],
-        may_change: bool,
-    ) -> Vec<(Vec<usize>, Option<usize>)> {
-        let texts = [ONE, OTHER].map(|text| text.map(str::to_owned));
-        let used = places.iter().max().map_or(0, |most| most + 1);
-        let groups = RowGroup::of(places, &texts[..used], dialect, || may_change);
-        let inserts = groups.into_iter();
-        inserts
-            .map(|group| (group.rows, group.columns.map(|columns| columns.len())))
-            .collect()
-    }
-
     #[cfg(feature = "postgres")]
     #[test]
-    fn rows_that_set_the_same_columns_go_together_unless_their_order_matters() {
+    fn the_first_inserts_are_as_large_as_stay_prepared() {
         use crate::sql::dialect::POSTGRES;
-        let places = [0, 1, 0, 1];
-        let together = [(vec![0, 2], Some(2)), (vec![1, 3], Some(1))];
-        assert_eq!(inserts(&POSTGRES, &places, true), together);
-        assert_eq!(
-            inserts(&POSTGRES, &places, false),
-            [(vec![0, 1, 2, 3], None)]
-        );
-        let sizes = |rows| {
-            let inserts = inserts(&POSTGRES, &vec![0; rows], true);
-            inserts
-                .into_iter()
-                .map(|(rows, _)| rows.len())
-                .collect::<Vec<_>>()
+        use crate::sql::typed::NoColumns;
+        let row = || NewRow::<diesel::pg::Pg> {
+            columns: &NoColumns,
+            values: &NoColumns,
         };
-        assert_eq!(sizes(1_127), [500, 500, 100, 20, 7]);
-        assert_eq!(sizes(1), [1]);
-    }
-
-    #[cfg(feature = "sqlite")]
-    #[test]
-    fn without_defaults_rows_that_set_other_columns_are_inserted_apart() {
-        use crate::sql::dialect::SQLITE;
-        let places = [0, 0, 1, 0];
-        let rows = |may_change| {
-            let inserts = inserts(&SQLITE, &places, may_change);
-            inserts
-                .into_iter()
-                .map(|(rows, _)| rows)
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(rows(true), [vec![0, 1, 3], vec![2]]);
-        assert_eq!(rows(false), [vec![0, 1], vec![2], vec![3]]);
-    }
-
-    /// There a key that exists makes the insert of all rows fail.
-    #[cfg(feature = "mysql")]
-    #[test]
-    fn on_mysql_all_rows_are_in_one_insert() {
-        use crate::sql::dialect::MYSQL;
-        assert_eq!(inserts(&MYSQL, &[0, 1, 0], true), [(vec![0, 1, 2], None)]);
-        assert_eq!(inserts(&MYSQL, &[0; 3], true), [(vec![0, 1, 2], Some(2))]);
+        let new_rows: Vec<_> = std::iter::repeat_with(row).take(1_127).collect();
+        let groups = RowGroup::divide(&new_rows, &POSTGRES).unwrap();
+        let rows: Vec<_> = groups.iter().map(|group| group.rows.clone()).collect();
+        assert_eq!(rows, [0..500, 500..1_000, 1_000..1_100, 1_100..1_127]);
+        assert_eq!(groups[0].columns, Some(Vec::new()));
     }
 
     #[test]

@@ -107,7 +107,7 @@ impl<DB: Binds> Query<'_, DB> {
             Part::Slot(Slot::Since) => self.plain.since.is_some(),
             Part::Slot(Slot::Filter) => self.plain.filter.is_some(),
             Part::Slot(Slot::SetColumns | Slot::SetNulls | Slot::SetValues) => {
-                match (&self.group.columns, self.first_row()) {
+                match (&self.group.columns, self.new_rows().first()) {
                     (Some(columns), _) => !columns.is_empty(),
                     (None, Some(first)) => !first.values.is_noop(&DB::default())?,
                     (None, None) => false,
@@ -117,10 +117,12 @@ impl<DB: Binds> Query<'_, DB> {
         })
     }
 
-    /// The first of the new rows that it inserts.
-    fn first_row(&self) -> Option<&NewRow<'_, DB>> {
-        let first = self.group.rows.first()?;
-        self.fragments.new_rows.get(*first)
+    /// The new rows that it inserts.
+    fn new_rows(&self) -> &[NewRow<'_, DB>] {
+        self.fragments
+            .new_rows
+            .get(self.group.rows.clone())
+            .unwrap_or_default()
     }
 
     fn micros(&self, reading: Reading) -> Option<&i64> {
@@ -163,12 +165,13 @@ impl<DB: Binds> Query<'_, DB> {
                         self.write_all(parts, At { code, ..at }, out)?;
                     }
                 }
-                Part::EachRow(..) if self.group.rows.is_empty() => {
+                Part::EachRow(..) if self.new_rows().is_empty() => {
                     return self.missing("new row");
                 }
                 Part::EachRow(parts, between) => {
-                    for (n, &row) in self.group.rows.iter().enumerate() {
-                        out.push_sql(if n > 0 { between } else { "" });
+                    let rows = &self.group.rows;
+                    for row in rows.clone() {
+                        out.push_sql(if row > rows.start { between } else { "" });
                         self.write_all(parts, At { row, ..at }, out)?;
                     }
                 }
@@ -263,7 +266,7 @@ impl<DB: Binds> Query<'_, DB> {
                     Ok(())
                 }
             },
-            Slot::SetColumns => match (&self.group.columns, self.first_row()) {
+            Slot::SetColumns => match (&self.group.columns, self.new_rows().first()) {
                 (Some(columns), _) => write_list(columns, out, |column, out| {
                     out.push_sql(column);
                     Ok(())

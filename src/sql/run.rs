@@ -22,7 +22,6 @@ use super::statements;
 use super::template::Statement;
 use super::typed::{Fragments, TableOn};
 use crate::db::connection_enum::{ConnectionEnum, InnerConnection, NotListed, on_inner};
-use crate::keys::KeySet;
 use crate::sql::tracked_table::Tracked;
 
 /// A row as a connection returns it.
@@ -302,12 +301,7 @@ pub(super) fn with_query<J: TableOn<DB>, DB: Binds>(
             return run(fragments, &RowGroup::NONE);
         }
         J::with_new_rows(call.new_rows, &mut |new_rows| {
-            // Of two rows with the same key, the first is the one to be inserted.
-            let are_different = || {
-                let mut keys = KeySet::default();
-                call.keys.iter().all(|key| keys.insert(key))
-            };
-            for group in RowGroup::divide(new_rows, dialect, are_different)? {
+            for group in RowGroup::divide(new_rows, dialect)? {
                 let fragments = Fragments {
                     new_rows,
                     ..fragments

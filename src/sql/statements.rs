@@ -285,8 +285,8 @@ statements! {
 
     /// PostgreSQL: the same for rows that set the same columns. What they have in common
     /// stands in the text once: the server prepares each expression in a list of values
-    /// anew for each row. The first row gives the keys the types of their columns, and is
-    /// left out.
+    /// anew for each row. The first row gives the keys the types of their columns, and
+    /// OFFSET leaves it out: the server keeps the order of such a list.
     INSERT_LIST = "INSERT INTO :table (:key[, :set_columns], :new_columns) \
          SELECT tracker_new.*, :new_values FROM (\
          VALUES (:key_nulls[, :set_nulls]), {(:new_key[, :set_values])|, } OFFSET 1) AS tracker_new:unless_exists";

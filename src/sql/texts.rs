@@ -21,8 +21,11 @@ use super::typed::Fragments;
 use super::written::{self, Part};
 use crate::table_info::{StatusCode, TableInfo};
 
-/// Texts of one statement that are kept.
-const MOST: usize = 32;
+/// Texts of one statement that are kept, where there is no other limit.
+const USUAL_MOST: usize = 32;
+/// Texts of large inserts that are kept: each takes the server about a megabyte for each
+/// connection.
+const MOST_LARGE: usize = 8;
 /// The first ones are kept at once: most programs have no more.
 const AT_ONCE: usize = 8;
 /// Each of the others is kept when it has been sent so often.
@@ -35,14 +38,14 @@ const MOST_COUNTED: usize = 1024;
 /// Which texts of one statement on one table stay prepared, on all
 /// connections. To find one of those takes no lock.
 #[derive(Debug)]
-pub struct Texts {
+pub struct Texts<const MOST: usize = USUAL_MOST> {
     /// Their hashes, in the order in which they came; 0 is none.
     kept: [AtomicU64; MOST],
     /// How often each of the others was sent.
     sent: Mutex<BTreeMap<u64, u32>>,
 }
 
-impl Texts {
+impl<const MOST: usize> Texts<MOST> {
     /// None yet.
     #[allow(clippy::new_without_default)]
     #[must_use]
@@ -152,6 +155,7 @@ impl Written {
 #[derive(Debug)]
 pub struct TableTexts {
     pub(super) inserts: Texts,
+    pub(super) large_inserts: Texts<MOST_LARGE>,
     pub(super) successes: Texts,
     pub(super) saves: Texts,
     pub(super) limits: Texts,
@@ -170,6 +174,7 @@ impl TableTexts {
     pub const fn new() -> Self {
         Self {
             inserts: Texts::new(),
+            large_inserts: Texts::new(),
             successes: Texts::new(),
             saves: Texts::new(),
             limits: Texts::new(),
@@ -198,10 +203,13 @@ impl TableTexts {
             let limit = limit.filter(|_| statement.has_limit_in_text());
             return self.filters.keeps_filter(filter, limit);
         }
-        if !group.rows.is_empty() {
-            let may_stay = group.rows.len() == 1 || group.is_full(dialect);
-            let text = group.text.as_ref().filter(|_| may_stay);
-            return Ok(text.is_some_and(|text| self.inserts.keeps((text, group.rows.len()))));
+        match (&group.text, group.rows.len()) {
+            (_, 0) => {}
+            (Some(text), 1) => return Ok(self.inserts.keeps(text)),
+            (Some(text), rows) if group.is_full(dialect) => {
+                return Ok(self.large_inserts.keeps((text, rows)));
+            }
+            _ => return Ok(false),
         }
         match (fragments.changes, limit) {
             (Some(changes), _) if std::ptr::eq(statement, &statements::SAVE_ROW) => {
@@ -289,14 +297,14 @@ mod tests {
         for n in 0..100 {
             (0..OFTEN).for_each(|_| _ = texts.keeps(("often", n)));
         }
-        assert_eq!(kept(&texts), MOST);
+        assert_eq!(kept(&texts), USUAL_MOST);
         assert!(texts.keeps(("often", 0)) && !texts.keeps(("often", 99)));
         assert!(texts.sent.lock().unwrap().is_empty());
     }
 
     #[test]
     fn the_limits_that_people_choose_are_kept_beside_a_few_others() {
-        let texts = Texts::new();
+        let texts: Texts = Texts::new();
         let limits = (1..=1000).filter(|n| texts.keeps_limit(*n));
         let round = [20, 50, 100, 200, 500, 1000];
         assert_eq!(limits.count(), SMALL + round.len() + AT_ONCE);

@@ -6,10 +6,9 @@ use diesel::prelude::*;
 use diesel::result::Error as DieselError;
 use diesel_status_tracker::StatusTracked;
 use diesel_status_tracker::clock::ago;
-use serde_json::json;
 
 use super::database::{TestConnection, TestDb, TestPool};
-use super::jobs::{Job, JobUpdates, Status, data, jobs, row, set_status};
+use super::jobs::{Job, JobUpdates, Status, jobs, row, set_status};
 use super::own_statements::ROWS_AN_INSERT;
 use super::pools::{Event, Log, pool_with, verb};
 
@@ -68,25 +67,6 @@ fn very_many_are_created_in_few_statements_and_one_transaction() {
     assert_eq!(statements.len(), 20_000 / ROWS_AN_INSERT);
     assert!(statements.iter().all(|word| word == "INSERT"));
     assert_eq!(count(&mut db.conn()), 20_000);
-}
-
-#[test]
-fn rows_that_set_different_columns_take_few_statements_too() {
-    let (db, pool, log) = jobs(0);
-    let of = |id: i32| match id % 2 {
-        0 => JobUpdates::default(),
-        _ => data(json!(id)),
-    };
-    let rows = (0..2_000).map(|id| (id.to_string(), of(id)));
-
-    assert_eq!(Job::create_many(&pool, rows).unwrap(), 2_000);
-
-    let (_, statements) = ran(&log);
-    assert_eq!(statements.len(), 2_000 / ROWS_AN_INSERT);
-    for id in [0, 1, 1_998, 1_999] {
-        let expected = (id % 2 == 1).then(|| json!(id));
-        assert_eq!(row(&db, &id.to_string()).data, expected);
-    }
 }
 
 #[test]

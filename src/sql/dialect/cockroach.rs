@@ -12,6 +12,8 @@ pub(crate) static COCKROACH: Dialect = Dialect {
     bears_token: ":lock = :token",
     // There is one lock on a row, by this name.
     lock_rows: "FOR UPDATE",
+    // The rows of a list have no order that it promises.
+    inserts_lists: false,
     // Its order is this one without being told.
     null_before_all: [" ASC", " DESC"],
     // A setting cannot be limited to the transaction within a statement: the

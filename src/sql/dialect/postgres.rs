@@ -31,7 +31,7 @@ pub(super) const DIALECT: Dialect = Dialect {
     empty_document: |_| "'{}'",
     unless_exists: " ON CONFLICT (:key) DO NOTHING",
     is_same: "IS NOT DISTINCT FROM",
-    rows_of_insert: &[500, 100, 20],
+    rows_of_insert: &[500, 100],
     inserts_lists: true,
     has_default: true,
     no_retry: "0",

@@ -37,7 +37,7 @@ pub(crate) static SQLITE: Dialect = Dialect {
     },
     unless_exists: " ON CONFLICT (:key) DO NOTHING",
     is_same: "IS",
-    rows_of_insert: &[50, 10],
+    rows_of_insert: &[50],
     inserts_lists: false,
     has_default: false,
     no_retry: "0",
