@@ -121,7 +121,9 @@ where
     let taken = S::create_and_save(&pool, S::key(), none()).err().unwrap();
     assert_err!(taken, AlreadyExists);
     assert!(taken.to_string().contains(S::NAME), "{taken}");
-    assert_eq!(S::create_many(&pool, [(S::key(), none())]).unwrap(), 0);
+    // So many that PostgreSQL inserts them from a list.
+    let many = std::iter::repeat_with(|| (S::key(), none())).take(100);
+    assert_eq!(S::create_many(&pool, many).unwrap(), 0);
 
     let value = S::run_job(&pool, S::key(), |attempt, _| {
         let (status, lock, ..) = seen();
