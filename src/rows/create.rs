@@ -11,8 +11,7 @@ use crate::sql::tracked_table::Tracked;
 use diesel::result::{DatabaseErrorInformation, DatabaseErrorKind, Error as DieselError};
 use status_protocol::Step;
 
-/// Rows that are given at a time, to one insert on MySQL. With up to 131 columns that is
-/// below the number of parameters of a statement on each database (65,535).
+/// Rows that are taken from the caller at a time.
 const INSERT_CHUNK: usize = 500;
 /// Chunks that are kept to be inserted again after a transient error. With more
 /// rows the caller gets the error, so that the memory stays bounded.

@@ -4,7 +4,7 @@ use chrono::{DateTime, NaiveDateTime, Utc};
 use diesel::QueryResult;
 use diesel::backend::Backend;
 use diesel::deserialize::{self, FromSql};
-use diesel::query_builder::AstPass;
+use diesel::query_builder::{AstPass, QueryBuilder, QueryFragment};
 use diesel::row::{Field as _, Row};
 use diesel::sql_types::{BigInt, Binary, Integer as Int, Json, Nullable, Text, Timestamp};
 use serde_json::Value;
@@ -14,6 +14,17 @@ use super::filter::HasFilter;
 use super::record::{Field, Plain, places};
 use super::typed::TableOn;
 use crate::table_info::{self, Integer, Role, TableInfo};
+
+/// The text of a fragment, as the database gets it.
+pub(super) fn text_of<DB, F>(fragment: &F) -> QueryResult<String>
+where
+    DB: Backend<QueryBuilder: Default> + Default,
+    F: QueryFragment<DB> + ?Sized,
+{
+    let mut text = DB::QueryBuilder::default();
+    fragment.to_sql(&mut text, &DB::default())?;
+    Ok(text.finish())
+}
 
 /// A backend whose statements the tracker can write.
 #[allow(missing_docs)]

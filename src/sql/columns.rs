@@ -7,12 +7,12 @@
 use std::any::TypeId;
 use std::marker::PhantomData;
 
-use diesel::backend::Backend;
 use diesel::prelude::*;
-use diesel::query_builder::{QueryBuilder, QueryFragment};
+use diesel::query_builder::QueryFragment;
 use diesel::sql_types::is_nullable::NotNull;
 use diesel::sql_types::{BigInt, Json, Jsonb, Nullable, SmallInt, SqlType, Text, Timestamp};
 
+use super::backend::text_of;
 use crate::table_info::{Document, Integer, Role, TableInfo};
 
 /// One tracked column.
@@ -117,11 +117,7 @@ fn path_of<T>(table: T) -> String
 where
     T: QuerySource<FromClause: QueryFragment<SomeBackend>>,
 {
-    let mut path = <SomeBackend as Backend>::QueryBuilder::default();
-    let written = table
-        .from_clause()
-        .to_sql(&mut path, &SomeBackend::default());
-    written.map(|()| path.finish()).unwrap_or_default()
+    text_of::<SomeBackend, _>(&table.from_clause()).unwrap_or_default()
 }
 
 /// A backend whose feature is on: each writes the same names.

@@ -61,7 +61,9 @@ pub struct Dialect {
     unless_exists: &'static str,
     /// Compares two values, of which NULL equals NULL.
     pub(super) is_same: &'static str,
-    /// The numbers of rows with which an insert stays prepared, the most first.
+    /// The numbers of rows with which an insert stays prepared, the most first. No insert has
+    /// more: with up to 131 columns, 500 rows have fewer values than a statement may have
+    /// (65,535).
     pub(super) rows_of_insert: &'static [usize],
     /// Whether rows are inserted from a list of the values that differ.
     pub(super) inserts_lists: bool,

@@ -67,8 +67,15 @@ pub(super) fn rows<J: JobStore<C>, C>(
     rows: &[(J::Key, J::Updates)],
     step: &Step<J::Status>,
 ) -> QueryResult<usize> {
-    match J::dialect(conn).several {
-        Several::ByKeys => all_or_new::<J, C>(conn, rows, step),
+    let dialect = J::dialect(conn);
+    match dialect.several {
+        // Not more than one insert takes.
+        Several::ByKeys => {
+            let inserts = rows.chunks(dialect.rows_of_insert[0]);
+            inserts
+                .map(|rows| all_or_new::<J, C>(conn, rows, step))
+                .sum()
+        }
         Several::AtOnce | Several::OneWriter => all::<J, C>(conn, rows, step),
     }
 }

@@ -6,17 +6,16 @@
 //! the columns that have their default, and the fragment only binds the values: such a
 //! statement stays prepared.
 
-use std::error::Error;
 use std::fmt;
 use std::ops::Range;
 
 use diesel::QueryResult;
 use diesel::backend::Backend;
-use diesel::query_builder::{AstPass, QueryBuilder, QueryFragment};
+use diesel::query_builder::{AstPass, QueryFragment};
 use diesel::serialize::{self, Output, ToSql};
 use diesel::sql_types::Integer;
 
-use super::backend::Binds;
+use super::backend::{Binds, text_of};
 use super::dialect::Dialect;
 use super::typed::NewRow;
 
@@ -67,14 +66,14 @@ impl RowGroup {
         begin: usize,
         dialect: &Dialect,
     ) -> QueryResult<Self> {
-        let [columns, values] = [text(first.columns)?, text(first.values)?];
+        let [columns, values] = [text_of(first.columns)?, text_of(first.values)?];
         let (mut end, mut are_alike) = (begin + 1, true);
         for row in others {
             // Where rows can have defaults, all of a type have the same columns.
-            if !dialect.has_default && text(row.columns)? != columns {
+            if !dialect.has_default && text_of(row.columns)? != columns {
                 break;
             }
-            are_alike = are_alike && text(row.values)? == values;
+            are_alike = are_alike && text_of(row.values)? == values;
             end += 1;
         }
         let bound = match are_alike && dialect.has_default {
@@ -88,7 +87,7 @@ impl RowGroup {
         })
     }
 
-    /// Whether many rows are so many that their insert stays prepared.
+    /// Whether these are as many rows as an insert has that stays prepared.
     pub fn is_full(&self, dialect: &Dialect) -> bool {
         dialect.rows_of_insert.contains(&self.rows.len())
     }
@@ -128,22 +127,9 @@ impl<DB: Backend> ToSql<Integer, DB> for Place {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("the place of a value has no value")]
 struct NoValue;
-
-impl fmt::Display for NoValue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the place of a value has no value")
-    }
-}
-
-impl Error for NoValue {}
-
-fn text<DB: Binds>(fragment: &dyn QueryFragment<DB>) -> QueryResult<String> {
-    let mut text = DB::QueryBuilder::default();
-    fragment.to_sql(&mut text, &DB::default())?;
-    Ok(text.finish())
-}
 
 /// The columns whose values are bound, `None` if another value is not `DEFAULT`.
 fn bound(columns: &str, values: &str, quote: char) -> Option<Vec<String>> {

@@ -4,11 +4,11 @@ use std::any::TypeId;
 
 use diesel::QueryResult;
 use diesel::backend::Backend;
-use diesel::query_builder::{AstPass, Query as DieselQuery, QueryBuilder, QueryFragment, QueryId};
+use diesel::query_builder::{AstPass, Query as DieselQuery, QueryFragment, QueryId};
 use diesel::result::Error::QueryBuilderError;
 use diesel::sql_types::Untyped;
 
-use super::backend::Binds;
+use super::backend::{Binds, text_of};
 use super::call::{Code, Keys, Plain, Values};
 use super::dialect::Dialect;
 use super::new_rows::{self, RowGroup};
@@ -79,9 +79,7 @@ impl<DB: Backend> DieselQuery for Query<'_, DB> {
 impl<DB: Binds> Query<'_, DB> {
     /// The text, as the database gets it.
     pub(super) fn text(&self) -> QueryResult<String> {
-        let mut text = DB::QueryBuilder::default();
-        self.to_sql(&mut text, &DB::default())?;
-        Ok(text.finish())
+        text_of(self)
     }
 
     /// A value that the call must give and does not.

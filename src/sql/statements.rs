@@ -101,6 +101,11 @@ pub(super) const PARTS: &[(&str, &str)] = &[
         "new_values",
         ":pending[, :created], :update_now, :never, 0, :empty_document",
     ),
+    (
+        "insert",
+        "INSERT INTO :table (:key, :new_columns[, :set_columns]) \
+         VALUES {(:new_key, :new_values[, :set_values])|, }:unless_exists",
+    ),
     // The same without a key, which the database makes.
     (
         "keyless_columns",
@@ -277,11 +282,11 @@ statements! {
     // New rows.
 
     /// A row, unless its key exists.
-    INSERT_ROW = "INSERT INTO :table (:key, :new_columns[, :set_columns]) VALUES {(:new_key, :new_values[, :set_values])|, }:unless_exists",
+    INSERT_ROW = ":insert",
         reads &[Row], or again by ROW;
 
     /// Rows, without those whose key exists.
-    INSERT_ROWS = "INSERT INTO :table (:key, :new_columns[, :set_columns]) VALUES {(:new_key, :new_values[, :set_values])|, }:unless_exists";
+    INSERT_ROWS = ":insert";
 
     /// PostgreSQL: the same for rows that set the same columns. What they have in common
     /// stands in the text once: the server prepares each expression in a list of values

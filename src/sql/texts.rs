@@ -10,8 +10,9 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use diesel::QueryResult;
 use diesel::backend::Backend;
-use diesel::query_builder::{QueryBuilder, QueryFragment};
+use diesel::query_builder::QueryFragment;
 
+use super::backend::text_of;
 use super::described::DescribedCall;
 use super::dialect::{DIALECTS, Dialect, LockWait};
 use super::new_rows::RowGroup;
@@ -23,8 +24,8 @@ use crate::table_info::{StatusCode, TableInfo};
 
 /// Texts of one statement that are kept, where there is no other limit.
 const USUAL_MOST: usize = 32;
-/// Texts of large inserts that are kept: each takes the server about a megabyte for each
-/// connection.
+/// Texts of large inserts that are kept. One with two values a row takes PostgreSQL half a
+/// megabyte for each connection.
 const MOST_LARGE: usize = 8;
 /// The first ones are kept at once: most programs have no more.
 const AT_ONCE: usize = 8;
@@ -63,13 +64,10 @@ impl<const MOST: usize> Texts<MOST> {
         DB: Backend + Default,
         DB::QueryBuilder: Default,
     {
-        let backend = DB::default();
-        if part.is_noop(&backend)? {
+        if part.is_noop(&DB::default())? {
             return Ok(true);
         }
-        let mut text = DB::QueryBuilder::default();
-        part.to_sql(&mut text, &backend)?;
-        Ok(self.keeps(text.finish()))
+        Ok(self.keeps(text_of(part)?))
     }
 
     /// Whether a statement with this filter stays prepared, and with this limit if
@@ -83,9 +81,7 @@ impl<const MOST: usize> Texts<MOST> {
         DB: Backend + Default,
         DB::QueryBuilder: Default,
     {
-        let mut text = DB::QueryBuilder::default();
-        filter.to_sql(&mut text, &DB::default())?;
-        Ok(self.keeps((text.finish(), limit)))
+        Ok(self.keeps((text_of(filter)?, limit)))
     }
 
     /// Whether a statement with this limit stays prepared. With those that

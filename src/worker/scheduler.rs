@@ -14,8 +14,8 @@ use pace::{Pace, Statements};
 use status_protocol::backoff;
 
 /// While one claim is under way, another one is started only for as much work as
-/// the threads do in this time, and a claim that they share asks for no more. That is enough to hide the time of a claim, and
-/// too little to keep jobs from other workers.
+/// the threads do in this time, and a claim that they share asks for no more. That is
+/// enough to hide the time of a claim, and too little to keep jobs from other workers.
 const AHEAD: Duration = Duration::from_millis(10);
 
 /// While claims of so many jobs are under way, no other one is started ahead. On

@@ -22,7 +22,6 @@ pub(crate) static MYSQL: Dialect = Dialect {
     // Diesel counts matched rows: so a plain insert, and a look at a duplicate.
     unless_exists: "",
     is_same: "<=>",
-    // As many as are given at a time: where a key exists, none of them is inserted.
     rows_of_insert: &[500],
     inserts_lists: false,
     has_default: true,
